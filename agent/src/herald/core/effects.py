@@ -1,0 +1,175 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the decider wants done. Effects are values; the shell (or a simulation) carries them out in order.
+
+Kernel and frame effects are carried out at once, by the deciding thread, in the order in which they stand;
+their answers (KernelAnswer, FramesAnswer) are the next events. API requests leave through writer threads;
+each is answered by exactly one Answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from herald.core.kernel import EntryKey, EntryValue, Session
+from herald.core.model import (
+    Address,
+    Condition,
+    Lease,
+    PolicyStatus,
+    PoolStatus,
+    Service,
+    ServiceKey,
+)
+
+# --- Kernel --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SetSession:
+    id: int
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class SetEntries:
+    """Removals first, then fills."""
+
+    id: int
+    remove: frozenset[EntryKey]
+    put: Mapping[EntryKey, EntryValue]
+
+
+@dataclass(frozen=True, slots=True)
+class SetAttachments:
+    """The devices that the responder shall be attached to: all of these, and no others."""
+
+    interfaces: frozenset[int]
+
+
+# --- Frames --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """GARPs (request and reply form) or an unsolicited NA, for one address on one device."""
+
+    address: Address
+    ifindex: int
+    mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SendFrames:
+    id: int
+    announcements: tuple[Announcement, ...]
+
+
+# --- Leases --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRequest:
+    """One request about one Lease.
+
+    ``update`` is a PUT that carries uid and resourceVersion; ``delete`` has both as preconditions; ``get`` is
+    without resourceVersion (a read that decides). The answer must have come before ``deadline`` (boottime
+    nanoseconds), or the request has failed.
+    """
+
+    id: int
+    verb: Literal["get", "create", "update", "delete"]
+    lease: Lease
+    deadline: int
+    own_connection: bool = False
+    """True for this node's presence: renewals wait behind nothing else."""
+
+
+# --- Status and events ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PatchService:
+    """Service status: strategic merge with uid and resourceVersion; touches only what is ours.
+
+    ``ingress`` None leaves the addresses alone. ``conditions`` are set; those in ``drop`` (types) removed.
+    """
+
+    id: int
+    service: Service
+    ingress: tuple[str, ...] | None
+    conditions: tuple[Condition, ...] = ()
+    drop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PatchPool:
+    id: int
+    name: str
+    resource_version: int
+    status: PoolStatus
+
+
+@dataclass(frozen=True, slots=True)
+class PatchPolicy:
+    id: int
+    name: str
+    resource_version: int
+    status: PolicyStatus
+
+
+@dataclass(frozen=True, slots=True)
+class EmitEvent:
+    """A Kubernetes Event about a Service; best effort, no answer."""
+
+    service: ServiceKey
+    uid: str
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+# --- The process ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A decision for the log: once, at the place that took it, as key=value."""
+
+    level: Literal["info", "warning", "error"]
+    event: str
+    fields: Mapping[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The agent has let go of everything (or must stop for good); the process ends with this exit status."""
+
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class JoinGroups:
+    """The solicited-node groups that the node's devices shall hear: those of these addresses, and no others."""
+
+    members: frozenset[tuple[Address, int]]
+    """Address and ifindex."""
+
+
+Effect: TypeAlias = (
+    SetSession
+    | SetEntries
+    | SetAttachments
+    | JoinGroups
+    | SendFrames
+    | LeaseRequest
+    | PatchService
+    | PatchPool
+    | PatchPolicy
+    | EmitEvent
+    | Note
+    | Finish
+)

@@ -1,0 +1,181 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What reaches the decider. Everything an edge learns comes as one of these, through one queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from herald.core.kernel import EntryKey, EntryValue, Session
+from herald.core.model import (
+    Address,
+    Endpoints,
+    Interface,
+    Lease,
+    Node,
+    Policy,
+    Pool,
+    Service,
+)
+
+KubeObject: TypeAlias = Service | Endpoints | Node | Pool | Policy | Lease
+Kind: TypeAlias = type[Service] | type[Endpoints] | type[Node] | type[Pool] | type[Policy] | type[Lease]
+Key: TypeAlias = str | tuple[str, str]
+
+
+# --- Watches -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A complete list: what is not in it is gone. The watch is sound from here on."""
+
+    kind: Kind
+    objects: tuple[KubeObject, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """An object was added or modified."""
+
+    object: KubeObject
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    kind: Kind
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class WatchBroken:
+    """The watch of this kind cannot be relied on (connection lost, refused, expired) until it is sound again.
+
+    An ordinary end of a watch that is resumed without a gap is none of these.
+    """
+
+    kind: Kind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchResumed:
+    """The watch of this kind goes on from where it broke; nothing was missed."""
+
+    kind: Kind
+
+
+# --- Answers to requests -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """2xx. ``created`` tells a 201, which for an update means that the object had gone (epoch lost)."""
+
+    lease: Lease | None = None
+    created: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The API server's answer was no: 401, 403, 404, 409, 422, … It is an answer: the server is there."""
+
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No answer: time-out, reset, 5xx, 429. Whether a write took effect is unknown."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of the request of that id. Exactly one comes for every request, in time or as Failed."""
+
+    request: int
+    sent: int
+    """The moment *before* the request was sent, boottime nanoseconds."""
+    outcome: Done | Refused | Failed
+
+
+# --- This node -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRead:
+    """What the kernel held when the agent opened it: the first event of all."""
+
+    session: Session
+    entries: Mapping[EntryKey, EntryValue]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelAnswer:
+    """The kernel confirmed (``error`` empty) or refused the effect of that id."""
+
+    effect: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FramesAnswer:
+    """The device accepted (``error`` empty) or refused the frames of that id."""
+
+    effect: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InterfacesSeen:
+    """All network devices of this node, as they are now."""
+
+    interfaces: tuple[Interface, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictSeen:
+    """A frame claimed a held address from a foreign MAC (seen in the kernel)."""
+
+    address: Address
+    mac: bytes
+    ifindex: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed: the deadline that the decider asked for, or the slow tick."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """SIGTERM: hand over everything, then end."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceAgain:
+    """A person asked by the control socket for the frames of this address, or of all, again."""
+
+    address: Address | None = None
+
+
+Event: TypeAlias = (
+    Listed
+    | Changed
+    | Removed
+    | WatchBroken
+    | WatchResumed
+    | Answer
+    | KernelRead
+    | KernelAnswer
+    | FramesAnswer
+    | InterfacesSeen
+    | ConflictSeen
+    | Tick
+    | Stop
+    | AnnounceAgain
+)

@@ -1,0 +1,324 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The things that Herald decides about, as small frozen values.
+
+Of every Kubernetes object only the fields that a decision uses are kept, so that thousands of Services
+cost megabytes, not hundreds. Strings that a user wrote (addresses, expressions) stay strings here: the
+module that understands them refuses them with a condition.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from typing import Literal, TypeAlias
+
+Address: TypeAlias = IPv4Address | IPv6Address
+AddressOnLink: TypeAlias = IPv4Interface | IPv6Interface
+Labels: TypeAlias = Mapping[str, str]
+ServiceKey: TypeAlias = tuple[str, str]
+"""Namespace and name."""
+
+MILLISECOND = 1_000_000
+SECOND = 1_000_000_000
+
+LOAD_BALANCER_CLASS = "herald.dev/l2"
+FINALIZER = "herald.dev/lease"
+PRESENCE_PREFIX = "presence-"
+VIP_PREFIX = "vip-"
+IPAM_LEASE = "ipam"
+
+_KEY_MAX = 200
+_KEY_HEAD = 183
+
+
+def node_key(node: str) -> str:
+    """The part of a Lease's or ServiceAccount's name that stands for a node.
+
+    It is the node's name up to 200 characters, and its first 183 and a hash beyond: object names end at
+    253 characters (RFC 1123 subdomain), as node names do, and a prefix must fit before it.
+    """
+    if len(node) <= _KEY_MAX:
+        return node
+    return f"{node[:_KEY_HEAD]}-{hashlib.sha256(node.encode()).hexdigest()[:16]}"
+
+
+def presence_lease_name(node: str) -> str:
+    return PRESENCE_PREFIX + node_key(node)
+
+
+def vip_lease_name(address: Address) -> str:
+    """``vip-192.0.2.7``, ``vip-2001-0db8-…`` (IPv6 exploded, since ``:`` is not allowed in a name)."""
+    return VIP_PREFIX + address.exploded.replace(":", "-")
+
+
+def vip_address(lease_name: str) -> Address | None:
+    """The address that a Lease stands for; None for any other Lease, also for one that is misspelt."""
+    if not lease_name.startswith(VIP_PREFIX):
+        return None
+    text = lease_name.removeprefix(VIP_PREFIX)
+    try:
+        address: Address = IPv4Address(text) if "." in text else IPv6Address(text.replace("-", ":"))
+    except ValueError:
+        return None
+    return address if vip_lease_name(address) == lease_name else None
+
+
+# --- Kubernetes objects, as far as decisions need them -------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One of a label selector's ``matchExpressions``."""
+
+    key: str
+    operator: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """A ``metav1.LabelSelector``; empty selects everything."""
+
+    match_labels: Labels = field(default_factory=dict)
+    match_expressions: tuple[Requirement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A ``metav1.Condition`` without its times, which the writer adds."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    protocol: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    namespace: str
+    name: str
+    uid: str
+    resource_version: int
+    labels: Labels
+    annotations: Labels
+    """Only those that address management reads: ours and the aliases of other load balancers."""
+    type: str
+    load_balancer_class: str | None
+    load_balancer_ip: str
+    ip_families: tuple[Literal[4, 6], ...]
+    ip_family_policy: str
+    external_ips: tuple[str, ...]
+    ports: tuple[ServicePort, ...]
+    external_traffic_policy: str
+    selector: Labels
+    ingress: tuple[str, ...]
+    """``status.loadBalancer.ingress[].ip``."""
+    conditions: tuple[Condition, ...]
+    """Only ``herald.dev/…``."""
+    deleting: bool
+
+    @property
+    def key(self) -> ServiceKey:
+        return self.namespace, self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """One EndpointSlice: the nodes that have an endpoint of the Service which traffic may go to."""
+
+    name: str
+    service: ServiceKey
+    nodes: frozenset[str]
+
+    @property
+    def key(self) -> ServiceKey:
+        """Namespace and name of the slice."""
+        return self.service[0], self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    key: str
+    value: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    name: str
+    uid: str
+    labels: Labels
+    annotations: Labels
+    """Only ``herald.dev/…``."""
+    taints: tuple[Taint, ...]
+    ready: bool | None
+    """None: nobody says (no Ready condition, or Unknown)."""
+
+    @property
+    def key(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Addresses of a pool as written: ``cidr``, or ``start`` with optional ``stop``."""
+
+    cidr: str = ""
+    start: str = ""
+    stop: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A LoadBalancerIPPool."""
+
+    name: str
+    uid: str
+    resource_version: int
+    generation: int
+    created: str
+    """``creationTimestamp``, RFC 3339 in UTC: sorts by age as text."""
+    blocks: tuple[Block, ...]
+    exclude: tuple[Block, ...] = ()
+    service_selector: Selector = Selector()
+    allow_first_last_ips: bool = True
+    avoid_buggy_ips: bool = False
+    auto_assign: bool = True
+    priority: int = 100
+    disabled: bool = False
+    deleting: bool = False
+    status: PoolStatus | None = None
+
+    @property
+    def key(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatus:
+    """Counts are decimal strings: an IPv6 pool has more addresses than an int64 counts."""
+
+    ips_total: str
+    ips_used: str
+    ips_available: str
+    observed_generation: int
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PreferredNodes:
+    selector: Selector
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A L2AnnouncementPolicy."""
+
+    name: str
+    uid: str
+    resource_version: int
+    generation: int
+    service_selector: Selector = Selector()
+    node_selector: Selector = Selector()
+    interfaces: tuple[str, ...] = ()
+    load_balancer_ips: bool = False
+    external_ips: bool = False
+    preferred_nodes: tuple[PreferredNodes, ...] = ()
+    answer_ping: bool = True
+    segment_health: bool = True
+    deleting: bool = False
+    status: PolicyStatus | None = None
+
+    @property
+    def key(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStatus:
+    services: int
+    nodes: int
+    observed_generation: int
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The Node that owns a presence (ownerReference), so that it goes with it."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A ``coordination.k8s.io/v1`` Lease of our namespace, complete: a PUT of it loses nothing.
+
+    Its times (``renewTime``, ``acquireTime``) are for people: the writer stamps them, nobody reads them.
+    """
+
+    name: str
+    uid: str = ""
+    resource_version: int = 0
+    holder: str = ""
+    transitions: int = 0
+    duration_seconds: int = 0
+    labels: Labels = field(default_factory=dict)
+    annotations: Labels = field(default_factory=dict)
+    finalizers: tuple[str, ...] = ()
+    owner: Owner | None = None
+    deleting: bool = False
+
+    @property
+    def key(self) -> str:
+        return self.name
+
+
+# --- This node -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A network device of this node, from netlink."""
+
+    index: int
+    name: str
+    mac: bytes
+    """Six bytes; empty where the device has none (tun, wireguard)."""
+    up: bool
+    """Administratively up (IFF_UP)."""
+    carrier: bool
+    """IFF_LOWER_UP."""
+    kind: str = ""
+    """IFLA_INFO_KIND: ``veth``, ``bridge``, ``vlan``, …; empty for a physical device."""
+    master: int = 0
+    """Index of the bridge or bond that it is a member of; 0 for none."""
+    addresses: tuple[AddressOnLink, ...] = ()
+
+    @property
+    def key(self) -> int:
+        return self.index
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who runs this agent.
+
+    ``machine`` is machine-id and boot-id hashed: an agent goes on in an epoch only on the same machine
+    and boot. ``nonce`` is the process's own, so that a second process is told apart.
+    """
+
+    node: str
+    machine: str
+    nonce: str
+    version: str
