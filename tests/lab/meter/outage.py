@@ -1,0 +1,294 @@
+#!/usr/bin/env python3
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The outage meter: what a client loses while the node that announces an address goes away.
+
+Sends one UDP datagram every interval, each from a source port of its own (datagrams.py), and holds
+one long-lived TCP connection that exchanges a line every 100 ms (conversation.py). The server has
+to send back what it gets; what it appends is shown as the backend's name (echo.py does both). A
+datagram that is not answered within the limit is lost; what a gap is, gaps.py defines.
+
+The meter sends by an absolute schedule. Where it falls behind it skips what it missed, says so,
+and tells its own stalls from the service's gaps.
+
+Ends after --seconds, or at SIGINT or SIGTERM, and then reports. Exit status: 0 measured, whatever
+was lost; 2 could not measure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import json
+import select
+import signal
+import statistics
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from clock import MS, SECOND, Clock, steady
+from conversation import Conversation
+from datagrams import Datagrams, allow_descriptors
+from gaps import Gap, Sample, gaps, longest_silence, stalls
+
+
+class Meter:
+    """Sends by the schedule and takes in answers; what it found stays in its fields."""
+
+    def __init__(self, address: str, port: int, interval: int, limit: int, *, tcp: bool):
+        self.interval = interval
+        self.limit = limit
+        self.clock = Clock()
+        self.start = 0
+        self.skipped = 0  # sendings that fell out because the meter was late
+        self.latest = 0  # the worst lateness of a sending, ns
+        self.stopped = False
+        self._epoll = select.epoll()
+        self.datagrams = Datagrams(address, port, limit, self.clock, self._epoll)
+        self.conversation = Conversation(address, port) if tcp else None
+
+    def run(self, seconds: float) -> None:
+        """Measure for `seconds`, then wait for the last answers."""
+        if self.conversation and self.conversation.ended is None:
+            self._epoll.register(self.conversation.socket, self.conversation.interest())
+        self.start = self.clock.now()
+        slots = max(1, round(seconds * SECOND / self.interval))
+        slot = 0
+        while slot < slots and not self.stopped:
+            due = self.start + slot * self.interval
+            self._serve_until(due)
+            late = self.clock.now() - due
+            missed = min(late // self.interval, slots - 1 - slot)
+            self.latest = max(self.latest, late)
+            self.skipped += missed
+            self.datagrams.send()
+            slot += 1 + missed
+        end = self.clock.now() + self.limit
+        while self.datagrams.waiting and self.clock.now() < end:
+            self._serve_until(self.clock.now() + 10 * MS)
+        self.datagrams.expire(end + self.limit)
+        if self.conversation:
+            self.conversation.close(self.clock.now())
+
+    def _serve_until(self, due: int) -> None:
+        """Take in answers until `due`. epoll counts in milliseconds; what is left is slept."""
+        while (left := due - self.clock.now()) >= MS:
+            self._receive(left // MS / 1000)
+        if left > 0:
+            time.sleep(left / SECOND)
+        self._receive(0)
+
+    def _receive(self, timeout: float) -> None:
+        for descriptor, _ in self._epoll.poll(timeout):
+            if not self.datagrams.ready(descriptor) and self.conversation:
+                self.conversation.ready(self.clock.now())
+                if self.conversation.ended is None:
+                    self._epoll.modify(descriptor, self.conversation.interest())
+        now = self.clock.now()
+        self.datagrams.expire(now)
+        if self.conversation:
+            self.conversation.tick(now)
+
+
+def report(meter: Meter, realtime: bool) -> dict[str, Any]:
+    """Everything that was measured, ready for JSON: times in Unix seconds, lengths in ms."""
+    samples = meter.datagrams.samples
+    unix = meter.clock.unix
+    address, port = meter.datagrams.target
+    rtts = sorted(sample.rtt for sample in samples if sample.rtt is not None)
+    found = gaps(samples, meter.interval)
+    return {
+        "address": address,
+        "port": port,
+        "start": unix(meter.start),
+        "interval_ms": meter.interval / MS,
+        "limit_ms": meter.limit / MS,
+        "sent": len(samples),
+        "answered": len(rtts),
+        "lost": len(samples) - len(rtts),
+        "worst_gap_ms": _ms(max((gap.length for gap in found), default=0)),
+        "longest_silence_ms": _ms(longest_silence(samples)),
+        "gaps": [_gap(gap, unix) for gap in found],
+        "rtt_ms": {
+            "median": _ms(int(statistics.median(rtts))) if rtts else None,
+            "max": _ms(rtts[-1]) if rtts else None,
+        },
+        "backends": dict(Counter(sample.backend for sample in samples if sample.rtt is not None)),
+        "errors": dict(meter.datagrams.errors),
+        "meter": {
+            "realtime": realtime,
+            "skipped": meter.skipped,
+            "worst_lateness_ms": _ms(meter.latest),
+            "stalls": [
+                {"start": unix(stall.start), "end": unix(stall.end), "length_ms": _ms(stall.length)}
+                for stall in stalls((sample.sent for sample in samples), meter.interval)
+            ],
+        },
+        "tcp": _tcp(meter.conversation, unix) if meter.conversation else None,
+        "samples": [_sample(sample, unix) for sample in samples],
+    }
+
+
+def _gap(gap: Gap, unix: Any) -> dict[str, Any]:
+    return {
+        "start": unix(gap.start),
+        "end": unix(gap.end),
+        "length_ms": _ms(gap.length),
+        "lost": gap.lost,
+        "opened": gap.opened,
+        "closed": gap.closed,
+        "stalled_ms": _ms(gap.stalled),
+    }
+
+
+def _tcp(conversation: Conversation, unix: Any) -> dict[str, Any]:
+    return {
+        "fate": conversation.fate,
+        "reason": conversation.reason,
+        "connected": None if conversation.connected is None else unix(conversation.connected),
+        "ended": None if conversation.ended is None else unix(conversation.ended),
+        "lines": conversation.lines,
+        "pauses": [
+            {"start": unix(pause.start), "end": None if pause.end is None else unix(pause.end)}
+            for pause in conversation.pauses
+        ],
+    }
+
+
+def _sample(sample: Sample, unix: Any) -> list[Any]:
+    return [unix(sample.sent), None if sample.rtt is None else _ms(sample.rtt), sample.backend]
+
+
+def _ms(nanoseconds: int) -> float:
+    return round(nanoseconds / MS, 3)
+
+
+def text(found: dict[str, Any]) -> str:
+    """The report in words."""
+    start = found["start"]
+    head = f"{found['sent']} datagrams, one every {found['interval_ms']:g} ms"
+    count = f"{found['answered']} answered, {found['lost']} lost"
+    lines = [f"{found['address']} port {found['port']}: {head}: {count}"]
+    if found["backends"]:
+        shares = ", ".join(
+            f"{name or 'unnamed'} {count}" for name, count in sorted(found["backends"].items())
+        )
+        rtt = found["rtt_ms"]
+        lines.append(f"  answered by {shares}; median {rtt['median']} ms, slowest {rtt['max']} ms")
+    lines += [_gap_text(gap, start) for gap in found["gaps"]]
+    if found["gaps"]:
+        words = f"  worst gap {found['worst_gap_ms']:.0f} ms"
+        if found["answered"] > 1:
+            words += f", longest time without an answer {found['longest_silence_ms']:.0f} ms"
+        lines.append(words)
+    else:
+        lines.append("  no gap")
+    if found["errors"]:
+        reasons = ", ".join(f"{name} {count}" for name, count in found["errors"].items())
+        lines.append(f"  refused: {reasons}")
+    if found["tcp"]:
+        lines.append(_tcp_text(found["tcp"], start))
+    lines.append(_meter_text(found["meter"], start))
+    return "\n".join(lines)
+
+
+def _gap_text(gap: dict[str, Any], start: float) -> str:
+    begin = gap["start"] - start
+    words = f"  gap of {gap['length_ms']:.0f} ms at {begin:.3f} s, {gap['lost']} lost"
+    if not gap["opened"]:
+        words += ", nothing answered before it"
+    if not gap["closed"]:
+        words += ", not over at the end"
+    if gap["stalled_ms"]:
+        words += f", {gap['stalled_ms']:.0f} ms of it the meter itself stood still"
+    return words
+
+
+def _tcp_text(tcp: dict[str, Any], start: float) -> str:
+    words = f"  TCP connection: {tcp['fate']}"
+    if tcp["connected"] is None:
+        return f"{words}{': ' + tcp['reason'] if tcp['reason'] else ', no answer'}"
+    if tcp["ended"] is not None:
+        words += f" after {tcp['ended'] - tcp['connected']:.3f} s ({tcp['reason']})"
+    words += f", {tcp['lines']} lines"
+    for pause in tcp["pauses"]:
+        words += f", no answer from {pause['start'] - start:.3f} s "
+        words += "to the end" if pause["end"] is None else f"to {pause['end'] - start:.3f} s"
+    return words
+
+
+def _meter_text(meter: dict[str, Any], start: float) -> str:
+    words = f"  meter: latest sending {meter['worst_lateness_ms']:.1f} ms behind its schedule"
+    if not meter["skipped"]:
+        return words
+    words += f", {meter['skipped']} sendings skipped"
+    for stall in meter["stalls"]:
+        words += f", stalled {stall['length_ms']:.0f} ms at {stall['start'] - start:.3f} s"
+    return words
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("address", type=_address, help="IPv4 or IPv6 address to measure")
+    parser.add_argument("port", type=_port, help="UDP (and TCP) port of an echo server")
+    parser.add_argument("--seconds", type=_positive, required=True, metavar="N")
+    parser.add_argument(
+        "--interval-ms", type=_positive, default=10, metavar="N", help="between datagrams (10)"
+    )
+    parser.add_argument(
+        "--limit-ms", type=_positive, default=1000, metavar="N", help="for an answer (1000)"
+    )
+    parser.add_argument("--no-tcp", action="store_true", help="send datagrams only")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
+    return parser.parse_args()
+
+
+def _address(word: str) -> str:
+    return str(ipaddress.ip_address(word))
+
+
+def _port(word: str) -> int:
+    port = int(word)
+    if not 0 < port < 65536:
+        raise argparse.ArgumentTypeError(f"wanted 1 to 65535, found {word}")
+    return port
+
+
+def _positive(word: str) -> float:
+    number = float(word)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"wanted a number above 0, found {word}")
+    return number
+
+
+def main() -> int:
+    arguments = _arguments()
+    interval, limit = int(arguments.interval_ms * MS), int(arguments.limit_ms * MS)
+    try:
+        allow_descriptors(limit // interval + 100)
+        meter = Meter(arguments.address, arguments.port, interval, limit, tcp=not arguments.no_tcp)
+
+        def stop(*_: object) -> None:
+            meter.stopped = True
+
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGTERM, stop)
+        realtime = steady()
+        meter.run(arguments.seconds)
+    except OSError as error:
+        print(f"outage: cannot measure {arguments.address}: {error}", file=sys.stderr)
+        return 2
+    found = report(meter, realtime)
+    print(text(found))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
