@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-MAKEFLAGS += --no-builtin-rules
+MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # The distribution's Python, whatever version manager stands first on PATH.
 PYTHON ?= /usr/bin/python3
@@ -18,17 +18,131 @@ export HERALD_CACHE
 
 VENV_ID := $(shell { $(PYTHON) -VV; cat requirements/dev.txt; } 2>/dev/null | sha256sum | cut -c1-16)
 VENV := $(HERALD_CACHE)/venv-$(VENV_ID)
-COLLECTION := build/collections/ansible_collections/baremetal/herald
+COLLECTIONS := build/collections
+COLLECTION := $(COLLECTIONS)/ansible_collections/baremetal/herald
+JUNIT := build/junit
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(COLLECTIONS)
+
+# Everything that is, or is about to be, in the repository; scripts are known by their first line.
+FILES = git ls-files --cached --others --exclude-standard
+SCRIPTS = $$($(FILES) -z | xargs -0 awk 'FNR == 1 { if (/^\#!.*[\/ ]$(1)([ 0-9.]|$$)/) print FILENAME; nextfile }' 2>/dev/null)
+SHELL_SCRIPTS = $(call SCRIPTS,(ba)?sh)
+PYTHON_SCRIPTS = $(call SCRIPTS,python)
+C_FILES = $$($(FILES) 'bpf/*.c' 'bpf/*.h')
 
 .PHONY: help
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} \
-	  /^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z][a-z0-9-]*:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-## Tools
+## See it run (as root; everything stays in network namespaces of the lab's own)
 
-.PHONY: venv
-venv: $(VENV)/.complete ## Make the locked tools: .venv, and build/collections for Ansible
+.PHONY: demo lab-up lab-down
+demo: prepare build ## A cluster of three nodes, Herald by its playbook, and a failover under the outage meter
+	tests/lab/demo
+
+lab-up: prepare ## Bring up the lab alone: control plane, three bare nodes, a client
+	tests/lab/lab up
+
+lab-down: venv ## Remove the lab and all it made
+	tests/lab/lab down
+
+## Check (fast, needs no root)
+
+SHFMT := --indent 2 --binary-next-line --case-indent
+
+LINTS := lint-python lint-types lint-layers lint-yaml lint-ansible lint-shell lint-c lint-changes
+
+.PHONY: check fmt unit $(LINTS)
+check: venv ## Formatters, linters, types, layers and unit tests
+	@$(MAKE) --jobs=2 --output-sync=target --keep-going $(LINTS) unit
+	@echo "make check: all passed"
+
+fmt: venv ## Format everything
+	@ruff check --quiet --fix-only . $(PYTHON_SCRIPTS)
+	@ruff format --quiet . $(PYTHON_SCRIPTS)
+	@shfmt $(SHFMT) --write $(SHELL_SCRIPTS)
+	@clang-format -i $(C_FILES)
+
+lint-python: venv
+	@ruff format --check --quiet . $(PYTHON_SCRIPTS) || { ruff format --diff . $(PYTHON_SCRIPTS); echo "run: make fmt"; exit 1; }
+	@ruff check --quiet . $(PYTHON_SCRIPTS)
+
+lint-types: venv
+	@mypy --no-error-summary
+
+lint-layers: venv
+	@cd agent/src && lint-imports --config ../../pyproject.toml --cache-dir ../../build/cache/import-linter --no-logo
+
+lint-yaml: venv
+	@yamllint --strict .
+
+lint-ansible: venv
+	@ansible-lint --offline --nocolor -q
+
+lint-shell: venv
+	@shfmt $(SHFMT) --diff $(SHELL_SCRIPTS) || { echo "run: make fmt"; exit 1; }
+	@shellcheck $(SHELL_SCRIPTS)
+
+lint-c: venv
+	@clang-format --dry-run --Werror $(C_FILES) || { echo "run: make fmt"; exit 1; }
+
+lint-changes: venv
+	@antsibull-changelog lint
+
+unit: venv
+	@mkdir -p $(JUNIT)
+	@pytest -q --junit-xml=$(JUNIT)/unit.xml tests/unit
+
+## Test (as root)
+
+.PHONY: test bpf sim model e2e molecule bench
+test: ## Everything: check, BPF, simulation, e2e in the lab, molecule; JUnit files in build/junit/
+	@scripts/run-tests
+
+bpf: packages venv ## The responder against golden frames, in the kernel
+	@mkdir -p $(JUNIT)
+	@pytest -q --junit-xml=$(JUNIT)/bpf.xml tests/bpf
+
+sim: venv ## The whole cluster simulated in virtual time
+	@mkdir -p $(JUNIT)
+	@pytest -q --junit-xml=$(JUNIT)/sim.xml tests/sim
+
+e2e: prepare build ## Real nodes, real playbooks, real faults, in the lab
+	@mkdir -p $(JUNIT)
+	@pytest --junit-xml=$(JUNIT)/e2e.xml tests/e2e
+
+molecule: prepare build ## The roles' scenarios on the lab's nodes
+	@scripts/run-molecule
+
+## Build
+
+.PHONY: build wheelhouse lock clean
+build: venv ## The agent's wheel into roles/agent/files/, then the collection; same tree, same bytes
+	@scripts/build
+
+wheelhouse: venv ## The agent's locked dependencies as wheels, for nodes without a way out
+	@scripts/make-wheelhouse
+
+lock: venv ## Lock agent/requirements.txt and requirements/dev.txt anew (UPGRADE=1: newest versions)
+	@scripts/lock $(if $(UPGRADE),--upgrade)
+
+clean: ## Remove what was built in the tree (the caches outside stay)
+	rm -rf build .venv .hypothesis .ruff_cache .ansible
+	rm -f roles/agent/files/herald_agent-*.whl roles/agent/files/requirements.txt
+
+## Prepare
+
+.PHONY: packages prepare venv
+packages: ## Install what Debian must have, if it is missing (as root)
+	@scripts/install-packages
+
+prepare: packages venv ## All that demo and lab need: packages, tools, and the lab's own parts
+	@if [[ -x tests/lab/prepare ]]; then tests/lab/prepare; fi
+
+venv: $(VENV)/.complete ## The locked tools in .venv, and build/collections for Ansible
 	@[[ $$(readlink .venv) == $(VENV) ]] || ln -sfn $(VENV) .venv
 	@[[ -L $(COLLECTION) ]] || { mkdir -p $(dir $(COLLECTION)); ln -sfn ../../../.. $(COLLECTION); }
 

@@ -1,0 +1,33 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Each molecule scenario of the roles, run from its first step to its last on the lab's nodes."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+EXTENSIONS = Path(__file__).parents[2] / "extensions"
+SCENARIOS = sorted(path.parent.name for path in EXTENSIONS.glob("molecule/*/molecule.yml"))
+
+
+@pytest.mark.lab
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_scenario(scenario: str) -> None:
+    """`molecule test` itself proves check mode, converge, idempotence and verify, and cleans up."""
+    done = subprocess.run(
+        ["molecule", "test", "--scenario-name", scenario],
+        cwd=EXTENSIONS,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    print(done.stdout)
+    assert done.returncode == 0, (
+        f"molecule test --scenario-name {scenario} ended with {done.returncode}"
+    )
