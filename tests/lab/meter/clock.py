@@ -15,10 +15,14 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
+import struct
 import time
 
 MS = 1_000_000
 SECOND = 1_000_000_000
+SO_TIMESTAMPNS = 35  # asm-generic/socket.h; the socket module has no name for it
+STAMP_SPACE = socket.CMSG_SPACE(16)  # for recvmsg: room for one stamp
 
 
 class Clock:
@@ -32,9 +36,17 @@ class Clock:
         return time.monotonic_ns()
 
     @staticmethod
-    def from_kernel(stamp: int) -> int:
-        """Monotonic time of a CLOCK_REALTIME `stamp` just read from a socket."""
-        return stamp - (time.time_ns() - time.monotonic_ns())
+    def arrival(ancillary: list[tuple[int, int, bytes]]) -> int:
+        """When the kernel received what was just read by recvmsg, or now if it does not say.
+
+        A late read must not make the network look slow.
+        """
+        for level, kind, value in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+                seconds, nanoseconds = struct.unpack("qq", value[:16])
+                offset = time.time_ns() - time.monotonic_ns()
+                return int(seconds * SECOND + nanoseconds - offset)
+        return time.monotonic_ns()
 
     def unix(self, moment: int) -> float:
         """`moment` in Unix seconds, to the microsecond."""

@@ -16,16 +16,13 @@ import random
 import resource
 import select
 import socket
-import struct
 from collections import Counter, deque
 from dataclasses import dataclass
 
-from clock import SECOND, Clock
+from clock import SO_TIMESTAMPNS, STAMP_SPACE, Clock
 from gaps import Sample
 
-SO_TIMESTAMPNS = 35  # asm-generic/socket.h; the socket module has no name for it
 PORTS = range(10_000, 65_536)
-_ANCILLARY = socket.CMSG_SPACE(16)
 
 
 @dataclass(slots=True)
@@ -88,7 +85,7 @@ class Datagrams:
         if probe is None or probe.socket is None:
             return False
         try:
-            data, ancillary, _, _ = probe.socket.recvmsg(2048, _ANCILLARY)
+            data, ancillary, _, _ = probe.socket.recvmsg(2048, STAMP_SPACE)
         except OSError as error:
             self.errors[_name(error)] += 1
             self._forget(probe)
@@ -96,7 +93,7 @@ class Datagrams:
         if not data.startswith(probe.payload):
             self.errors["answered by something that is no echo server"] += 1
             return True
-        rtt = max(0, self._arrival(ancillary) - probe.sent)
+        rtt = max(0, self.clock.arrival(ancillary) - probe.sent)
         if rtt <= self.limit:
             probe.rtt = rtt
             probe.backend = data[len(probe.payload) :].decode(errors="replace").strip()
@@ -115,14 +112,6 @@ class Datagrams:
             del self._waiting[probe.socket.fileno()]
             probe.socket.close()  # leaves the epoll set by itself
             probe.socket = None
-
-    def _arrival(self, ancillary: list[tuple[int, int, bytes]]) -> int:
-        """When the kernel received it: a late read must not make the network look slow."""
-        for level, kind, value in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
-                seconds, nanoseconds = struct.unpack("qq", value[:16])
-                return self.clock.from_kernel(seconds * SECOND + nanoseconds)
-        return self.clock.now()
 
     def _bound_socket(self) -> socket.socket:
         endpoint = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)

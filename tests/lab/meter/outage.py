@@ -21,7 +21,6 @@ import argparse
 import ipaddress
 import json
 import select
-import signal
 import statistics
 import sys
 import time
@@ -33,6 +32,7 @@ from clock import MS, SECOND, Clock, steady
 from conversation import Conversation
 from datagrams import Datagrams, allow_descriptors
 from gaps import Gap, Sample, gaps, longest_silence, stalls
+from options import positive, stop_by_signal
 
 
 class Meter:
@@ -236,12 +236,12 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("address", type=_address, help="IPv4 or IPv6 address to measure")
     parser.add_argument("port", type=_port, help="UDP (and TCP) port of an echo server")
-    parser.add_argument("--seconds", type=_positive, required=True, metavar="N")
+    parser.add_argument("--seconds", type=positive, required=True, metavar="N")
     parser.add_argument(
-        "--interval-ms", type=_positive, default=10, metavar="N", help="between datagrams (10)"
+        "--interval-ms", type=positive, default=10, metavar="N", help="between datagrams (10)"
     )
     parser.add_argument(
-        "--limit-ms", type=_positive, default=1000, metavar="N", help="for an answer (1000)"
+        "--limit-ms", type=positive, default=1000, metavar="N", help="for an answer (1000)"
     )
     parser.add_argument("--no-tcp", action="store_true", help="send datagrams only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
@@ -259,25 +259,13 @@ def _port(word: str) -> int:
     return port
 
 
-def _positive(word: str) -> float:
-    number = float(word)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"wanted a number above 0, found {word}")
-    return number
-
-
 def main() -> int:
     arguments = _arguments()
     interval, limit = int(arguments.interval_ms * MS), int(arguments.limit_ms * MS)
     try:
         allow_descriptors(limit // interval + 100)
         meter = Meter(arguments.address, arguments.port, interval, limit, tcp=not arguments.no_tcp)
-
-        def stop(*_: object) -> None:
-            meter.stopped = True
-
-        signal.signal(signal.SIGINT, stop)
-        signal.signal(signal.SIGTERM, stop)
+        stop_by_signal(meter)
         realtime = steady()
         meter.run(arguments.seconds)
     except OSError as error:

@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Who answers ARP (or neighbour discovery) for an address, and when; and did two answer at once?
+
+Asks for the address every interval, from made-up neighbours that leave this host's own neighbour
+entries alone (segment.py), and captures every request, answer and announcement about it, stamped by
+the kernel. What counts as two at once, judge.py defines. With --passive nothing is sent.
+
+Ends after --seconds, or at SIGINT or SIGTERM, and then reports. Exit status:
+
+  0  somebody answered, and never two at once
+  1  two answered at once
+  2  could not listen, or frames were missed, so that nothing is proven
+  3  nobody answered
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import json
+import select
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from clock import MS, SECOND, Clock, steady
+from judge import WINDOW, Judge
+from options import positive, stop_by_signal
+from segment import SOURCE4, Address, Frame, Segment, sole_interface
+
+ANNOUNCEMENTS = ("garp", "unsolicited-na", "claim")
+SHOWN = 5  # spells at each end of the list, in words
+STATUS = {"one": 0, "two": 1, "incomplete": 2, "nobody": 3}
+
+
+class Listener:
+    """Asks by the schedule, hears everything; what it found stays in its fields."""
+
+    def __init__(self, segment: Segment, window: int):
+        self.segment = segment
+        self.clock = segment.clock
+        self.judge = Judge(window)
+        self.heard: list[Frame] = []  # answers and announcements
+        self.start = self.clock.now()
+        self.end = self.start
+        self.worst_pause = 0  # between two of our own requests, ns
+        self.missed = 0
+        self.stopped = False
+
+    def run(self, seconds: float | None, interval: int | None, source4: Any) -> None:
+        """Listen for `seconds` (None: until stopped), asking every `interval` ns (None: never)."""
+        poll = select.poll()
+        poll.register(self.segment.capture, select.POLLIN)
+        end = None if seconds is None else self.start + int(seconds * SECOND)
+        due, asked, sequence = self.start, self.start, 0
+        while not self.stopped and (end is None or self.clock.now() < end):
+            now = self.clock.now()
+            if interval is not None and now >= due:
+                self.segment.ask(sequence, source4)
+                self.worst_pause = max(self.worst_pause, now - asked)
+                asked, sequence = now, sequence + 1
+                due += interval * (1 + (now - due) // interval)
+            wait = min(100 * MS, due - now if interval is not None and due > now else 100 * MS)
+            if poll.poll(-(-wait // MS)):
+                self._take()
+        poll.poll(50)  # the answer to the last request
+        self._take()
+        self.end = self.clock.now()
+        self.missed = self.segment.missed()
+
+    def _take(self) -> None:
+        for frame in self.segment.heard():
+            self.judge.feed(frame)
+            if frame.kind != "request":
+                self.heard.append(frame)
+
+    @property
+    def verdict(self) -> str:
+        if self.judge.violations:
+            return "two"
+        if self.missed:
+            return "incomplete"
+        return "one" if self.judge.spells else "nobody"
+
+
+def report(listener: Listener, names: dict[str, str]) -> dict[str, Any]:
+    """Everything that was heard, ready for JSON: times in Unix seconds, lengths in ms."""
+    unix, judge = listener.clock.unix, listener.judge
+    kinds = Counter((frame.mac, frame.kind in ANNOUNCEMENTS) for frame in listener.heard)
+    macs = dict.fromkeys(frame.mac for frame in listener.heard)
+    return {
+        "address": str(listener.segment.address),
+        "start": unix(listener.start),
+        "end": unix(listener.end),
+        "verdict": listener.verdict,
+        "requests": judge.requests,
+        "answered": judge.answered,
+        "worst_pause_ms": round(listener.worst_pause / MS, 3),
+        "missed": listener.missed,
+        "window_ms": judge.window / MS,
+        "macs": [
+            {
+                "mac": mac,
+                "name": names.get(mac, mac),
+                "answers": kinds[mac, False],
+                "announcements": kinds[mac, True],
+                "first": min((unix(s.first) for s in judge.spells if s.mac == mac), default=None),
+                "last": max((unix(s.last) for s in judge.spells if s.mac == mac), default=None),
+            }
+            for mac in macs
+        ],
+        "spells": [
+            {
+                "mac": spell.mac,
+                "first": unix(spell.first),
+                "last": unix(spell.last),
+                "answers": spell.answers,
+            }
+            for spell in judge.spells
+        ],
+        "violations": [
+            {
+                "rule": violation.rule,
+                "time": unix(violation.time),
+                "first": violation.first,
+                "second": violation.second,
+            }
+            for violation in judge.violations
+        ],
+        "heard": [[unix(frame.time), frame.mac, frame.kind] for frame in listener.heard],
+    }
+
+
+def text(found: dict[str, Any]) -> str:
+    """The report in words."""
+    names = {entry["mac"]: entry["name"] for entry in found["macs"]}
+    start = found["start"]
+    lines = [
+        f"{found['address']}: {found['requests']} requests, {found['answered']} of them answered"
+    ]
+    for entry in found["macs"]:
+        label = entry["mac"] if entry["name"] == entry["mac"] else f"{entry['name']} {entry['mac']}"
+        lines.append(
+            f"  {label}: {entry['answers']} answers, {entry['announcements']} announcements"
+        )
+    lines += _spell_lines(found["spells"], names, start)
+    lines += [
+        f"  {violation['time'] - start:.6f} s: {names[violation['first']]} and "
+        f"{names[violation['second']]} both answered ({violation['rule']})"
+        for violation in found["violations"][:SHOWN]
+    ]
+    lines.append(f"  {_verdict_text(found)}")
+    return "\n".join(lines)
+
+
+def _spell_lines(spells: list[dict[str, Any]], names: dict[str, str], start: float) -> list[str]:
+    """Who answered from when to when; the middle of a long list is left to the JSON."""
+    lines = []
+    for index, spell in enumerate(spells):
+        words = f"  {spell['first'] - start:9.3f} s to {spell['last'] - start:9.3f} s  "
+        words += f"{names[spell['mac']]} ({spell['answers']})"
+        if index:
+            silence = spell["first"] - spells[index - 1]["last"]
+            words += f", {silence * 1000:.0f} ms after the one before"
+        lines.append(words)
+    if len(lines) > 2 * SHOWN:
+        lines[SHOWN:-SHOWN] = [f"  … {len(lines) - 2 * SHOWN} more …"]
+    return lines
+
+
+def _verdict_text(found: dict[str, Any]) -> str:
+    return {
+        "one": "never two at once",
+        "two": f"TWO ANSWERED AT ONCE, {len(found['violations'])} times",
+        "incomplete": f"{found['missed']} frames were missed: nothing is proven",
+        "nobody": "nobody answered",
+    }[found["verdict"]]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("address", type=ipaddress.ip_address, help="IPv4 or IPv6 address")
+    parser.add_argument("--seconds", type=positive, metavar="N", help="(until stopped)")
+    parser.add_argument("--interface", metavar="NAME", help="(the only one that is up)")
+    parser.add_argument(
+        "--interval-ms", type=positive, default=10, metavar="N", help="between requests (10)"
+    )
+    parser.add_argument(
+        "--window-ms", type=positive, default=WINDOW / MS, metavar="N", help="see judge.py (1000)"
+    )
+    parser.add_argument(
+        "--source",
+        type=ipaddress.IPv4Address,
+        default=SOURCE4,
+        metavar="IP",
+        help=f"an IPv4 address that nobody has, to ask from ({SOURCE4})",
+    )
+    parser.add_argument("--passive", action="store_true", help="listen only")
+    parser.add_argument(
+        "--name",
+        type=_name,
+        action="append",
+        default=[],
+        metavar="NAME=MAC",
+        help="call this MAC by a name in the report; may be repeated",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
+    return parser.parse_args()
+
+
+def _name(word: str) -> tuple[str, str]:
+    name, _, mac = word.partition("=")
+    if not name or len(mac.split(":")) != 6:
+        raise argparse.ArgumentTypeError(f"wanted NAME=xx:xx:xx:xx:xx:xx, found {word}")
+    return mac.lower(), name
+
+
+def main() -> int:
+    arguments = _arguments()
+    address: Address = arguments.address
+    try:
+        segment = Segment(arguments.interface or sole_interface(), address, Clock())
+    except OSError as error:
+        print(f"answers: cannot listen for {address}: {error}", file=sys.stderr)
+        return STATUS["incomplete"]
+    steady()
+    listener = Listener(segment, int(arguments.window_ms * MS))
+    stop_by_signal(listener)
+    print(f"answers: listening for {address}", file=sys.stderr, flush=True)
+    interval = None if arguments.passive else int(arguments.interval_ms * MS)
+    try:
+        listener.run(arguments.seconds, interval, arguments.source)
+    except OSError as error:
+        print(f"answers: cannot go on for {address}: {error}", file=sys.stderr)
+        return STATUS["incomplete"]
+    found = report(listener, dict(arguments.name))
+    print(text(found))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found) + "\n")
+    return STATUS[listener.verdict]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
