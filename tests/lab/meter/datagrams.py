@@ -44,6 +44,7 @@ class Datagrams:
         self.limit = limit
         self.clock = clock
         self.errors: Counter[str] = Counter()
+        self.answered = 0
         self._family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._epoll = epoll
         self._probes: list[_Probe] = []
@@ -95,6 +96,7 @@ class Datagrams:
             return True
         rtt = max(0, self.clock.arrival(ancillary) - probe.sent)
         if rtt <= self.limit:
+            self.answered += 1
             probe.rtt = rtt
             probe.backend = data[len(probe.payload) :].decode(errors="replace").strip()
         self._forget(probe)

@@ -11,6 +11,7 @@ datagram that is not answered within the limit is lost; what a gap is, gaps.py d
 The meter sends by an absolute schedule. Where it falls behind it skips what it missed, says so,
 and tells its own stalls from the service's gaps.
 
+Says on stderr when the first datagram is answered: from then on, what is lost was lost.
 Ends after --seconds, or at SIGINT or SIGTERM, and then reports. Exit status: 0 measured, whatever
 was lost; 2 could not measure.
 """
@@ -82,11 +83,14 @@ class Meter:
         self._receive(0)
 
     def _receive(self, timeout: float) -> None:
+        unserved = not self.datagrams.answered
         for descriptor, _ in self._epoll.poll(timeout):
             if not self.datagrams.ready(descriptor) and self.conversation:
                 self.conversation.ready(self.clock.now())
                 if self.conversation.ended is None:
                     self._epoll.modify(descriptor, self.conversation.interest())
+        if unserved and self.datagrams.answered:
+            print("outage: the first datagram is answered", file=sys.stderr, flush=True)
         now = self.clock.now()
         self.datagrams.expire(now)
         if self.conversation:
