@@ -67,14 +67,15 @@ fmt: venv ## Format everything
 	@clang-format -i $(C_FILES)
 
 lint-python: venv
-	@ruff format --check --quiet . $(PYTHON_SCRIPTS) || { ruff format --diff . $(PYTHON_SCRIPTS); echo "run: make fmt"; exit 1; }
-	@ruff check --quiet . $(PYTHON_SCRIPTS)
+	@ruff format --check --output-format concise . $(PYTHON_SCRIPTS) || { echo "run: make fmt"; exit 1; }
+	@ruff check --quiet --output-format concise . $(PYTHON_SCRIPTS)
 
 lint-types: venv
 	@mypy --no-error-summary
 
 lint-layers: venv
-	@cd agent/src && lint-imports --config ../../pyproject.toml --cache-dir ../../build/cache/import-linter --no-logo
+	@cd agent/src && said=$$(lint-imports --config ../../pyproject.toml --no-logo \
+	  --cache-dir ../../build/cache/import-linter 2>&1) || { echo "$$said"; exit 1; }
 
 lint-yaml: venv
 	@yamllint --strict .
@@ -98,9 +99,11 @@ unit: venv
 
 ## Test (as root)
 
-.PHONY: test bpf sim model e2e molecule bench
+STAGES ?= check bpf sim e2e molecule
+
+.PHONY: test bpf sim e2e molecule
 test: ## Everything: check, BPF, simulation, e2e in the lab, molecule; JUnit files in build/junit/
-	@scripts/run-tests
+	@scripts/run-tests $(STAGES)
 
 bpf: packages venv ## The responder against golden frames, in the kernel
 	@mkdir -p $(JUNIT)
@@ -115,7 +118,8 @@ e2e: prepare build ## Real nodes, real playbooks, real faults, in the lab
 	@pytest --junit-xml=$(JUNIT)/e2e.xml tests/e2e
 
 molecule: prepare build ## The roles' scenarios on the lab's nodes
-	@scripts/run-molecule
+	@mkdir -p $(JUNIT)
+	@pytest --junit-xml=$(JUNIT)/molecule.xml tests/molecule
 
 ## Build
 
