@@ -1,0 +1,196 @@
+# Copyright: (c) 2026, Herald contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From module options to a connection, as C(kubernetes.core) reads them.
+
+The C(kubernetes) library reads kubeconfigs of every kind (tokens, client certificates, exec plugins, OIDC) and makes
+the TLS pool; only that is used of it. Options win over C(K8S_AUTH_*), these over the kubeconfig.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib
+from ansible_collections.baremetal.herald.plugins.module_utils._client import Client, Response
+from ansible_collections.baremetal.herald.plugins.module_utils._errors import (
+    BadConnection,
+    Unreachable,
+)
+
+try:
+    import urllib3
+    from kubernetes import config as kubernetes_config
+    from kubernetes.client import Configuration
+    from kubernetes.client.rest import RESTClientObject
+
+    IMPORT_ERROR = None
+except ImportError:
+    IMPORT_ERROR = traceback.format_exc()
+
+# seconds
+_CONNECT = 10.0
+_READ = 60.0
+
+
+def _option(env: str, **more: Any) -> dict[str, Any]:
+    return dict({"type": "str", "fallback": (env_fallback, ["K8S_AUTH_" + env])}, **more)
+
+
+CONNECTION_SPEC: dict[str, Any] = {
+    "kubeconfig": _option("KUBECONFIG", type="raw"),
+    "context": _option("CONTEXT"),
+    "host": _option("HOST"),
+    "api_key": _option("API_KEY", no_log=True),
+    "username": _option("USERNAME"),
+    "password": _option("PASSWORD", no_log=True),
+    "validate_certs": _option("VERIFY_SSL", type="bool", aliases=["verify_ssl"]),
+    "ca_cert": _option("SSL_CA_CERT", type="path", aliases=["ssl_ca_cert"]),
+    "client_cert": _option("CERT_FILE", type="path", aliases=["cert_file"]),
+    "client_key": _option("KEY_FILE", type="path", no_log=False, aliases=["key_file"]),
+    "proxy": _option("PROXY"),
+    "no_proxy": _option("NO_PROXY"),
+    "proxy_headers": {
+        "type": "dict",
+        "options": {
+            "proxy_basic_auth": _option("PROXY_HEADERS_PROXY_BASIC_AUTH", no_log=True),
+            "basic_auth": _option("PROXY_HEADERS_BASIC_AUTH", no_log=True),
+            "user_agent": _option("PROXY_HEADERS_USER_AGENT"),
+        },
+    },
+    "persist_config": _option("PERSIST_CONFIG", type="bool"),
+    "impersonate_user": _option("IMPERSONATE_USER"),
+    "impersonate_groups": {
+        "type": "list",
+        "elements": "str",
+        "fallback": (env_fallback, ["K8S_AUTH_IMPERSONATE_GROUPS"]),
+    },
+}
+
+
+class Urllib3Transport:
+    """Sends by the pool and with the credentials of a C(kubernetes.client.Configuration)."""
+
+    def __init__(self, configuration: Any, impersonate: list[tuple[str, str]]) -> None:
+        self._configuration = configuration
+        self._pool = RESTClientObject(configuration).pool_manager
+        self._impersonate = impersonate
+
+    def send(self, method: str, target: str, headers: dict[str, str], body: str | None) -> Response:
+        """See Transport."""
+        host = self._configuration.host.rstrip("/")
+        sent = urllib3.HTTPHeaderDict(headers)
+        for name, value in self._impersonate:
+            sent.add(name, value)
+        # Asked for every request: exec plugins and OIDC renew tokens here.
+        for auth in self._configuration.auth_settings().values():
+            if auth.get("value"):
+                sent[auth["key"]] = auth["value"]
+        try:
+            answer = self._pool.request(
+                method,
+                host + target,
+                body=body.encode("utf-8") if body is not None else None,
+                headers=sent,
+                timeout=urllib3.Timeout(connect=_CONNECT, read=_READ),
+                retries=urllib3.Retry(total=None, connect=1, read=0, status=0, redirect=0, other=0),
+            )
+        except urllib3.exceptions.HTTPError as error:
+            cause = getattr(error, "reason", None) or error
+            raise Unreachable(host, str(cause)) from error
+        return Response(
+            answer.status,
+            {name.lower(): value for name, value in answer.headers.items()},
+            answer.data.decode("utf-8", "replace"),
+        )
+
+
+def connect(module: AnsibleModule) -> Client:
+    """The client of a module that has C(CONNECTION_SPEC). Raises HeraldError."""
+    if IMPORT_ERROR is not None:
+        module.fail_json(msg=missing_required_lib("kubernetes"), exception=IMPORT_ERROR)
+    configuration = configure(module.params)
+    return Client(
+        Urllib3Transport(configuration, _impersonation(module.params)), dry_run=module.check_mode
+    )
+
+
+def configure(params: dict[str, Any]) -> Any:
+    """A C(Configuration) from module options. Raises BadConnection."""
+    configuration = Configuration()
+    own = bool(params["host"])
+    if not own or params["kubeconfig"] or params["context"]:
+        _load(configuration, params)
+    for option, attribute in (
+        ("host", "host"),
+        ("username", "username"),
+        ("password", "password"),
+        ("validate_certs", "verify_ssl"),
+        ("ca_cert", "ssl_ca_cert"),
+        ("client_cert", "cert_file"),
+        ("client_key", "key_file"),
+        ("proxy", "proxy"),
+        ("no_proxy", "no_proxy"),
+    ):
+        if params[option] is not None:
+            setattr(configuration, attribute, params[option])
+    for option in ("ca_cert", "client_cert", "client_key"):
+        path = params[option]
+        if path and not os.access(path, os.R_OK):
+            raise BadConnection(f"{option}: wanted a readable file, found none at {path}")
+    if params["api_key"]:
+        configuration.api_key["authorization"] = "Bearer " + params["api_key"]
+        configuration.refresh_api_key_hook = None
+    if params["proxy_headers"]:
+        wanted = {name: value for name, value in params["proxy_headers"].items() if value}
+        configuration.proxy_headers = urllib3.util.make_headers(**wanted)
+    return configuration
+
+
+def _load(configuration: Any, params: dict[str, Any]) -> None:
+    kubeconfig = params["kubeconfig"]
+    options = {
+        "context": params["context"],
+        "client_configuration": configuration,
+        "persist_config": bool(params["persist_config"]),
+    }
+    try:
+        if isinstance(kubeconfig, dict):
+            kubernetes_config.load_kube_config_from_dict(kubeconfig, **options)
+        elif kubeconfig:
+            path = os.path.expanduser(str(kubeconfig))
+            if not all(os.access(part, os.R_OK) for part in path.split(os.pathsep)):
+                raise BadConnection(f"kubeconfig: wanted a readable file, found none at {path}")
+            kubernetes_config.load_kube_config(path, **options)
+        else:
+            _load_default(configuration, options)
+    except kubernetes_config.ConfigException as error:
+        raise BadConnection(
+            "kubeconfig: wanted one with a cluster, a user and the context {0}, found: {1}".format(
+                params["context"] or "that it names as current", error
+            )
+        ) from error
+
+
+def _load_default(configuration: Any, options: dict[str, Any]) -> None:
+    """The kubeconfig of KUBECONFIG or ~/.kube/config; inside a pod, the pod's own credentials."""
+    path = os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
+    if any(os.access(part, os.R_OK) for part in path.split(os.pathsep)):
+        kubernetes_config.load_kube_config(path, **options)
+        return
+    try:
+        kubernetes_config.load_incluster_config(client_configuration=configuration)
+    except kubernetes_config.ConfigException as error:
+        raise BadConnection(
+            f"No way to the Kubernetes API is known: wanted a kubeconfig, found none at {path}. Give one with the option "
+            "kubeconfig, with K8S_AUTH_KUBECONFIG or KUBECONFIG; or give host with api_key or client_cert"
+        ) from error
+
+
+def _impersonation(params: dict[str, Any]) -> list[tuple[str, str]]:
+    headers = (
+        [("Impersonate-User", params["impersonate_user"])] if params["impersonate_user"] else []
+    )
+    return headers + [("Impersonate-Group", group) for group in params["impersonate_groups"] or []]
