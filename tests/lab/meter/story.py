@@ -9,6 +9,7 @@ gap, or else the beginning of the measurement.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 ANNOUNCEMENTS = ("garp", "unsolicited-na", "claim")
@@ -67,15 +68,18 @@ def tell(
     if not reports:
         raise ValueError("wanted the report of outage.py, of answers.py, or both, found neither")
     worst = max(outage["gaps"], key=lambda gap: gap["length_ms"], default=None) if outage else None
-    begins = [event["time"] for event in events] + ([worst["start"]] if worst else [])
-    zero = min(begins) if begins else min(report["start"] for report in reports)
+    moments = [event["time"] for event in events] + ([worst["start"]] if worst else [])
+    zero = moments[0] if moments else min(report["start"] for report in reports)
     samples = [(sent - zero, rtt) for sent, rtt, _ in outage["samples"]] if outage else []
     lanes = _lanes(answers, zero) if answers else []
-    moments = [time for time, _ in samples] + [t for lane in lanes for t in lane.answers]
-    begin, end = min(moments, default=0.0), max(moments, default=1.0)
-    if begins and not whole:
-        last = max([event["time"] for event in events] + ([worst["end"]] if worst else []))
-        begin, end = max(begin, -BEFORE), min(end, last - zero + AFTER)
+    measured = [time for time, _ in samples] + [t for lane in lanes for t in lane.answers]
+    begin, end = min(measured, default=0.0), max(measured, default=1.0)
+    moments += [worst["end"]] if worst else []
+    for before, after in pairwise(answers["spells"] if answers else []):
+        moments += [before["last"], after["first"]]
+    if moments and not whole:
+        begin = max(begin, min(moments) - zero - BEFORE)
+        end = min(end, max(moments) - zero + AFTER)
     port = f" port {outage['port']}" if outage else ""
     return Story(
         title=f"{reports[0]['address']}{port}",
@@ -129,7 +133,7 @@ def _outage_figures(outage: dict[str, Any], worst: dict[str, Any] | None) -> lis
 def _answer_figures(answers: dict[str, Any], events: list[dict[str, Any]]) -> list[str]:
     figures = []
     names = {entry["mac"]: entry["name"] for entry in answers["macs"]}
-    for before, after in zip(answers["spells"], answers["spells"][1:], strict=False):
+    for before, after in pairwise(answers["spells"]):
         if before["mac"] == after["mac"] or answers["verdict"] == "two":
             continue
         words = f"{names[after['mac']]} took over from {names[before['mac']]}: its first answer "

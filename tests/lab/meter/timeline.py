@@ -37,9 +37,12 @@ class Canvas:
 
     def __init__(self, story: Story, width: int, *, colour: bool):
         self.margin = max([6, *(len(lane.name) for lane in story.lanes)]) + 2
-        self.columns = max(20, width - self.margin)
         self.story = story
         self.colour = colour
+        sent = [*story.lost, *(time for time, _ in story.served)]
+        shown = sum(story.begin <= time <= story.end for time in sent)
+        # With less than two requests in a column, chance would leave some columns empty.
+        self.columns = max(20, min(width - self.margin, shown // 2 if shown else width))
 
     def column(self, time: float) -> int:
         """The column of `time`; outside 0 to `columns` - 1 for what is not shown."""
@@ -55,7 +58,7 @@ class Canvas:
         return counts
 
     def row(self, name: str, cells: str, colour: str = "") -> str:
-        return f"{name:>{self.margin - 2}}  {self.paint(cells, colour)}".rstrip()
+        return f"{name:>{self.margin - 2}}  {self.paint(cells.rstrip(), colour)}".rstrip()
 
     def paint(self, words: str, colour: str) -> str:
         return f"\033[{colour}m{words}\033[0m" if self.colour and colour else words
