@@ -1,0 +1,538 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What one Service shall hold, by all that is known: a pure function of the book.
+
+What always holds:
+
+- an address that a Service shows is never changed without a request (its annotations, families, ports,
+  sharing, class or type), whatever becomes of pools;
+- a new address comes from a pool that gives it at that moment: enabled, selecting the Service, not
+  excluded, reserved, buggy, or lost to an older pool;
+- an address that is replaced on request is left only when what replaces it was seen to be recorded;
+- where a request cannot be met, what is held is kept, and the condition says what is missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from herald.core import selectors, sharing
+from herald.core.addresses import family, make_address
+from herald.core.book import Record
+from herald.core.model import Condition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from herald.core.book import Book, Known
+    from herald.core.model import Address, Labels, ServiceKey
+    from herald.core.pools import Plan
+    from herald.core.ranges import Version
+
+ALLOCATED = "herald.dev/Allocated"
+
+_NAMED_MAX = 5
+_MESSAGE_MAX = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a Service shall hold, and what to do for it."""
+
+    addresses: tuple[Address, ...] = ()
+    """What its status shall show, in the order of its families; all of them are recorded for it, or about
+    to be recorded again (``give``)."""
+    give: tuple[Record, ...] = ()
+    """VIP leases to create or, where the address is recorded already, to extend by the Service."""
+    release: tuple[Address, ...] = ()
+    """Records that the Service must leave."""
+    condition: Condition | None = None
+    """``herald.dev/Allocated``; None: not in Herald's care."""
+    settled: bool = True
+    """False while a record of the Service is still to be written or under way: its status waits."""
+    notes: tuple[str, ...] = ()
+    """What is worth a warning event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A decision, and what it hung on: a change of these may change it."""
+
+    decision: Decision
+    restless: bool = False
+    """Any change of a pool may change it."""
+    addresses: frozenset[Address] = frozenset()
+    """It waits for these to be free."""
+    pools: frozenset[tuple[str, Version]] = frozenset()
+    """It waits for any address of these."""
+    sharing_key: str = ""
+    """It waits for somebody with this key."""
+
+
+class _Problem(NamedTuple):
+    reason: str
+    text: str
+
+
+def decide(book: Book, key: ServiceKey) -> Verdict:
+    """What the Service shall hold. Who is not in Herald's care, or gone, leaves what it has."""
+    known = book.services.get(key)
+    given = book.given.get(key, ())
+    if known is None:
+        return Verdict(Decision(release=given))
+    return _Case(book, key, known).verdict(given)
+
+
+@dataclass
+class _Case:
+    """The work on one decision."""
+
+    book: Book
+    key: ServiceKey
+    known: Known
+    keep: list[Address] = field(default_factory=list)
+    give: list[Record] = field(default_factory=list)
+    leave: list[Address] = field(default_factory=list)
+    problems: list[_Problem] = field(default_factory=list)
+    lacking: dict[Version, _Problem] = field(default_factory=dict)
+    """Why a family has no address, where none is wanted by name."""
+    awaited: set[Address] = field(default_factory=set)
+    full: set[tuple[str, Version]] = field(default_factory=set)
+
+    def verdict(self, given: tuple[Address, ...]) -> Verdict:
+        self._sort(given)
+        if self._is_anothers(given):
+            return Verdict(Decision(), restless=True, addresses=frozenset(self.known.shown))
+        if not self.known.service.deleting:
+            if self.known.request.problems:
+                self.problems += (
+                    _Problem("InvalidRequest", text) for text in self.known.request.problems
+                )
+            else:
+                for version in self.known.request.families:
+                    self._serve(version)
+                self._weigh_families()
+        return self._conclude()
+
+    # --- What is held ----------------------------------------------------------------------------------
+
+    def _sort(self, given: tuple[Address, ...]) -> None:
+        """Part what the Service holds into what it keeps and what it must leave."""
+        for address in given:
+            fits = address.version in self.known.request.families or self.known.service.deleting
+            if not fits or self._is_aside(address) or self._shares_wrongly(address):
+                self.leave.append(address)
+            else:
+                self.keep.append(address)
+        for address in self.known.shown:
+            if address not in given and address.version in self.known.request.families:
+                record = self._adopted(address)
+                if record:
+                    self.keep.append(address)
+                    self.give.append(record)
+
+    def _is_aside(self, address: Address) -> bool:
+        """A stranger answers for it, and it was not in use yet: another is tried."""
+        return address in self.book.aside and address not in self.known.shown
+
+    def _shares_wrongly(self, address: Address) -> bool:
+        """Whether the rules of sharing fail on the address, and it is for this Service to leave.
+
+        That is who edited last what the rules depend on; if that was not seen, the Service that was
+        written last.
+        """
+        record = self.book.record(address)
+        if record is None or len(record.services) == 1:
+            return False
+        members = [
+            (known.edited, known.service.resource_version, key, known)
+            for key in record.services
+            if (known := self.book.services.get(key))
+        ]
+        staying: list[Known] = []
+        for _, _, key, known in sorted(members, key=lambda member: member[:3]):
+            fits = not any(_refusal(known, other) for other in staying)
+            if key == self.key:
+                return not fits
+            if fits:
+                staying.append(known)
+        return False
+
+    def _adopted(self, address: Address) -> Record | None:
+        """The record that an address in status without one gets (again); None: it is not the Service's."""
+        record = self.book.record(address)
+        if record is None:
+            claimants = self.book.pools.claimants(address)
+            foreign = self._held_elsewhere(address) or not claimants
+            asked = self._is_ours or self.known.service.load_balancer_class
+            if foreign and not asked:
+                return None
+            return Record(address, claimants[0].name if claimants else "", frozenset({self.key}))
+        others = [self.book.services.get(key) for key in record.services]
+        if any(other and _refusal(self.known, other) for other in others):
+            return None
+        return Record(address, record.pool, record.services | {self.key})
+
+    @cached_property
+    def _is_ours(self) -> bool:
+        """Whether the Service itself says that Herald gave what it shows."""
+        return any(
+            condition.type == ALLOCATED and condition.status == "True"
+            for condition in self.known.service.conditions
+        )
+
+    def _held_elsewhere(self, address: Address) -> bool:
+        """Whether a Service that is not in Herald's care shows the address."""
+        return any(key not in self.book.services for key in self.book.holders(address))
+
+    def _is_anothers(self, given: tuple[Address, ...]) -> bool:
+        """Whether a Service without a class is served by another load balancer, and nobody asks Herald."""
+        service = self.known.service
+        return (
+            bool(service.ingress)
+            and not service.load_balancer_class
+            and not (given or self.keep or self._is_ours or self.known.request.own)
+        )
+
+    # --- What is asked for -----------------------------------------------------------------------------
+
+    def _serve(self, version: Version) -> None:
+        wanted = self.known.request.wanted_of(version)
+        mine = [address for address in self.keep if address.version == version]
+        if wanted:
+            for address in wanted:
+                if address not in mine:
+                    self._ask(address)
+            self._replace(mine, [address for address in mine if address in wanted], len(wanted))
+        elif not mine:
+            self._find(version)
+        elif self.known.request.pool:
+            fitting = [address for address in mine if self._is_of_wanted_pool(address)]
+            if not fitting:
+                self._find(version)
+            self._replace(mine, fitting, 1)
+            self._drop_surplus(fitting)
+        else:
+            self._drop_surplus(mine)
+
+    def _replace(self, mine: list[Address], fitting: list[Address], enough: int) -> None:
+        """Leave what is not asked for any more, once enough of what is asked for is recorded."""
+        if sum(self.book.confirmed(address, self.key) for address in fitting) < enough:
+            return
+        for address in mine:
+            if address not in fitting:
+                self._give_up(address)
+
+    def _drop_surplus(self, mine: list[Address]) -> None:
+        """Of several addresses none of which is in use one is enough (a write had succeeded unnoticed)."""
+        shown = [address for address in mine if address in self.known.shown]
+        if not shown:
+            shown = (
+                [min(mine, key=lambda each: (not self.book.confirmed(each, self.key), int(each)))]
+                if mine
+                else []
+            )
+        for address in mine:
+            if address not in shown:
+                self._give_up(address)
+
+    def _give_up(self, address: Address) -> None:
+        self.keep.remove(address)
+        if address in self.book.given.get(self.key, ()):
+            self.leave.append(address)
+        self.give = [record for record in self.give if record.address != address]
+
+    def _is_of_wanted_pool(self, address: Address) -> bool:
+        wanted = self.known.request.pool
+        record = self.book.record(address)
+        if record and record.pool == wanted:
+            return True
+        plan = self.book.pools.get(wanted)
+        return plan is not None and int(address) in plan.claims[address.version]
+
+    def _ask(self, address: Address) -> None:
+        """Give this very address, or say why not."""
+        problem = self._refused_by_pools(address) or self._refused_by_holders(address)
+        if problem:
+            self.problems.append(problem)
+            return
+        record = self.book.record(address)
+        if record:
+            self.give.append(Record(address, record.pool, record.services | {self.key}))
+        else:
+            pool = self.book.pools.claimants(address)[0].name
+            self.give.append(Record(address, pool, frozenset({self.key})))
+
+    def _refused_by_pools(self, address: Address) -> _Problem | None:
+        claimants = self.book.pools.claimants(address)
+        if not claimants:
+            for plan in self.book.pools:
+                if int(address) in plan.blocks[address.version]:
+                    return _Problem("NoPool", f"{address} is not given: {_why_unclaimed(plan)}")
+            return _Problem("NoPool", f"{address} is outside every pool")
+        plan = claimants[0]
+        wanted, field_name = self.known.request.pool, self.known.request.pool_field
+        if wanted and plan.name != wanted:
+            text = f"{field_name}: wanted pool {wanted}, found {address} in pool {plan.name}"
+            return _Problem("InvalidRequest", text)
+        if not plan.giving:
+            return _Problem("NoPool", f"{address} is in pool {plan.name}, which {_why_not(plan)}")
+        if not plan.lines[address.version].has(int(address)):
+            text = f"{address} is reserved in pool {plan.name} (allowFirstLastIPs, avoidBuggyIPs)"
+            return _Problem("NoPool", text)
+        if not self._selected_by(plan):
+            text = f"{address} is in pool {plan.name}, whose serviceSelector does not select the Service"
+            return _Problem("SelectorMismatch", text)
+        return None
+
+    def _refused_by_holders(self, address: Address) -> _Problem | None:
+        self.awaited.add(address)
+        aside = self.book.aside.get(address)
+        if aside:
+            return _Problem("AddressConflict", f"{address} is answered for by {aside.mac}")
+        record = self.book.record(address)
+        if record is None:
+            for key in self.book.holders(address):
+                if key != self.key:
+                    return _Problem("AddressTaken", f"{address} is held by Service {_spelled(key)}")
+            return None
+        for key in sorted(record.services):
+            other = self.book.services.get(key)
+            if other is None:
+                text = f"{address} is being freed by Service {_spelled(key)}"
+                return _Problem("AddressTaken", text)
+            rule = _refusal(self.known, other)
+            if rule:
+                reason = "SharingRefused" if self.known.request.sharing_key else "AddressTaken"
+                text = f"{address} is held by Service {_spelled(key)}"
+                if reason == "SharingRefused":
+                    text += f": {rule}"
+                return _Problem(reason, text)
+        if not record.services:
+            return _Problem("AddressTaken", f"{address} is being freed")
+        return None
+
+    # --- What is free ----------------------------------------------------------------------------------
+
+    def _find(self, version: Version) -> None:
+        """Give an address that a partner has, else the lowest free one of the first pool, or say why not."""
+        wanted = self.known.request.pool
+        plans, problem = self._asked(wanted, version) if wanted else self._willing(version)
+        if self.known.request.sharing_key:
+            record = self._joined(version)
+            if record:
+                self.give.append(record)
+                return
+        for plan in plans:
+            number = plan.lines[version].lowest_free()
+            if number is not None:
+                address = make_address(version, number)
+                self.give.append(Record(address, plan.name, frozenset({self.key})))
+                return
+            self.full.add((plan.name, version))
+        if plans:
+            names = _list(plan.name for plan in plans)
+            problem = _Problem(
+                "PoolExhausted", f"no {family(version)} address is free in pool {names}"
+            )
+        self.lacking[version] = problem
+
+    def _asked(self, wanted: str, version: Version) -> tuple[list[Plan], _Problem]:
+        """The wanted pool, or why it does not give."""
+        field_name = self.known.request.pool_field
+        plan = self.book.pools.get(wanted)
+        if plan is None:
+            text = f"{field_name}: wanted pool {wanted}, found no pool of that name"
+            return [], _Problem("NoPool", text)
+        if not plan.giving:
+            text = f"{field_name}: wanted pool {wanted}, which {_why_not(plan)}"
+            return [], _Problem("NoPool", text)
+        if not plan.usable[version]:
+            text = f"{field_name}: wanted {family(version)} of pool {wanted}, found none in it"
+            return [], _Problem("NoPool", text)
+        if not self._selected_by(plan):
+            text = f"{field_name}: wanted pool {wanted}, whose serviceSelector does not select the Service"
+            return [], _Problem("SelectorMismatch", text)
+        return [plan], _Problem("", "")
+
+    def _willing(self, version: Version) -> tuple[list[Plan], _Problem]:
+        """The pools that give to this Service without being asked, in order; or why there are none.
+
+        The list ends at the first one that has a free address.
+        """
+        plans: list[Plan] = []
+        for plan in self.book.pools.selecting(self._labels):
+            if plan.giving and plan.pool.auto_assign and plan.usable[version]:
+                plans.append(plan)
+                if plan.lines[version].free:
+                    break
+        if plans:
+            return plans, _Problem("", "")
+        others = [plan.name for plan in self.book.pools if plan.giving and plan.usable[version]]
+        willing = [
+            name
+            for name in others
+            if (found := self.book.pools.get(name)) and found.pool.auto_assign
+        ]
+        if willing:
+            text = f"no serviceSelector selects the Service, of pool {_list(sorted(willing))}"
+            return [], _Problem("SelectorMismatch", text)
+        text = f"no enabled pool has {family(version)} addresses"
+        if others:
+            text += f" for who does not ask (autoAssign: false in pool {_list(sorted(others))})"
+        return [], _Problem("NoPool", text)
+
+    def _joined(self, version: Version) -> Record | None:
+        """The lowest address of the Service's sharing key that the rules allow it on."""
+        found: Record | None = None
+        for address in self.book.shared_by(self.known.request.sharing_key):
+            if address.version != version or (found and int(address) > int(found.address)):
+                continue
+            record = self.book.record(address)
+            if record is None or address in self.book.aside or not self._gives(address):
+                continue
+            others = [self.book.services.get(key) for key in record.services]
+            if all(other and not _refusal(self.known, other) for other in others):
+                found = Record(address, record.pool, record.services | {self.key})
+        return found
+
+    def _gives(self, address: Address) -> bool:
+        """Whether the pool of the address gives to this Service, without regard to who has it now."""
+        for plan in self.book.pools.claimants(address)[:1]:
+            wanted = self.known.request.pool
+            asked = plan.name == wanted if wanted else plan.pool.auto_assign
+            has = plan.lines[address.version].has(int(address))
+            return plan.giving and asked and has and self._selected_by(plan)
+        return False
+
+    @cached_property
+    def _labels(self) -> Labels:
+        return selectors.service_labels(self.known.service)
+
+    def _selected_by(self, plan: Plan) -> bool:
+        return selectors.matches(plan.pool.service_selector, self._labels)
+
+    # --- The end ---------------------------------------------------------------------------------------
+
+    def _weigh_families(self) -> None:
+        """SingleStack needs its family, PreferDualStack any, RequireDualStack both or none."""
+        served = {address.version for address in self.keep}
+        served |= {record.address.version for record in self.give}
+        if self.known.request.policy != "some" or not served:
+            self.problems += self.lacking.values()
+        if self.known.request.policy == "all" and len(served) < len(self.known.request.families):
+            kept = set(self.keep)
+            self.give = [record for record in self.give if record.address in kept]
+            if not kept & set(self.known.shown):
+                for address in list(self.keep):
+                    self._give_up(address)
+
+    def _conclude(self) -> Verdict:
+        texts: list[str] = []
+        orphaned = moved = False
+        records = {record.address: record for record in self.give}
+        held = sorted({*self.keep, *records}, key=self._rank)
+        for address in held:
+            record = records.get(address) or self.book.record(address)
+            pool = record.pool if record else ""
+            trouble, elsewhere = self._backing(address, pool)
+            orphaned |= bool(trouble)
+            moved |= elsewhere
+            texts.append(f"{address} of pool {pool}{trouble}" if pool else f"{address}{trouble}")
+        decision = Decision(
+            addresses=tuple(address for address in held if self._may_show(address)),
+            give=tuple(self.give),
+            release=tuple(self.leave),
+            condition=self._condition(texts, orphaned=orphaned),
+            settled=not self.give
+            and all(self.book.confirmed(address, self.key) for address in self.keep),
+            notes=self.known.request.notes,
+        )
+        return Verdict(
+            decision,
+            restless=bool(orphaned or moved or self.problems or self.lacking),
+            addresses=frozenset(self.awaited),
+            pools=frozenset(self.full),
+            sharing_key=self.known.request.sharing_key if self.lacking else "",
+        )
+
+    def _rank(self, address: Address) -> tuple[int, int, int]:
+        """The order in status: families as the Service has them, wanted ones as it names them."""
+        families = self.known.request.families
+        wanted = self.known.request.wanted_of(address.version)
+        return (
+            families.index(address.version) if address.version in families else len(families),
+            wanted.index(address) if address in wanted else len(wanted),
+            int(address),
+        )
+
+    def _may_show(self, address: Address) -> bool:
+        if address not in self.keep:
+            return False
+        return address in self.known.shown or self.book.confirmed(address, self.key)
+
+    def _backing(self, address: Address, pool: str) -> tuple[str, bool]:
+        """Why no pool stands behind the address any more, and whether another one than its own does."""
+        number, version = int(address), address.version
+        plan = self.book.pools.get(pool)
+        has = plan is not None and (
+            number in plan.claims[version]
+            or (bool(plan.problems) and number in plan.blocks[version])
+        )
+        if plan and has and self._selected_by(plan):
+            return "", False
+        if any(self._selected_by(other) for other in self.book.pools.claimants(address)):
+            return "", True
+        if plan is None:
+            return (", which is gone" if pool else ", which is in no pool"), False
+        return (
+            ", which no longer selects the Service" if has else ", which no longer has it"
+        ), False
+
+    def _condition(self, texts: list[str], *, orphaned: bool) -> Condition:
+        held = _list(texts, "; ")
+        strangers = [
+            f"{address} was left: {aside.mac} answers for it"
+            for address, aside in self.book.asides_of(self.key)
+        ]
+        if self.problems:
+            missing = _list(dict.fromkeys(problem.text for problem in self.problems), "; ")
+            message = "; ".join(
+                filter(None, (missing, f"held: {held}" if held else "", *strangers))
+            )
+            return Condition(ALLOCATED, "False", self.problems[0].reason, message[:_MESSAGE_MAX])
+        lacking = [f"{problem.text}" for problem in self.lacking.values()]
+        message = "; ".join(filter(None, (held, *lacking, *strangers)))
+        reason = "Orphaned" if orphaned else "Allocated"
+        return Condition(ALLOCATED, "True" if texts else "False", reason, message[:_MESSAGE_MAX])
+
+
+def _refusal(known: Known, other: Known) -> str:
+    return sharing.refusal(known.service, known.request, other.service, other.request)
+
+
+def _why_not(plan: Plan) -> str:
+    if plan.pool.disabled:
+        return "is disabled"
+    if plan.pool.deleting:
+        return "is being deleted"
+    return f"is not understood: {_list(plan.problems, '; ')}"
+
+
+def _why_unclaimed(plan: Plan) -> str:
+    if plan.problems:
+        return f"pool {plan.name} {_why_not(plan)}"
+    return f"pool {plan.name} excludes it"
+
+
+def _spelled(key: ServiceKey) -> str:
+    return "/".join(key)
+
+
+def _list(texts: Iterable[str], joint: str = ", ") -> str:
+    """The first few, and how many more."""
+    every = list(texts)
+    more = len(every) - _NAMED_MAX
+    return joint.join(every[:_NAMED_MAX]) + (f"{joint}and {more} more" if more > 0 else "")

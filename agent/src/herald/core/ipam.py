@@ -1,0 +1,404 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Address management: which Service gets which address, and why not.
+
+An address is given by *creating* its VIP lease (names are unique in etcd), so no two allocators can ever
+give one address to two unrelated Services; this module only proposes. It is told what there is (Services,
+pools, records) and is asked, for one Service at a time, what that Service shall hold. The answer depends on
+nothing but what it was told: a new allocator, or one that restarts, decides the same.
+
+The caller must
+
+- decide nothing before Services, pools and VIP leases were all listed once;
+- tell of every write it sends (:meth:`Ipam.expect`) before the next :meth:`Ipam.decide`, and of its answer
+  (:meth:`Ipam.settle`, and :meth:`Ipam.put_record` with the lease that came back);
+- write a Service's status only from a decision that is ``settled``.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, TypeVar
+
+from herald.core.addresses import spelled
+from herald.core.assign import ALLOCATED, Decision, Verdict, decide
+from herald.core.book import Aside, Book, Known, Record, addresses_in
+from herald.core.model import LOAD_BALANCER_CLASS, Condition, PoolStatus
+from herald.core.pools import VERSIONS
+from herald.core.requests import parse_request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from herald.core.model import Address, Pool, Service, ServiceKey
+    from herald.core.pools import Plan
+    from herald.core.ranges import Version
+
+__all__ = ["ALLOCATED", "Decision", "Ipam", "Record"]
+
+_OVERLAPS_NAMED = 3
+_PROBLEMS_NAMED = 5
+
+
+class Ipam:
+    """What Services hold and shall hold. See the module for what the caller must do."""
+
+    def __init__(self, default_class: bool, adopt_classes: tuple[str, ...]) -> None:
+        self._default_class = default_class
+        self._classes = frozenset({LOAD_BALANCER_CLASS, *adopt_classes})
+        self._book = Book()
+        self._orphans: set[Address] = set()
+        self._used: dict[str, int] = {}
+        self._edits = 0
+        self._showing: dict[ServiceKey, tuple[Address, ...]] = {}
+        """What each Service shows that others must not be given, whoever's Service it is."""
+        # Whom to ask again.
+        self._queue: list[tuple[bool, ServiceKey]] = []
+        self._queued: set[ServiceKey] = set()
+        self._dirty_pools: set[str] = set()
+        # What the last decision of a Service hung on.
+        self._hung: dict[ServiceKey, Verdict] = {}
+        self._awaiting: dict[Address, set[ServiceKey]] = {}
+        self._hungry: dict[tuple[str, Version], set[ServiceKey]] = {}
+        self._lonely: dict[str, set[ServiceKey]] = {}
+        self._refilled: dict[tuple[str, Version], set[ServiceKey]] = {}
+        """Lines that had an address freed, and who was asked since whether it can use it."""
+
+    # --- What there is ---------------------------------------------------------------------------------
+
+    def in_care(self, service: Service) -> bool:
+        """Whether the Service is Herald's by type and class.
+
+        (One without a class that another load balancer serves already is left to it all the same.)
+        """
+        if service.type != "LoadBalancer":
+            return False
+        if not service.load_balancer_class:
+            return self._default_class
+        return service.load_balancer_class in self._classes
+
+    def put_service(self, service: Service) -> None:
+        key = service.key
+        old = self._book.services.get(key)
+        shown = addresses_in(service.ingress)
+        if self.in_care(service):
+            known = Known(service, parse_request(service), shown)
+            if old:
+                known.edited = old.edited
+                if _sharing_terms(old) != _sharing_terms(known):
+                    self._edits += 1
+                    known.edited = self._edits
+            self._book.put_service(key, known)
+        else:
+            self._book.drop_service(key)
+        external = addresses_in(service.external_ips)
+        self._show(key, tuple(dict.fromkeys((*shown, *external))) if external else shown)
+        self._service_changed(key, old)
+
+    def drop_service(self, key: ServiceKey) -> None:
+        old = self._book.services.get(key)
+        self._book.drop_service(key)
+        self._show(key, ())
+        self._service_changed(key, old)
+
+    def put_pool(self, pool: Pool) -> None:
+        if self._book.pools.put(pool):
+            self._dirty_pools.add(pool.name)
+
+    def drop_pool(self, name: str) -> None:
+        self._book.pools.drop(name)
+
+    def put_record(self, record: Record) -> None:
+        """A VIP lease as it was seen."""
+        self._record_changed(record.address, *self._book.set_seen(record.address, record))
+
+    def drop_record(self, address: Address) -> None:
+        """The VIP lease is gone."""
+        self._record_changed(address, *self._book.set_seen(address, None))
+
+    def expect(self, record: Record) -> None:
+        """A write that makes the record so has been sent. Until its answer the address counts as taken."""
+        self._record_changed(record.address, *self._book.set_expected(record.address, record))
+
+    def settle(self, address: Address) -> None:
+        """The write was answered, either way, or given up: from here on what is seen counts."""
+        self._record_changed(address, *self._book.set_expected(address, None))
+
+    def set_aside(self, address: Address, mac: bytes) -> None:
+        """Somebody who is none of ours answers for the address: it is not given until cleared."""
+        record = self._book.record(address)
+        services = record.services if record else frozenset()
+        aside = Aside(mac.hex(":") if mac else "an unknown MAC", services)
+        self._book.aside[address] = aside
+        self._aside_changed(address, aside)
+
+    def clear_aside(self, address: Address) -> None:
+        aside = self._book.aside.pop(address, None)
+        if aside:
+            self._aside_changed(address, aside)
+
+    # --- What follows ----------------------------------------------------------------------------------
+
+    def dirty(self) -> Iterator[ServiceKey]:
+        """The Services whose decision may have changed; who is taken from here must be decided.
+
+        Take as many as time allows: the others stay. Those that hold or name addresses come first, then by
+        name, so what is given does not hang on the order in which things were learnt in one go.
+        """
+        while True:
+            self._lay_out()
+            if self._queue:
+                _, key = heappop(self._queue)
+                self._queued.discard(key)
+                yield key
+                continue
+            hungry = self._next_hungry()
+            if hungry is None:
+                return
+            yield hungry
+
+    def decide(self, key: ServiceKey) -> Decision:
+        """What the Service shall hold. Asking again without news brings the same answer."""
+        self._lay_out()
+        verdict = decide(self._book, key)
+        self._remember(key, verdict)
+        return verdict.decision
+
+    def orphans(self) -> Iterator[Address]:
+        """Records that no Service in Herald's care needs: to be freed."""
+        return iter(sorted(self._orphans, key=lambda address: (address.version, int(address))))
+
+    def dirty_pools(self) -> Iterator[str]:
+        """The pools whose status may have changed; those that are gone are not named."""
+        self._lay_out()
+        while self._dirty_pools:
+            name = self._dirty_pools.pop()
+            if self._book.pools.get(name):
+                yield name
+
+    def pool_status(self, name: str) -> PoolStatus | None:
+        """None: there is no such pool."""
+        self._lay_out()
+        plan = self._book.pools.get(name)
+        if plan is None:
+            return None
+        lines = plan.lines.values()
+        return PoolStatus(
+            ips_total=str(sum(line.size for line in lines)),
+            ips_used=str(self._used.get(name, 0)),
+            ips_available=str(sum(line.free for line in lines)),
+            observed_generation=plan.pool.generation,
+            conditions=(_ready(plan), self._conflict(plan)),
+        )
+
+    # --- What a change touches -------------------------------------------------------------------------
+
+    def _show(self, key: ServiceKey, addresses: tuple[Address, ...]) -> None:
+        before = self._showing.get(key, ())
+        if before == addresses:
+            return
+        self._book.let_go(key, before)
+        self._book.hold(key, addresses)
+        if addresses:
+            self._showing[key] = addresses
+        else:
+            del self._showing[key]
+        for address in {*before, *addresses}:
+            self._refresh(address)
+            self._mark(self._awaiting.get(address, ()))
+
+    def _service_changed(self, key: ServiceKey, old: Known | None) -> None:
+        new = self._book.services.get(key)
+        self._mark((key,))
+        given = self._book.given.get(key, ())
+        if (old is None) != (new is None):
+            for address in given:
+                self._judge_need(address)
+            for address in self._showing.get(key, ()):
+                self._mark(self._awaiting.get(address, ()))
+        if old and new and old.edited == new.edited:
+            return
+        for address in given:
+            record = self._book.record(address)
+            if record and len(record.services) > 1:
+                self._mark(record.services)
+            self._mark(self._awaiting.get(address, ()))
+        if given and new and new.request.sharing_key:
+            self._mark(self._lonely.get(new.request.sharing_key, ()))
+
+    def _record_changed(self, address: Address, old: Record | None, new: Record | None) -> None:
+        for record, difference in ((old, -1), (new, 1)):
+            if record is None:
+                continue
+            if old != new:
+                for name in self._counted_by(record):
+                    self._used[name] = self._used.get(name, 0) + difference
+                    self._dirty_pools.add(name)
+            self._mark(record.services)
+            for key in record.services if self._lonely else ():
+                known = self._book.services.get(key)
+                if known and known.request.sharing_key:
+                    self._mark(self._lonely.get(known.request.sharing_key, ()))
+        self._judge_need(address)
+        self._mark(self._book.holders(address))
+        self._mark(self._awaiting.get(address, ()))
+        self._refresh(address)
+
+    def _aside_changed(self, address: Address, aside: Aside) -> None:
+        record = self._book.record(address)
+        self._mark(aside.services | (record.services if record else frozenset()))
+        self._mark(self._awaiting.get(address, ()))
+        self._refresh(address)
+
+    def _refresh(self, address: Address) -> None:
+        """Count the address as taken or free; where it is free, who waits for any address has a chance."""
+        if not self._book.refresh(address):
+            return
+        for plan in self._book.pools.claimants(address)[:1]:
+            self._dirty_pools.add(plan.name)
+            line = plan.name, address.version
+            if line in self._hungry:
+                self._refilled[line] = set()
+
+    def _judge_need(self, address: Address) -> None:
+        record = self._book.record(address)
+        if record and not any(key in self._book.services for key in record.services):
+            self._orphans.add(address)
+        else:
+            self._orphans.discard(address)
+
+    def _counted_by(self, record: Record) -> set[str]:
+        """The pools whose ``ipsUsed`` has the record: the one that owns the address, and the one that gave
+        it while it is still in its blocks."""
+        number, version = int(record.address), record.address.version
+        names = {plan.name for plan in self._book.pools.claimants(record.address)[:1]}
+        plan = self._book.pools.get(record.pool)
+        if plan and number in plan.blocks[version]:
+            names.add(plan.name)
+        return names
+
+    def _lay_out(self) -> None:
+        """Settle the pools anew after a change of them, and ask again whom that may concern."""
+        book = self._book
+        if not book.pools.stale:
+            return
+        for name in book.pools.lay_out(book.taken):
+            plan = book.pools.get(name)
+            if plan:
+                self._used[name] = self._count_used(plan)
+                self._dirty_pools.add(name)
+            else:
+                self._used.pop(name, None)
+            for address in book.given_by.get(name, ()):
+                record = book.record(address)
+                self._mark(record.services if record else ())
+        self._mark(self._hung)
+
+    def _count_used(self, plan: Plan) -> int:
+        owned = sum(
+            run.size
+            for version in VERSIONS
+            for part in plan.owned[version]
+            for run in self._book.recorded[version].within(part)
+        )
+        return owned + sum(
+            int(address) in plan.blocks[address.version]
+            and int(address) not in plan.owned[address.version]
+            for address in self._book.given_by.get(plan.name, ())
+        )
+
+    # --- Whom to ask again -----------------------------------------------------------------------------
+
+    def _mark(self, keys: Iterable[ServiceKey]) -> None:
+        for key in keys:
+            if key not in self._queued:
+                self._queued.add(key)
+                known = self._book.services.get(key)
+                asks = known and not (known.shown or known.request.wanted)
+                newcomer = bool(asks) and key not in self._book.given
+                heappush(self._queue, (newcomer, key))
+
+    def _next_hungry(self) -> ServiceKey | None:
+        """A Service that waits for any address of a line that has one again, and was not asked yet."""
+        for line in sorted(self._refilled):
+            name, version = line
+            plan = self._book.pools.get(name)
+            if plan and plan.lines[version].free:
+                rest = self._hungry.get(line, set()) - self._refilled[line]
+                if rest:
+                    key = min(rest)
+                    self._refilled[line].add(key)
+                    return key
+            del self._refilled[line]
+        return None
+
+    def _remember(self, key: ServiceKey, verdict: Verdict) -> None:
+        """Keep what the decision hung on, and forget what the one before did."""
+        old = self._hung.pop(key, None)
+        if old:
+            for address in old.addresses:
+                _discard(self._awaiting, address, key)
+            for line in old.pools:
+                _discard(self._hungry, line, key)
+            _discard(self._lonely, old.sharing_key, key)
+        if not (verdict.restless or verdict.addresses or verdict.pools):
+            return
+        self._hung[key] = verdict
+        for address in verdict.addresses:
+            self._awaiting.setdefault(address, set()).add(key)
+        for line in verdict.pools:
+            self._hungry.setdefault(line, set()).add(key)
+        if verdict.sharing_key:
+            self._lonely.setdefault(verdict.sharing_key, set()).add(key)
+
+    # --- Pool conditions -------------------------------------------------------------------------------
+
+    def _conflict(self, plan: Plan) -> Condition:
+        found = self._book.pools.overlaps(plan.name, _OVERLAPS_NAMED + 1)
+        texts = []
+        for overlap in found[:_OVERLAPS_NAMED]:
+            addresses = spelled(overlap.version, overlap.range)
+            if overlap.younger == plan.name:
+                texts.append(f"{addresses}: left to the older pool {overlap.older}")
+            else:
+                texts.append(f"{addresses}: not given by the younger pool {overlap.younger}")
+        if len(found) > _OVERLAPS_NAMED:
+            texts.append("and more")
+        if not texts:
+            return Condition("Conflict", "False", "NoOverlap", "")
+        return Condition("Conflict", "True", "Overlap", "; ".join(texts))
+
+
+def _ready(plan: Plan) -> Condition:
+    if plan.problems:
+        return Condition(
+            "Ready", "False", "InvalidSpec", "; ".join(plan.problems[:_PROBLEMS_NAMED])
+        )
+    if not any(plan.usable.values()):
+        return Condition("Ready", "False", "NoAddresses", "blocks: nothing is left to give")
+    if plan.pool.disabled:
+        return Condition("Ready", "True", "Disabled", "no new addresses are given")
+    return Condition("Ready", "True", "Ready", "")
+
+
+def _sharing_terms(known: Known) -> tuple[object, ...]:
+    """What the rules of sharing look at."""
+    service, request = known.service, known.request
+    return (
+        request.sharing_key,
+        request.shares_with,
+        service.ports,
+        service.external_traffic_policy,
+        dict(service.selector),
+    )
+
+
+_K = TypeVar("_K")
+
+
+def _discard(index: dict[_K, set[ServiceKey]], at: _K, key: ServiceKey) -> None:
+    keys = index.get(at)
+    if keys:
+        keys.discard(key)
+        if not keys:
+            del index[at]

@@ -1,0 +1,334 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""All pools together: what each may give, which of two that overlap stops, and which select a Service.
+
+What a pool claims are its blocks without its excludes. Where the claims of several pools overlap, the
+oldest (ties: the lesser name) owns the overlap and the others stop for it, so every address has at most one
+pool that gives it. A pool that was not understood in full claims and gives nothing: half an understanding
+could give what an ``exclude`` was meant to keep.
+
+After a change everything is laid out anew, by one sweep over the ends of all claims; lines that came out
+the same stay, with what is taken of them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from dataclasses import dataclass, field
+from heapq import merge
+from typing import TYPE_CHECKING, TypeAlias
+
+from herald.core import selectors
+from herald.core.addresses import Malformed, Span, parse_block
+from herald.core.ranges import Line, Range, Runs, Version, common, in_order, union, without
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from herald.core.model import Address, Block, Labels, Pool, Selector
+
+VERSIONS: tuple[Version, Version] = (4, 6)
+
+_CONTENDERS_MAX = 4
+"""How many of the pools that claim one address are remembered: the owner, and some to name."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """A pool, understood, and its place among the others."""
+
+    pool: Pool
+    problems: tuple[str, ...]
+    """Why it gives nothing: field, wanted, found."""
+    blocks: Mapping[Version, Runs]
+    usable: Mapping[Version, list[Range]]
+    """What it could give were it alone, in giving order."""
+    claims: Mapping[Version, Runs]
+    owned: dict[Version, Runs] = field(default_factory=lambda: {4: Runs(), 6: Runs()})
+    """The claims that no older pool has."""
+    lines: dict[Version, Line] = field(default_factory=lambda: {4: Line(()), 6: Line(())})
+    """What it gives."""
+
+    @property
+    def name(self) -> str:
+        return self.pool.name
+
+    @property
+    def giving(self) -> bool:
+        return not (self.pool.disabled or self.pool.deleting or self.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Addresses that two pools claim; the older one gives them."""
+
+    version: Version
+    range: Range
+    older: str
+    younger: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """Addresses that are claimed by the same pools."""
+
+    range: Range
+    contenders: tuple[Plan, ...]
+    """By age, the owner first."""
+
+
+def read_pool(pool: Pool) -> Plan:
+    """What the pool says. Total: what is not understood becomes ``problems``."""
+    problems = [f"serviceSelector.{each}" for each in selectors.problems(pool.service_selector)]
+    blocks = _spans("blocks", pool.blocks, problems)
+    exclude = _spans("exclude", pool.exclude, problems)
+    usable: dict[Version, list[Range]] = {}
+    claims: dict[Version, Runs] = {}
+    for version in VERSIONS:
+        holes = union(span.range for span in exclude if span.version == version)
+        spans = [span for span in blocks if span.version == version and not problems]
+        usable[version] = without(in_order(_inner(span, pool) for span in spans), holes)
+        claims[version] = union(without((span.range for span in spans), holes))
+    all_blocks = {
+        version: union(span.range for span in blocks if span.version == version)
+        for version in VERSIONS
+    }
+    return Plan(pool, tuple(problems), all_blocks, usable, claims)
+
+
+class Pools:
+    """The pools as they are, laid out on demand."""
+
+    def __init__(self) -> None:
+        self._plans: dict[str, Plan] = {}
+        self._segments: dict[Version, list[_Segment]] = {4: [], 6: []}
+        self._anchored: dict[tuple[str, str], list[Plan]] = {}
+        self._free_standing: list[Plan] = []
+        self._changed: set[str] = set()
+
+    def put(self, pool: Pool) -> bool:
+        """Whether it says anything new."""
+        old = self._plans.get(pool.name)
+        if old and _same_spec(old.pool, pool):
+            old.pool = pool
+            return False
+        plan = read_pool(pool)
+        if old:
+            plan.owned, plan.lines = old.owned, old.lines
+        self._plans[pool.name] = plan
+        self._changed.add(pool.name)
+        return True
+
+    def drop(self, name: str) -> bool:
+        """Whether there was such a pool."""
+        self._changed.add(name)
+        return self._plans.pop(name, None) is not None
+
+    def get(self, name: str) -> Plan | None:
+        return self._plans.get(name)
+
+    def __iter__(self) -> Iterator[Plan]:
+        return iter(self._plans.values())
+
+    @property
+    def stale(self) -> bool:
+        """Whether :meth:`lay_out` is due."""
+        return bool(self._changed)
+
+    def lay_out(self, taken: Mapping[Version, Runs]) -> set[str]:
+        """Settle overlaps anew. The names of all pools that changed, also of those that are gone.
+
+        ``taken``: the addresses that cannot be given, by which new lines are marked.
+        """
+        changed, self._changed = self._changed, set()
+        for version in VERSIONS:
+            before = _disputes(self._segments[version])
+            self._segments[version], owned = _sweep(version, self._plans.values())
+            changed |= _parties(before ^ _disputes(self._segments[version]))
+            for plan in self._plans.values():
+                mine = owned.get(plan.name) or Runs()
+                if mine != plan.owned[version]:
+                    changed.add(plan.name)
+                plan.owned[version] = mine
+                _renew_line(plan, version, taken[version])
+        self._anchor()
+        return changed
+
+    def claimants(self, address: Address) -> tuple[Plan, ...]:
+        """The pools that claim the address, the one that owns it first."""
+        number = int(address)
+        segments = self._segments[address.version]
+        index = bisect_right(segments, number, key=lambda segment: segment.range.first) - 1
+        if index < 0 or segments[index].range.last < number:
+            return ()
+        return segments[index].contenders
+
+    def line_of(self, address: Address) -> Line | None:
+        """The line on which the address has, or could have, a place."""
+        claimants = self.claimants(address)
+        return claimants[0].lines[address.version] if claimants else None
+
+    def selecting(self, labels: Labels) -> Iterator[Plan]:
+        """The pools whose selector selects these labels, in the order in which they are asked."""
+        anchored = [plan for label in labels.items() for plan in self._anchored.get(label, ())]
+        found: Iterable[Plan] = self._free_standing
+        if anchored:
+            anchored.sort(key=_order)
+            found = merge(anchored, found, key=_order)
+        return (plan for plan in found if selectors.matches(plan.pool.service_selector, labels))
+
+    def overlaps(self, name: str, limit: int) -> list[Overlap]:
+        """Up to ``limit`` overlaps of this pool with others."""
+        plan = self._plans[name]
+        found: list[Overlap] = []
+        for version in VERSIONS:
+            for segment in self._inside(version, plan.claims[version]):
+                for overlap in _overlaps(version, segment, plan):
+                    if len(found) == limit:
+                        return found
+                    found.append(overlap)
+        return found
+
+    def _inside(self, version: Version, claims: Runs) -> Iterator[_Segment]:
+        segments = self._segments[version]
+        for claim in claims:
+            index = bisect_left(segments, claim.first, key=lambda segment: segment.range.last)
+            while index < len(segments) and segments[index].range.first <= claim.last:
+                yield segments[index]
+                index += 1
+
+    def _anchor(self) -> None:
+        """Index pools by labels that they cannot do without, so that a Service looks at few of them."""
+        self._anchored, self._free_standing = {}, []
+        for plan in sorted(self._plans.values(), key=_order):
+            anchors = _anchors(plan.pool.service_selector)
+            if not anchors:
+                self._free_standing.append(plan)
+            for label in anchors:
+                self._anchored.setdefault(label, []).append(plan)
+
+
+def _spans(name: str, blocks: Sequence[Block], problems: list[str]) -> list[Span]:
+    spans = []
+    for index, block in enumerate(blocks):
+        span = parse_block(block)
+        if isinstance(span, Malformed):
+            problems.append(f"{name}[{index}].{span.why}")
+        else:
+            spans.append(span)
+    return spans
+
+
+def _inner(span: Span, pool: Pool) -> Range:
+    """The span without a network's first and last address, where the pool reserves them.
+
+    Ranges, and networks of one or two addresses (RFC 3021, RFC 6164), have none to reserve.
+    """
+    if pool.allow_first_last_ips or span.prefix_length is None or span.range.size <= 2:
+        return span.range
+    return Range(span.range.first + 1, span.range.last - 1)
+
+
+def _order(plan: Plan) -> tuple[int, str]:
+    """Pools are asked in this order."""
+    return plan.pool.priority, plan.pool.name
+
+
+def _age(plan: Plan) -> tuple[str, str]:
+    return plan.pool.created, plan.pool.name
+
+
+def _sweep(version: Version, plans: Iterable[Plan]) -> tuple[list[_Segment], dict[str, Runs]]:
+    """The segments of all claims, and what each pool owns of them."""
+    by_age = sorted(plans, key=_age)
+    ends: list[tuple[int, int]] = []
+    for rank, plan in enumerate(by_age):
+        for claim in plan.claims[version]:
+            ends += (claim.first, rank), (claim.last + 1, rank)
+    ends.sort()
+    segments: list[_Segment] = []
+    owned: dict[str, Runs] = {}
+    active: list[int] = []
+    for index, (start, rank) in enumerate(ends):
+        place = bisect_left(active, rank)
+        if place < len(active) and active[place] == rank:
+            del active[place]
+        else:
+            insort(active, rank)
+        if not active or ends[index + 1][0] == start:
+            continue
+        bounds = Range(start, ends[index + 1][0] - 1)
+        contenders = tuple(by_age[each] for each in active[:_CONTENDERS_MAX])
+        segments.append(_Segment(bounds, contenders))
+        owned.setdefault(contenders[0].name, Runs()).add(bounds.first, bounds.last)
+    return segments, owned
+
+
+def _renew_line(plan: Plan, version: Version, taken: Runs) -> None:
+    old = plan.lines[version]
+    avoid_buggy = version == 4 and plan.pool.avoid_buggy_ips
+    parts = tuple(common(plan.usable[version], plan.owned[version]))
+    if old.parts == parts and old.avoid_buggy == avoid_buggy:
+        return
+    line = Line(parts, avoid_buggy=avoid_buggy)
+    for part in parts:
+        for run in taken.within(part):
+            line.take(run)
+    plan.lines[version] = line
+
+
+_Dispute: TypeAlias = tuple[Range, tuple[str, ...]]
+
+
+def _disputes(segments: Iterable[_Segment]) -> set[_Dispute]:
+    return {
+        (segment.range, tuple(plan.name for plan in segment.contenders))
+        for segment in segments
+        if len(segment.contenders) > 1
+    }
+
+
+def _parties(disputes: Iterable[_Dispute]) -> set[str]:
+    return {name for _, names in disputes for name in names}
+
+
+def _overlaps(version: Version, segment: _Segment, plan: Plan) -> Iterator[Overlap]:
+    owner, *others = segment.contenders
+    if owner is not plan:
+        yield Overlap(version, segment.range, owner.name, plan.name)
+        return
+    for other in others:
+        yield Overlap(version, segment.range, owner.name, other.name)
+
+
+def _anchors(selector: Selector) -> list[tuple[str, str]]:
+    """Labels one of which everything that the selector selects must bear; empty if there is none."""
+    for label in selector.match_labels.items():
+        return [label]
+    for requirement in selector.match_expressions:
+        if requirement.operator == "In":
+            return [(requirement.key, value) for value in dict.fromkeys(requirement.values)]
+    return []
+
+
+def _same_spec(old: Pool, new: Pool) -> bool:
+    return (
+        old.uid == new.uid
+        and old.generation == new.generation
+        and old.deleting == new.deleting
+        and _spec(old) == _spec(new)
+    )
+
+
+def _spec(pool: Pool) -> tuple[object, ...]:
+    return (
+        pool.created,
+        pool.blocks,
+        pool.exclude,
+        pool.service_selector,
+        pool.allow_first_last_ips,
+        pool.avoid_buggy_ips,
+        pool.auto_assign,
+        pool.priority,
+        pool.disabled,
+    )

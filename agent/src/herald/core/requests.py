@@ -1,0 +1,173 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What a Service asks for: addresses, a pool, partners to share with, families.
+
+Read from the annotations (Herald's own and, so that charts written for others work, those of Cilium and
+MetalLB) and from the spec. Where an own annotation and an alias disagree, the own one is followed and a
+note says so. A request that cannot be understood is told, never guessed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from herald.core.addresses import Malformed, family, parse_address, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from herald.core.model import Address, Labels, Service
+    from herald.core.ranges import Version
+
+IPS = "herald.dev/ips"
+POOL = "herald.dev/pool"
+SHARING_KEY = "herald.dev/sharing-key"
+SHARING_CROSS_NAMESPACE = "herald.dev/sharing-cross-namespace"
+LOAD_BALANCER_IP = "spec.loadBalancerIP"
+
+_ALIASES: Mapping[str, tuple[str, ...]] = {
+    IPS: (
+        "lbipam.cilium.io/ips",
+        "io.cilium/lb-ipam-ips",
+        "metallb.io/loadBalancerIPs",
+        "metallb.universe.tf/loadBalancerIPs",
+    ),
+    POOL: (
+        "metallb.io/address-pool",
+        "metallb.universe.tf/address-pool",
+    ),
+    SHARING_KEY: (
+        "lbipam.cilium.io/sharing-key",
+        "io.cilium/lb-ipam-sharing-key",
+        "metallb.io/allow-shared-ip",
+        "metallb.universe.tf/allow-shared-ip",
+    ),
+    SHARING_CROSS_NAMESPACE: (
+        "lbipam.cilium.io/sharing-cross-namespace",
+        "io.cilium/lb-ipam-sharing-cross-namespace",
+    ),
+}
+"""In the order of precedence."""
+
+ANNOTATIONS = frozenset(_ALIASES) | {name for names in _ALIASES.values() for name in names}
+"""All that address management reads of a Service."""
+
+OWN_ANNOTATIONS = frozenset(_ALIASES)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    address: Address
+    field: str
+    """The annotation or field that asks for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    families: tuple[Version, ...]
+    """In the order of the Service, without repetition, never empty."""
+    policy: Literal["one", "some", "all"] = "one"
+    """One family; what pools can give; all or none."""
+    wanted: tuple[Wanted, ...] = ()
+    pool: str = ""
+    pool_field: str = POOL
+    sharing_key: str = ""
+    shares_with: frozenset[str] = frozenset()
+    """Other namespaces that it agrees to share with; ``*`` for all."""
+    problems: tuple[str, ...] = ()
+    """What makes the request invalid: field, wanted, found."""
+    notes: tuple[str, ...] = ()
+    """What is worth an event, though the request is sound."""
+    own: bool = False
+    """Whether it asks Herald by name (``herald.dev/ips`` or ``herald.dev/pool``)."""
+
+    def wanted_of(self, version: Version) -> tuple[Address, ...]:
+        return tuple(each.address for each in self.wanted if each.address.version == version)
+
+
+def parse_request(service: Service) -> Request:
+    """What the Service asks for. Total: bad values become ``problems``."""
+    families, policy = _families(service)
+    plain = not service.load_balancer_ip and not (ANNOTATIONS & service.annotations.keys())
+    if plain:
+        return _PLAIN.get((families, policy)) or Request(families, policy)
+    notes: list[str] = []
+    problems: list[str] = []
+    ips = _read(service.annotations, IPS, notes)
+    pool = _read(service.annotations, POOL, notes)
+    wanted = _wanted(ips, problems)
+    if service.load_balancer_ip:
+        wanted += _wanted(_Value(LOAD_BALANCER_IP, service.load_balancer_ip), problems)
+    for each in wanted:
+        if each.address.version not in families:
+            asked = " and ".join(family(version) for version in families)
+            problems.append(f"{each.field}: wanted {asked} (spec.ipFamilies), found {each.address}")
+    namespaces = _read(service.annotations, SHARING_CROSS_NAMESPACE, notes).text.split(",")
+    return Request(
+        families=families,
+        policy=policy,
+        wanted=tuple({each.address: each for each in reversed(wanted)}.values())[::-1],
+        pool=pool.text,
+        pool_field=pool.field,
+        sharing_key=_read(service.annotations, SHARING_KEY, notes).text,
+        shares_with=frozenset(name.strip() for name in namespaces if name.strip()),
+        problems=tuple(problems),
+        notes=tuple(notes),
+        own=any(service.annotations.get(name, "").strip() for name in (IPS, POOL)),
+    )
+
+
+class _Value(NamedTuple):
+    field: str
+    text: str
+
+
+def _read(annotations: Labels, own: str, notes: list[str]) -> _Value:
+    """The value of an annotation or of the first of its aliases; blank is as good as absent."""
+    found: _Value | None = None
+    for name in (own, *_ALIASES[own]):
+        text = annotations.get(name, "").strip()
+        if not text:
+            continue
+        if found is None:
+            found = _Value(name, text)
+        elif text != found.text:
+            notes.append(
+                f"{found.field} is {shown(found.text)} and {name} is {shown(text)}:"
+                f" {found.field} is followed"
+            )
+    return found or _Value(own, "")
+
+
+def _wanted(value: _Value, problems: list[str]) -> list[Wanted]:
+    wanted: list[Wanted] = []
+    for text in filter(None, map(str.strip, value.text.split(","))):
+        address = parse_address(text)
+        if isinstance(address, Malformed):
+            problems.append(f"{value.field}: {address.why}")
+        else:
+            wanted.append(Wanted(address, value.field))
+    if value.text and not wanted and not problems:
+        problems.append(f"{value.field}: wanted addresses, found {shown(value.text)}")
+    return wanted
+
+
+def _families(service: Service) -> tuple[tuple[Version, ...], Literal["one", "some", "all"]]:
+    families: tuple[Version, ...] = tuple(dict.fromkeys(service.ip_families)) or (4,)
+    match service.ip_family_policy:
+        case "RequireDualStack":
+            other: Version = 6 if families[0] == 4 else 4
+            return (families[0], other), "all"
+        case "PreferDualStack":
+            return families, "some"
+        case _:
+            return families[:1], "one"
+
+
+_PLAIN: Mapping[tuple[tuple[Version, ...], str], Request] = {
+    (families, policy): Request(families, policy)
+    for families in ((4,), (6,), (4, 6), (6, 4))
+    for policy in ("one", "some", "all")
+}
+"""Most Services ask for nothing: they have these in common."""
