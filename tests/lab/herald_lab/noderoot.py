@@ -1,0 +1,87 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The file system that all nodes start from: Debian, as small as a server that boots systemd can be.
+
+Made once by debootstrap (about a minute, 0.5 GB) and kept in the cache under the hash of its
+recipe. It is never written to: each node lays its own disk over it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from herald_lab import layout
+from herald_lab.commands import run, say
+from herald_lab.programs import locked
+
+SUITE = "bookworm"
+MIRROR = "http://deb.debian.org/debian"
+# What a bare-metal server has before Herald comes, and what Herald's roles ask for: nodes are
+# offline, like many racks.
+PACKAGES = (
+    "bpftool",
+    "ca-certificates",
+    "conntrack",
+    "curl",
+    "dbus",
+    "iproute2",
+    "iputils-arping",
+    "iputils-ping",
+    "kmod",
+    "ndisc6",
+    "nftables",
+    "openssh-server",
+    "procps",
+    "python3",
+    "python3-apt",
+    "python3-bpfcc",
+    "python3-venv",
+    "sudo",
+    "systemd",
+    "systemd-sysv",
+    "tcpdump",
+    "udev",
+)
+# Each node makes or is given its own; the rest is weight.
+_DROPPED = (
+    "etc/hostname",
+    "etc/machine-id",
+    "etc/resolv.conf",
+    "etc/ssh/ssh_host_*",
+    "usr/share/doc/*",
+    "usr/share/info/*",
+    "usr/share/locale/*",
+    "usr/share/man/*",
+    "var/cache/apt/*",
+    "var/cache/debconf/*-old",
+    "var/lib/apt/lists/*",
+    "var/lib/dbus/machine-id",
+    "var/log/*.log",
+)
+
+
+def folder() -> Path:
+    """The node root, made if it is not there yet."""
+    recipe = f"{SUITE} {MIRROR} {PACKAGES} {_DROPPED}"
+    kept = layout.cache() / f"node-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
+    with locked("node"):
+        if not kept.exists():
+            _make(kept)
+    return kept
+
+
+def _make(kept: Path) -> None:
+    say("making the nodes' root file system with debootstrap, once: about a minute")
+    partial = kept.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    include = f"--include={','.join(PACKAGES)}"
+    run("debootstrap", "--variant=minbase", include, SUITE, partial, MIRROR)
+    for pattern in _DROPPED:
+        for path in partial.glob(pattern):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    partial.rename(kept)
