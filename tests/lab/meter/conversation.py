@@ -42,13 +42,14 @@ class Conversation:
         self.reason = ""
         self.lines = 0  # answered
         self.pauses: list[Pause] = []
+        self._end_fate = ""
         self._sent = 0
         self._last_answer = 0
         self._unsent = b""
         self._received = b""
         code = self.socket.connect_ex((address, port))
         if code not in (0, errno.EINPROGRESS):
-            self._end(Clock.now(), _name(code))
+            self._end(Clock.now(), "not connected", _name(code))
 
     def interest(self) -> int:
         """The epoll events to wait for."""
@@ -60,7 +61,7 @@ class Conversation:
             return
         code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            self._end(now, _name(code))
+            self._end(now, "reset", _name(code))
             return
         if self.connected is None:
             self.connected = self._last_answer = now
@@ -69,14 +70,15 @@ class Conversation:
         except BlockingIOError:
             return
         except OSError as error:
-            self._end(now, _name(error.errno))
+            self._end(now, "reset", _name(error.errno))
             return
         if not data:
-            self._end(now, "closed by the peer")
+            self._end(now, "closed", "by the peer")
             return
         *lines, self._received = (self._received + data).split(b"\n")
         for line in lines:
-            self._answered(line, now)
+            if self.ended is None:
+                self._answered(line, now)
 
     def tick(self, now: int) -> None:
         """Say the next line if it is due."""
@@ -92,7 +94,7 @@ class Conversation:
         except BlockingIOError:
             pass
         except OSError as error:
-            self._end(now, _name(error.errno))
+            self._end(now, "reset", _name(error.errno))
 
     def close(self, now: int) -> None:
         """The measurement is over: a pause not over yet is part of the result."""
@@ -102,11 +104,15 @@ class Conversation:
 
     @property
     def fate(self) -> str:
-        """`not connected`, `reset`, `closed`, `stalled`, `paused` (and went on) or `survived`."""
+        """What became of it, in one or two words.
+
+        `not connected`; ended: `reset`, `closed` or `unusable` (the server does not echo lines);
+        `stalled` at the end; `paused`, but went on; `survived`.
+        """
         if self.connected is None:
             return "not connected"
         if self.ended is not None:
-            return "closed" if self.reason == "closed by the peer" else "reset"
+            return self._end_fate
         if self.pauses and self.pauses[-1].end is None:
             return "stalled"
         return "paused" if self.pauses else "survived"
@@ -114,7 +120,9 @@ class Conversation:
     def _answered(self, line: bytes, now: int) -> None:
         words = line.split()
         if not words or words[0] != b"%d" % self.lines:
-            self._end(now, f"line {self.lines} was answered by {line[:40]!r}: no line-echo server?")
+            self._end(
+                now, "unusable", f"no line-echo server: {line[:40]!r} answers line {self.lines}"
+            )
             return
         self.lines += 1
         self._note_pause(now, over=True)
@@ -124,10 +132,10 @@ class Conversation:
         if now - self._last_answer > PATIENCE:
             self.pauses.append(Pause(self._last_answer, now if over else None))
 
-    def _end(self, now: int, reason: str) -> None:
+    def _end(self, now: int, fate: str, reason: str) -> None:
         if self.connected is not None:
             self._note_pause(now, over=True)
-        self.ended, self.reason = now, reason
+        self.ended, self.reason, self._end_fate = now, reason, fate
         self.socket.close()
 
 

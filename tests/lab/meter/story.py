@@ -159,6 +159,9 @@ def _tcp_figures(outage: dict[str, Any], zero: float) -> list[str]:
     words = f"the TCP connection that was open before: {tcp['fate']}"
     if tcp["ended"] is not None:
         words += f" at {tcp['ended'] - zero:+.2f} s ({tcp['reason']})"
+    for pause in tcp["pauses"]:
+        words += f", unanswered from {pause['start'] - zero:+.2f} s"
+        words += " on" if pause["end"] is None else f" to {pause['end'] - zero:+.2f} s"
     return [words]
 
 

@@ -38,7 +38,7 @@ def outage(lost_from: float = 10.0, lost_to: float = 11.5) -> dict[str, Any]:
         "lost": len(lost),
         "gaps": [gap] if lost else [],
         "meter": {"stalls": []},
-        "tcp": {"fate": "reset", "ended": ZERO + 11.7, "reason": "ECONNRESET"},
+        "tcp": {"fate": "reset", "ended": ZERO + 11.7, "reason": "ECONNRESET", "pauses": []},
         "samples": [[ZERO + slot, None if slot in lost else 0.2, "n3"] for slot in slots],
     }
 
