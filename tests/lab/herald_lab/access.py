@@ -37,6 +37,10 @@ def inventory(lab: Lab) -> dict[str, Any]:
     """The nodes as an Ansible inventory (YAML reads JSON too)."""
     options = " ".join(f"'{word}'" if " " in word else word for word in ssh_options(lab))
     hosts = {host.name: {"ansible_host": str(host.ipv4)} for host in NODES}
+    local = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+    }
     return {
         "all": {
             "vars": {
@@ -50,7 +54,7 @@ def inventory(lab: Lab) -> dict[str, Any]:
                     "vars": {"ansible_python_interpreter": "/usr/bin/python3"},
                 }
             },
-            "hosts": {"localhost": {"ansible_connection": "local"}},
+            "hosts": {"localhost": local},
         }
     }
 

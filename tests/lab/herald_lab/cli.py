@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import http
 import json
 import os
 import socket
@@ -53,11 +54,14 @@ def main() -> int:
                 arguments.action(lab, arguments)
         else:
             arguments.action(lab, arguments)
+        sys.stdout.flush()
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
@@ -187,7 +191,9 @@ def _pair(word: str) -> tuple[str, str]:
 
 def _fault(lab: Lab, arguments: Arguments) -> None:
     lifecycle.need(lab)
-    faults.FAULTS[arguments.kind](lab, layout.node(arguments.node))
+    machine = layout.node(arguments.node)
+    nodes.netns(lab, machine.name)  # without power there is nothing to harm
+    faults.FAULTS[arguments.kind](lab, machine)
 
 
 def _heal(lab: Lab, arguments: Arguments) -> None:
@@ -204,9 +210,9 @@ def _api(lab: Lab, arguments: Arguments) -> None:
         case "start":
             faults.api_start(lab)
         case "slow":
-            faults.api_fault(lab, "slow", str(arguments.milliseconds))
+            faults.api_fault(lab, "slow", f"{arguments.milliseconds:g}")
         case "errors":
-            faults.api_fault(lab, "errors", str(arguments.code), "--share", str(arguments.share))
+            faults.api_fault(lab, "errors", str(arguments.code), "--share", f"{arguments.share:g}")
         case mode:
             faults.api_fault(lab, mode)
 
@@ -244,6 +250,16 @@ def _words(argv: list[str]) -> list[str]:
         return argv
     rest = argv[start:]
     return [*argv[:start], "--", *(rest[1:] if rest[:1] == ["--"] else rest)]
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def number(word: str) -> float:
+        value = float(word)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"wanted {low:g} to {high:g}, found {word}")
+        return value
+
+    return number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -347,9 +363,12 @@ def _add_faults(command: Callable[..., argparse.ArgumentParser]) -> None:
     modes.add_parser("stop", help="it ends abruptly")
     modes.add_parser("start", help="it runs, and nothing is in its way")
     slow = modes.add_parser("slow", help="the nodes' requests reach it late")
-    slow.add_argument("milliseconds", type=int)
+    slow.add_argument("milliseconds", type=_number(0, 60_000), metavar="MS")
     errors = modes.add_parser("errors", help="the nodes get this HTTP status for an answer")
-    errors.add_argument("code", type=int, help="400 to 599, for instance 429 or 500")
-    errors.add_argument("--share", type=float, default=1.0, help="of the connections, 0 to 1 (1)")
+    codes = {int(status) for status in http.HTTPStatus if status >= 400}
+    errors.add_argument("code", type=int, choices=sorted(codes), metavar="CODE", help="429, 500, …")
+    errors.add_argument(
+        "--share", type=_number(0, 1), default=1.0, help="of the connections, 0 to 1 (1)"
+    )
     modes.add_parser("reset", help="the nodes' connections are reset")
     modes.add_parser("hang", help="the nodes' connections are taken, and never answered")

@@ -22,7 +22,7 @@ from typing import Any
 
 from herald_lab import cgroups, control, nodes
 from herald_lab.commands import LabError, daemon, run, wait_until
-from herald_lab.layout import API_PORT, GATE_PORT, Host, Lab
+from herald_lab.layout import API_PORT, GATE_PORT, NODES, Host, Lab
 
 AGENT = "herald-agent.service"
 _PARTITION = "herald_lab_partition"
@@ -143,7 +143,8 @@ def node_state(lab: Lab, machine: Host) -> dict[str, Any]:
 
 
 def api_stop(lab: Lab) -> None:
-    """The API server ends as abruptly as by a loss of power."""
+    """The API server ends as abruptly as by a loss of power; connections to it are refused."""
+    _divert(lab, None)
     control.stop_api(lab)
 
 
@@ -183,9 +184,7 @@ def api_state(lab: Lab) -> str:
 def _divert(lab: Lab, mode: str | None) -> None:
     """Lead the nodes' connections to the gate, or (None) past it; existing ones break.
 
-    Only what comes over the switch: the operator's own view of the API stays clear. A flow that
-    the kernel's connection tracking has forgotten is taken for a new one and ends where new ones
-    end; there nobody knows it, so that it is reset.
+    Only what comes over the switch: the operator's own view of the API stays clear.
     """
     with suppress(LabError):
         run("nft", "delete", "table", "inet", _DIVERSION, netns=lab.netns)
@@ -203,6 +202,18 @@ def _divert(lab: Lab, mode: str | None) -> None:
         """
         run("nft", "-f", "-", netns=lab.netns, stdin=rules)
         _mode(lab).write_text(mode)
+    _reset_connections(lab)
+
+
+def _reset_connections(lab: Lab) -> None:
+    """Reset the nodes' connections to the API server itself, as its end would.
+
+    The kernel's connection tracking forgets them, too: else it would lead later segments past the
+    rules that were changed meanwhile.
+    """
+    peers = [f"[::ffff:{h.ipv4}]" for h in NODES] + [f"[{h.ipv6}]" for h in NODES]
+    theirs = " or ".join(f"dst {peer}" for peer in peers)
+    run("ss", "-KHtn", f"sport = :{API_PORT} and ( {theirs} )", netns=lab.netns)
     for family in ("ipv4", "ipv6"):
         forget = ("conntrack", "-D", "-f", family, "-p", "tcp", "--dport", str(API_PORT))
         run(*forget, netns=lab.netns, check=False)  # exit 1: there was none

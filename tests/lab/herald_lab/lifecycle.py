@@ -51,7 +51,7 @@ def prepare() -> None:
 
 def up(lab: Lab) -> None:
     """A running lab; one that is up already is left as it is."""
-    if lab.ready.exists():
+    if is_up(lab):
         say(f"{lab.name} is up already; `lab status` looks at it")
         return
     prepare()
@@ -98,9 +98,14 @@ def down(lab: Lab) -> None:
         lab.disk.parent.rmdir()
 
 
+def is_up(lab: Lab) -> bool:
+    """Whether `up` has come to its end, and no reboot of the machine has ended the lab since."""
+    return lab.ready.exists() and cgroups.alive(lab.cgroup)
+
+
 def status(lab: Lab) -> dict[str, Any]:
     """What stands, for people and programs."""
-    if not lab.ready.exists():
+    if not is_up(lab):
         return {"lab": lab.name, "up": False, "half_made": _traces(lab)}
     return {
         "lab": lab.name,
@@ -121,7 +126,7 @@ def status(lab: Lab) -> dict[str, Any]:
 
 def need(lab: Lab) -> None:
     """Fail if the lab is not up."""
-    if not lab.ready.exists():
+    if not is_up(lab):
         raise LabError(f"{lab.name} is not up; `lab --lab {lab.name} up` brings it up")
 
 
