@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -193,7 +194,9 @@ def _fault(lab: Lab, arguments: Arguments) -> None:
     lifecycle.need(lab)
     machine = layout.node(arguments.node)
     nodes.netns(lab, machine.name)  # without power there is nothing to harm
+    began = time.time()  # for timelines; the first thing that a fault does is its harm
     faults.FAULTS[arguments.kind](lab, machine)
+    print(f"{machine.name} {arguments.kind} {began:.3f}")
 
 
 def _heal(lab: Lab, arguments: Arguments) -> None:
