@@ -15,7 +15,6 @@ What always holds:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from herald.core import selectors, sharing
@@ -56,8 +55,7 @@ class Decision:
     """What is worth a warning event."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """A decision, and what it hung on: a change of these may change it."""
 
     decision: Decision
@@ -85,7 +83,7 @@ def decide(book: Book, key: ServiceKey) -> Verdict:
     return _Case(book, key, known).verdict(given)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Case:
     """The work on one decision."""
 
@@ -100,6 +98,7 @@ class _Case:
     """Why a family has no address, where none is wanted by name."""
     awaited: set[Address] = field(default_factory=set)
     full: set[tuple[str, Version]] = field(default_factory=set)
+    labels: Labels | None = None
 
     def verdict(self, given: tuple[Address, ...]) -> Verdict:
         self._sort(given)
@@ -135,7 +134,7 @@ class _Case:
 
     def _is_aside(self, address: Address) -> bool:
         """A stranger answers for it, and it was not in use yet: another is tried."""
-        return address in self.book.aside and address not in self.known.shown
+        return address in self.book.strangers and address not in self.known.shown
 
     def _shares_wrongly(self, address: Address) -> bool:
         """Whether the rules of sharing fail on the address, and it is for this Service to leave.
@@ -175,7 +174,7 @@ class _Case:
             return None
         return Record(address, record.pool, record.services | {self.key})
 
-    @cached_property
+    @property
     def _is_ours(self) -> bool:
         """Whether the Service itself says that Herald gave what it shows."""
         return any(
@@ -199,7 +198,8 @@ class _Case:
     # --- What is asked for -----------------------------------------------------------------------------
 
     def _serve(self, version: Version) -> None:
-        wanted = self.known.request.wanted_of(version)
+        request = self.known.request
+        wanted = request.wanted_of(version) if request.wanted else ()
         mine = [address for address in self.keep if address.version == version]
         if wanted:
             for address in wanted:
@@ -208,7 +208,7 @@ class _Case:
             self._replace(mine, [address for address in mine if address in wanted], len(wanted))
         elif not mine:
             self._find(version)
-        elif self.known.request.pool:
+        elif request.pool:
             fitting = [address for address in mine if self._is_of_wanted_pool(address)]
             if not fitting:
                 self._find(version)
@@ -227,15 +227,13 @@ class _Case:
 
     def _drop_surplus(self, mine: list[Address]) -> None:
         """Of several addresses none of which is in use one is enough (a write had succeeded unnoticed)."""
-        shown = [address for address in mine if address in self.known.shown]
-        if not shown:
-            shown = (
-                [min(mine, key=lambda each: (not self.book.confirmed(each, self.key), int(each)))]
-                if mine
-                else []
-            )
+        if len(mine) < 2:
+            return
+        enough = [address for address in mine if address in self.known.shown] or [
+            min(mine, key=lambda each: (not self.book.confirmed(each, self.key), int(each)))
+        ]
         for address in mine:
-            if address not in shown:
+            if address not in enough:
                 self._give_up(address)
 
     def _give_up(self, address: Address) -> None:
@@ -289,7 +287,7 @@ class _Case:
 
     def _refused_by_holders(self, address: Address) -> _Problem | None:
         self.awaited.add(address)
-        aside = self.book.aside.get(address)
+        aside = self.book.strangers.get(address)
         if aside:
             return _Problem("AddressConflict", f"{address} is answered for by {aside.mac}")
         record = self.book.record(address)
@@ -391,7 +389,7 @@ class _Case:
             if address.version != version or (found and int(address) > int(found.address)):
                 continue
             record = self.book.record(address)
-            if record is None or address in self.book.aside or not self._gives(address):
+            if record is None or address in self.book.strangers or not self._gives(address):
                 continue
             others = [self.book.services.get(key) for key in record.services]
             if all(other and not _refusal(self.known, other) for other in others):
@@ -407,9 +405,11 @@ class _Case:
             return plan.giving and asked and has and self._selected_by(plan)
         return False
 
-    @cached_property
+    @property
     def _labels(self) -> Labels:
-        return selectors.service_labels(self.known.service)
+        if self.labels is None:
+            self.labels = selectors.service_labels(self.known.service)
+        return self.labels
 
     def _selected_by(self, plan: Plan) -> bool:
         return selectors.matches(plan.pool.service_selector, self._labels)
@@ -418,6 +418,8 @@ class _Case:
 
     def _weigh_families(self) -> None:
         """SingleStack needs its family, PreferDualStack any, RequireDualStack both or none."""
+        if not (self.lacking or self.problems):
+            return
         served = {address.version for address in self.keep}
         served |= {record.address.version for record in self.give}
         if self.known.request.policy != "some" or not served:
@@ -430,29 +432,43 @@ class _Case:
                     self._give_up(address)
 
     def _conclude(self) -> Verdict:
+        book, shown = self.book, self.known.shown
+        given = {record.address: record for record in self.give}
+        held = list({**dict.fromkeys(self.keep), **given})
+        if len(held) > 1:
+            held.sort(key=self._rank)
+        addresses: list[Address] = []
         texts: list[str] = []
         orphaned = moved = False
-        records = {record.address: record for record in self.give}
-        held = sorted({*self.keep, *records}, key=self._rank)
+        settled = not given
         for address in held:
-            record = records.get(address) or self.book.record(address)
+            entry = book.entries.get(address)
+            seen = entry.seen if entry else None
+            confirmed = seen is not None and self.key in seen.services
+            if address not in given or address in self.keep:
+                settled &= confirmed
+                if confirmed or address in shown:
+                    addresses.append(address)
+            record = given.get(address) or (entry.record if entry else None)
             pool = record.pool if record else ""
             trouble, elsewhere = self._backing(address, pool)
             orphaned |= bool(trouble)
             moved |= elsewhere
             texts.append(f"{address} of pool {pool}{trouble}" if pool else f"{address}{trouble}")
+        condition = self._condition(texts, orphaned=orphaned)
         decision = Decision(
-            addresses=tuple(address for address in held if self._may_show(address)),
-            give=tuple(self.give),
-            release=tuple(self.leave),
-            condition=self._condition(texts, orphaned=orphaned),
-            settled=not self.give
-            and all(self.book.confirmed(address, self.key) for address in self.keep),
-            notes=self.known.request.notes,
+            tuple(addresses),
+            tuple(self.give),
+            tuple(self.leave),
+            condition,
+            settled,
+            self.known.request.notes,
         )
+        if not (orphaned or moved or self.problems or self.lacking or self.awaited):
+            return Verdict(decision)
         return Verdict(
             decision,
-            restless=bool(orphaned or moved or self.problems or self.lacking),
+            restless=orphaned or moved or bool(self.problems or self.lacking),
             addresses=frozenset(self.awaited),
             pools=frozenset(self.full),
             sharing_key=self.known.request.sharing_key if self.lacking else "",
@@ -467,11 +483,6 @@ class _Case:
             wanted.index(address) if address in wanted else len(wanted),
             int(address),
         )
-
-    def _may_show(self, address: Address) -> bool:
-        if address not in self.keep:
-            return False
-        return address in self.known.shown or self.book.confirmed(address, self.key)
 
     def _backing(self, address: Address, pool: str) -> tuple[str, bool]:
         """Why no pool stands behind the address any more, and whether another one than its own does."""

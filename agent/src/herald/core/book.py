@@ -4,7 +4,7 @@
 
 An address is *taken* by a record (its VIP lease, seen or under way), by a Service that shows it (status or
 externalIPs, whoever's Service it is), or by a stranger on the segment (set aside). What is taken is kept as
-runs, so a pool that appears learns at once what of it is free.
+runs too, so a pool that appears learns at once what of it is free.
 """
 
 from __future__ import annotations
@@ -42,6 +42,23 @@ class Aside:
 
 
 @dataclass(slots=True)
+class Entry:
+    """All that is known of one address."""
+
+    address: Address
+    seen: Record | None = None
+    """As its VIP lease was last seen."""
+    expected: Record | None = None
+    """As it will be if the write under way succeeds."""
+    holders: tuple[ServiceKey, ...] = ()
+    """The Services that show it."""
+
+    @property
+    def record(self) -> Record | None:
+        return self.expected or self.seen
+
+
+@dataclass(slots=True)
 class Known:
     """A Service in Herald's care."""
 
@@ -61,51 +78,61 @@ class Book:
         self.services: dict[ServiceKey, Known] = {}
         self.given: dict[ServiceKey, tuple[Address, ...]] = {}
         """The addresses whose record names the Service."""
-        self.given_by: dict[str, dict[Address, None]] = {}
-        """The addresses whose record names the pool."""
-        self.aside: dict[Address, Aside] = {}
+        self.entries: dict[Address, Entry] = {}
+        """The addresses that Services have, by a record or by showing them."""
+        self.strangers: dict[Address, Aside] = {}
         self.taken: Mapping[Version, Runs] = {version: Runs() for version in VERSIONS}
         self.recorded: Mapping[Version, Runs] = {version: Runs() for version in VERSIONS}
-        self._seen: dict[Address, Record] = {}
-        self._expected: dict[Address, Record] = {}
-        self._holders: dict[Address, tuple[ServiceKey, ...]] = {}
+        self._showing: dict[ServiceKey, tuple[Address, ...]] = {}
+        """What a Service shows, where that is not just the status of one in Herald's care."""
         self._sharers: dict[str, dict[ServiceKey, None]] = {}
 
-    # --- Records ---------------------------------------------------------------------------------------
+    # --- Addresses -------------------------------------------------------------------------------------
 
     def record(self, address: Address) -> Record | None:
         """The record as it is, or as it will be if the write under way succeeds."""
-        return self._expected.get(address) or self._seen.get(address)
+        entry = self.entries.get(address)
+        return entry.record if entry else None
 
     def confirmed(self, address: Address, key: ServiceKey) -> bool:
         """Whether the record was seen to name the Service: only then the address is the Service's."""
-        record = self._seen.get(address)
-        return record is not None and key in record.services
+        entry = self.entries.get(address)
+        return entry is not None and entry.seen is not None and key in entry.seen.services
 
-    def set_seen(
-        self, address: Address, record: Record | None
-    ) -> tuple[Record | None, Record | None]:
-        """The record before and after."""
-        before = self.record(address)
-        if record is None:
-            self._seen.pop(address, None)
-        else:
-            self._seen[address] = record
-        return self._reindex(address, before)
+    def holders(self, address: Address) -> tuple[ServiceKey, ...]:
+        """The Services that show the address."""
+        entry = self.entries.get(address)
+        return entry.holders if entry else ()
 
-    def set_expected(
-        self, address: Address, record: Record | None
-    ) -> tuple[Record | None, Record | None]:
-        """The record before and after."""
-        before = self.record(address)
-        if record is None:
-            self._expected.pop(address, None)
-        else:
-            self._expected[address] = record
-        return self._reindex(address, before)
+    def open(self, address: Address) -> Entry:
+        """The entry, to be changed; :meth:`close` ends that."""
+        entry = self.entries.get(address)
+        if entry is None:
+            entry = self.entries[address] = Entry(address)
+        return entry
 
-    def _reindex(self, address: Address, old: Record | None) -> tuple[Record | None, Record | None]:
-        new = self.record(address)
+    def close(self, entry: Entry) -> bool:
+        """Count the address as taken or free, as the entry now says. Whether that changed anything."""
+        address = entry.address
+        number, version = int(address), address.version
+        recorded = entry.record is not None
+        _set(self.recorded[version], number, recorded)
+        if not (recorded or entry.holders):
+            del self.entries[address]
+        taken = recorded or bool(entry.holders) or address in self.strangers
+        if not _set(self.taken[version], number, taken):
+            return False
+        line = self.pools.line_of(address)
+        if line and taken:
+            line.take(Range(number, number))
+        elif line:
+            line.give_back(Range(number, number))
+        return True
+
+    # --- Services --------------------------------------------------------------------------------------
+
+    def name(self, address: Address, old: Record | None, new: Record | None) -> None:
+        """The record of the address names other Services than before."""
         before = old.services if old else frozenset()
         after = new.services if new else frozenset()
         for key in before - after:
@@ -116,74 +143,53 @@ class Book:
                 del self.given[key]
         for key in after - before:
             self.given[key] = (*self.given.get(key, ()), address)
-        if old and (new is None or new.pool != old.pool):
-            del self.given_by[old.pool][address]
-            if not self.given_by[old.pool]:
-                del self.given_by[old.pool]
-        if new and (old is None or new.pool != old.pool):
-            self.given_by.setdefault(new.pool, {})[address] = None
-        return old, new
 
-    # --- Services --------------------------------------------------------------------------------------
+    def showing(self, key: ServiceKey) -> tuple[Address, ...]:
+        """All addresses that nobody else must be given because the Service shows them."""
+        special = self._showing.get(key)
+        if special is not None:
+            return special
+        known = self.services.get(key)
+        return known.shown if known else ()
 
-    def put_service(self, key: ServiceKey, known: Known) -> None:
-        self.drop_service(key)
-        self.services[key] = known
-        if known.request.sharing_key:
-            self._sharers.setdefault(known.request.sharing_key, {})[key] = None
-
-    def drop_service(self, key: ServiceKey) -> None:
-        known = self.services.pop(key, None)
-        if known and known.request.sharing_key:
-            sharers = self._sharers[known.request.sharing_key]
+    def put_service(
+        self, key: ServiceKey, known: Known | None, showing: tuple[Address, ...]
+    ) -> None:
+        """None: a Service that is not (any more) in Herald's care."""
+        old = self.services.pop(key, None)
+        self._showing.pop(key, None)
+        if old and old.request.sharing_key:
+            sharers = self._sharers[old.request.sharing_key]
             del sharers[key]
             if not sharers:
-                del self._sharers[known.request.sharing_key]
+                del self._sharers[old.request.sharing_key]
+        if known:
+            self.services[key] = known
+            if known.request.sharing_key:
+                self._sharers.setdefault(known.request.sharing_key, {})[key] = None
+        if showing != (known.shown if known else ()):
+            self._showing[key] = showing
 
     def shared_by(self, sharing_key: str) -> Iterable[Address]:
         """The addresses that are given to Services with this sharing key."""
         sharers = self._sharers.get(sharing_key, ())
         return {address: None for key in sharers for address in self.given.get(key, ())}
 
-    def hold(self, key: ServiceKey, addresses: Iterable[Address]) -> None:
-        """The Service shows these addresses."""
-        for address in addresses:
-            self._holders[address] = (*self._holders.get(address, ()), key)
-
-    def let_go(self, key: ServiceKey, addresses: Iterable[Address]) -> None:
-        for address in addresses:
-            rest = tuple(each for each in self._holders[address] if each != key)
-            if rest:
-                self._holders[address] = rest
-            else:
-                del self._holders[address]
-
-    def holders(self, address: Address) -> tuple[ServiceKey, ...]:
-        """The Services that show the address."""
-        return self._holders.get(address, ())
-
     # --- Strangers -------------------------------------------------------------------------------------
 
     def asides_of(self, key: ServiceKey) -> list[tuple[Address, Aside]]:
         """The addresses that the Service had until a stranger was found to answer for them."""
-        return [each for each in self.aside.items() if key in each[1].services]
+        return [each for each in self.strangers.items() if key in each[1].services]
 
-    # --- What is taken ---------------------------------------------------------------------------------
-
-    def refresh(self, address: Address) -> bool:
-        """Count the address as taken or free, by all that was said of it. Whether that changed anything."""
-        number = int(address)
-        record = self.record(address)
-        _set(self.recorded[address.version], number, record is not None)
-        taken = record is not None or address in self._holders or address in self.aside
-        changed = _set(self.taken[address.version], number, taken)
-        if changed:
-            line = self.pools.line_of(address)
-            if line and taken:
-                line.take(Range(number, number))
-            elif line:
-                line.give_back(Range(number, number))
-        return changed
+    def read(self, texts: Iterable[str]) -> tuple[Address, ...]:
+        """Those of the texts that are addresses, without repetition."""
+        found: dict[Address, None] = {}
+        for text in texts:
+            address = parse_address(text)
+            if not isinstance(address, Malformed):
+                entry = self.entries.get(address)
+                found[entry.address if entry else address] = None
+        return tuple(found)
 
 
 def _set(runs: Runs, number: int, present: bool) -> bool:
@@ -195,11 +201,3 @@ def _set(runs: Runs, number: int, present: bool) -> bool:
     else:
         runs.remove(number, number)
     return True
-
-
-def addresses_in(texts: Iterable[str]) -> tuple[Address, ...]:
-    """Those of the texts that are addresses, without repetition."""
-    if not texts:
-        return ()
-    parsed = map(parse_address, texts)
-    return tuple(dict.fromkeys(each for each in parsed if not isinstance(each, Malformed)))

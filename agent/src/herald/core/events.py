@@ -21,7 +21,9 @@ from herald.core.model import (
 )
 
 KubeObject: TypeAlias = Service | Endpoints | Node | Pool | Policy | Lease
-Kind: TypeAlias = type[Service] | type[Endpoints] | type[Node] | type[Pool] | type[Policy] | type[Lease]
+Kind: TypeAlias = (
+    type[Service] | type[Endpoints] | type[Node] | type[Pool] | type[Policy] | type[Lease]
+)
 Key: TypeAlias = str | tuple[str, str]
 
 

@@ -22,17 +22,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 from herald.core.addresses import spelled
 from herald.core.assign import ALLOCATED, Decision, Verdict, decide
-from herald.core.book import Aside, Book, Known, Record, addresses_in
+from herald.core.book import Aside, Book, Entry, Known, Record
 from herald.core.model import LOAD_BALANCER_CLASS, Condition, PoolStatus
 from herald.core.pools import VERSIONS
 from herald.core.requests import parse_request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from herald.core.model import Address, Pool, Service, ServiceKey
     from herald.core.pools import Plan
-    from herald.core.ranges import Version
+    from herald.core.ranges import Runs, Version
 
 __all__ = ["ALLOCATED", "Decision", "Ipam", "Record"]
 
@@ -50,8 +50,6 @@ class Ipam:
         self._orphans: set[Address] = set()
         self._used: dict[str, int] = {}
         self._edits = 0
-        self._showing: dict[ServiceKey, tuple[Address, ...]] = {}
-        """What each Service shows that others must not be given, whoever's Service it is."""
         # Whom to ask again.
         self._queue: list[tuple[bool, ServiceKey]] = []
         self._queued: set[ServiceKey] = set()
@@ -78,28 +76,16 @@ class Ipam:
         return service.load_balancer_class in self._classes
 
     def put_service(self, service: Service) -> None:
-        key = service.key
-        old = self._book.services.get(key)
-        shown = addresses_in(service.ingress)
+        shown = self._book.read(service.ingress)
+        known = None
         if self.in_care(service):
             known = Known(service, parse_request(service), shown)
-            if old:
-                known.edited = old.edited
-                if _sharing_terms(old) != _sharing_terms(known):
-                    self._edits += 1
-                    known.edited = self._edits
-            self._book.put_service(key, known)
-        else:
-            self._book.drop_service(key)
-        external = addresses_in(service.external_ips)
-        self._show(key, tuple(dict.fromkeys((*shown, *external))) if external else shown)
-        self._service_changed(key, old)
+        if service.external_ips:
+            shown = tuple(dict.fromkeys((*shown, *self._book.read(service.external_ips))))
+        self._change_service(service.key, known, shown)
 
     def drop_service(self, key: ServiceKey) -> None:
-        old = self._book.services.get(key)
-        self._book.drop_service(key)
-        self._show(key, ())
-        self._service_changed(key, old)
+        self._change_service(key, None, ())
 
     def put_pool(self, pool: Pool) -> None:
         if self._book.pools.put(pool):
@@ -110,32 +96,40 @@ class Ipam:
 
     def put_record(self, record: Record) -> None:
         """A VIP lease as it was seen."""
-        self._record_changed(record.address, *self._book.set_seen(record.address, record))
+        entry = self._book.open(record.address)
+        before, entry.seen = entry.record, record
+        self._record_changed(entry, before)
 
     def drop_record(self, address: Address) -> None:
         """The VIP lease is gone."""
-        self._record_changed(address, *self._book.set_seen(address, None))
+        entry = self._book.open(address)
+        before, entry.seen = entry.record, None
+        self._record_changed(entry, before)
 
     def expect(self, record: Record) -> None:
         """A write that makes the record so has been sent. Until its answer the address counts as taken."""
-        self._record_changed(record.address, *self._book.set_expected(record.address, record))
+        entry = self._book.open(record.address)
+        before, entry.expected = entry.record, record
+        self._record_changed(entry, before)
 
     def settle(self, address: Address) -> None:
         """The write was answered, either way, or given up: from here on what is seen counts."""
-        self._record_changed(address, *self._book.set_expected(address, None))
+        entry = self._book.open(address)
+        before, entry.expected = entry.record, None
+        self._record_changed(entry, before)
 
     def set_aside(self, address: Address, mac: bytes) -> None:
         """Somebody who is none of ours answers for the address: it is not given until cleared."""
-        record = self._book.record(address)
-        services = record.services if record else frozenset()
+        entry = self._book.open(address)
+        services = entry.record.services if entry.record else frozenset()
         aside = Aside(mac.hex(":") if mac else "an unknown MAC", services)
-        self._book.aside[address] = aside
-        self._aside_changed(address, aside)
+        self._book.strangers[address] = aside
+        self._stranger_changed(entry, aside)
 
     def clear_aside(self, address: Address) -> None:
-        aside = self._book.aside.pop(address, None)
+        aside = self._book.strangers.pop(address, None)
         if aside:
-            self._aside_changed(address, aside)
+            self._stranger_changed(self._book.open(address), aside)
 
     # --- What follows ----------------------------------------------------------------------------------
 
@@ -193,79 +187,109 @@ class Ipam:
 
     # --- What a change touches -------------------------------------------------------------------------
 
-    def _show(self, key: ServiceKey, addresses: tuple[Address, ...]) -> None:
-        before = self._showing.get(key, ())
-        if before == addresses:
-            return
-        self._book.let_go(key, before)
-        self._book.hold(key, addresses)
-        if addresses:
-            self._showing[key] = addresses
-        else:
-            del self._showing[key]
-        for address in {*before, *addresses}:
-            self._refresh(address)
+    def _change_service(
+        self, key: ServiceKey, new: Known | None, showing: tuple[Address, ...]
+    ) -> None:
+        book = self._book
+        old = book.services.get(key)
+        if new and old:
+            new.edited = old.edited
+            if _sharing_terms(old) != _sharing_terms(new):
+                self._edits += 1
+                new.edited = self._edits
+        before = book.showing(key)
+        book.put_service(key, new, showing)
+        self._mark((key,))
+        if before != showing:
+            self._shows(key, before, showing)
+        if (old is None) != (new is None):
+            self._care_changed(key)
+        if old is None or new is None or old.edited != new.edited:
+            self._terms_changed(key, new)
+
+    def _shows(
+        self, key: ServiceKey, before: tuple[Address, ...], after: tuple[Address, ...]
+    ) -> None:
+        """The Service shows other addresses than before."""
+        for address in before:
+            entry = self._book.open(address)
+            entry.holders = tuple(each for each in entry.holders if each != key)
+        for address in after:
+            self._book.open(address).holders += (key,)
+        for address in {*before, *after}:
+            self._recount(self._book.open(address))
             self._mark(self._awaiting.get(address, ()))
 
-    def _service_changed(self, key: ServiceKey, old: Known | None) -> None:
-        new = self._book.services.get(key)
-        self._mark((key,))
+    def _care_changed(self, key: ServiceKey) -> None:
+        """The Service came into Herald's care, or left it."""
+        for address in self._book.given.get(key, ()):
+            record = self._book.record(address)
+            if record:
+                self._judge_need(record)
+        for address in self._book.showing(key):
+            self._mark(self._awaiting.get(address, ()))
+
+    def _terms_changed(self, key: ServiceKey, known: Known | None) -> None:
+        """The Service may share with others than before."""
         given = self._book.given.get(key, ())
-        if (old is None) != (new is None):
-            for address in given:
-                self._judge_need(address)
-            for address in self._showing.get(key, ()):
-                self._mark(self._awaiting.get(address, ()))
-        if old and new and old.edited == new.edited:
-            return
         for address in given:
             record = self._book.record(address)
             if record and len(record.services) > 1:
                 self._mark(record.services)
             self._mark(self._awaiting.get(address, ()))
-        if given and new and new.request.sharing_key:
-            self._mark(self._lonely.get(new.request.sharing_key, ()))
+        if given and known and known.request.sharing_key:
+            self._mark(self._lonely.get(known.request.sharing_key, ()))
 
-    def _record_changed(self, address: Address, old: Record | None, new: Record | None) -> None:
-        for record, difference in ((old, -1), (new, 1)):
-            if record is None:
-                continue
-            if old != new:
-                for name in self._counted_by(record):
-                    self._used[name] = self._used.get(name, 0) + difference
-                    self._dirty_pools.add(name)
-            self._mark(record.services)
-            for key in record.services if self._lonely else ():
-                known = self._book.services.get(key)
-                if known and known.request.sharing_key:
-                    self._mark(self._lonely.get(known.request.sharing_key, ()))
-        self._judge_need(address)
-        self._mark(self._book.holders(address))
+    def _record_changed(self, entry: Entry, before: Record | None) -> None:
+        address, after = entry.address, entry.record
+        if after and before == after:
+            before = None
+        else:
+            self._book.name(address, before, after)
+            self._count(before, -1)
+            self._count(after, 1)
+            self._orphans.discard(address)
+            if after:
+                self._judge_need(after)
+            self._recount(entry)
+        for record in (before, after):
+            if record:
+                self._mark(record.services)
+                self._mark_lonely(record)
+        self._mark(entry.holders)
         self._mark(self._awaiting.get(address, ()))
-        self._refresh(address)
 
-    def _aside_changed(self, address: Address, aside: Aside) -> None:
-        record = self._book.record(address)
-        self._mark(aside.services | (record.services if record else frozenset()))
-        self._mark(self._awaiting.get(address, ()))
-        self._refresh(address)
+    def _mark_lonely(self, record: Record) -> None:
+        for key in record.services if self._lonely else ():
+            known = self._book.services.get(key)
+            if known and known.request.sharing_key:
+                self._mark(self._lonely.get(known.request.sharing_key, ()))
 
-    def _refresh(self, address: Address) -> None:
+    def _stranger_changed(self, entry: Entry, aside: Aside) -> None:
+        self._mark(aside.services | (entry.record.services if entry.record else frozenset()))
+        self._mark(self._awaiting.get(entry.address, ()))
+        self._recount(entry)
+
+    def _recount(self, entry: Entry) -> None:
         """Count the address as taken or free; where it is free, who waits for any address has a chance."""
-        if not self._book.refresh(address):
+        if not self._book.close(entry):
             return
-        for plan in self._book.pools.claimants(address)[:1]:
+        for plan in self._book.pools.claimants(entry.address)[:1]:
             self._dirty_pools.add(plan.name)
-            line = plan.name, address.version
+            line = plan.name, entry.address.version
             if line in self._hungry:
                 self._refilled[line] = set()
 
-    def _judge_need(self, address: Address) -> None:
-        record = self._book.record(address)
-        if record and not any(key in self._book.services for key in record.services):
-            self._orphans.add(address)
+    def _judge_need(self, record: Record) -> None:
+        if any(key in self._book.services for key in record.services):
+            self._orphans.discard(record.address)
         else:
-            self._orphans.discard(address)
+            self._orphans.add(record.address)
+
+    def _count(self, record: Record | None, difference: int) -> None:
+        for name in self._counted_by(record) if record else ():
+            self._used[name] = self._used.get(name, 0) + difference
+            self._dirty_pools.add(name)
 
     def _counted_by(self, record: Record) -> set[str]:
         """The pools whose ``ipsUsed`` has the record: the one that owns the address, and the one that gave
@@ -282,30 +306,21 @@ class Ipam:
         book = self._book
         if not book.pools.stale:
             return
-        for name in book.pools.lay_out(book.taken):
-            plan = book.pools.get(name)
-            if plan:
-                self._used[name] = self._count_used(plan)
-                self._dirty_pools.add(name)
-            else:
-                self._used.pop(name, None)
-            for address in book.given_by.get(name, ()):
-                record = book.record(address)
-                self._mark(record.services if record else ())
+        changed = book.pools.lay_out(book.taken)
+        plans = {name: plan for name in changed if (plan := book.pools.get(name))}
+        for name in changed:
+            self._used.pop(name, None)
+        for plan in plans.values():
+            self._used[plan.name] = _count_owned(plan, book.recorded)
+        for address, entry in book.entries.items():
+            record = entry.record
+            if record and record.pool in changed:
+                self._mark(record.services)
+                plan_then = plans.get(record.pool)
+                if plan_then and _is_stray(plan_then, address):
+                    self._used[record.pool] += 1
+        self._dirty_pools |= plans.keys()
         self._mark(self._hung)
-
-    def _count_used(self, plan: Plan) -> int:
-        owned = sum(
-            run.size
-            for version in VERSIONS
-            for part in plan.owned[version]
-            for run in self._book.recorded[version].within(part)
-        )
-        return owned + sum(
-            int(address) in plan.blocks[address.version]
-            and int(address) not in plan.owned[address.version]
-            for address in self._book.given_by.get(plan.name, ())
-        )
 
     # --- Whom to ask again -----------------------------------------------------------------------------
 
@@ -379,6 +394,22 @@ def _ready(plan: Plan) -> Condition:
     if plan.pool.disabled:
         return Condition("Ready", "True", "Disabled", "no new addresses are given")
     return Condition("Ready", "True", "Ready", "")
+
+
+def _count_owned(plan: Plan, recorded: Mapping[Version, Runs]) -> int:
+    """How many records there are of what the pool owns."""
+    return sum(
+        run.size
+        for version in VERSIONS
+        for part in plan.owned[version]
+        for run in recorded[version].within(part)
+    )
+
+
+def _is_stray(plan: Plan, address: Address) -> bool:
+    """Whether the address is in the pool's blocks, but no longer the pool's to give."""
+    number, version = int(address), address.version
+    return number in plan.blocks[version] and number not in plan.owned[version]
 
 
 def _sharing_terms(known: Known) -> tuple[object, ...]:

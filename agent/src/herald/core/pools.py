@@ -102,6 +102,7 @@ class Pools:
     def __init__(self) -> None:
         self._plans: dict[str, Plan] = {}
         self._segments: dict[Version, list[_Segment]] = {4: [], 6: []}
+        self._firsts: dict[Version, list[int]] = {4: [], 6: []}
         self._anchored: dict[tuple[str, str], list[Plan]] = {}
         self._free_standing: list[Plan] = []
         self._changed: set[str] = set()
@@ -144,6 +145,7 @@ class Pools:
         for version in VERSIONS:
             before = _disputes(self._segments[version])
             self._segments[version], owned = _sweep(version, self._plans.values())
+            self._firsts[version] = [each.range.first for each in self._segments[version]]
             changed |= _parties(before ^ _disputes(self._segments[version]))
             for plan in self._plans.values():
                 mine = owned.get(plan.name) or Runs()
@@ -157,11 +159,11 @@ class Pools:
     def claimants(self, address: Address) -> tuple[Plan, ...]:
         """The pools that claim the address, the one that owns it first."""
         number = int(address)
-        segments = self._segments[address.version]
-        index = bisect_right(segments, number, key=lambda segment: segment.range.first) - 1
-        if index < 0 or segments[index].range.last < number:
+        index = bisect_right(self._firsts[address.version], number) - 1
+        if index < 0:
             return ()
-        return segments[index].contenders
+        segment = self._segments[address.version][index]
+        return segment.contenders if number <= segment.range.last else ()
 
     def line_of(self, address: Address) -> Line | None:
         """The line on which the address has, or could have, a place."""
@@ -192,9 +194,10 @@ class Pools:
     def _inside(self, version: Version, claims: Runs) -> Iterator[_Segment]:
         segments = self._segments[version]
         for claim in claims:
-            index = bisect_left(segments, claim.first, key=lambda segment: segment.range.last)
+            index = max(0, bisect_right(self._firsts[version], claim.first) - 1)
             while index < len(segments) and segments[index].range.first <= claim.last:
-                yield segments[index]
+                if segments[index].range.last >= claim.first:
+                    yield segments[index]
                 index += 1
 
     def _anchor(self) -> None:

@@ -145,7 +145,7 @@ class Line:
     and the arithmetic of :func:`_squeeze` closes the gaps, so that a /8 is still one range.
     """
 
-    __slots__ = ("_firsts", "_parts", "_starts", "avoid_buggy", "parts", "size", "taken")
+    __slots__ = ("_firsts", "_parts", "_sorted", "_starts", "avoid_buggy", "parts", "size", "taken")
 
     def __init__(self, parts: Iterable[Range], *, avoid_buggy: bool = False) -> None:
         self.parts = tuple(parts)
@@ -163,10 +163,8 @@ class Line:
                 self._starts.append(self.size)
                 self._parts.append(squeezed)
                 self.size += squeezed.size
-        self._firsts = sorted(
-            (part.first, start, part.last)
-            for part, start in zip(self._parts, self._starts, strict=True)
-        )
+        self._sorted = sorted(zip(self._parts, self._starts, strict=True))
+        self._firsts = [part.first for part, _ in self._sorted]
 
     @property
     def free(self) -> int:
@@ -206,11 +204,11 @@ class Line:
         return None if squeezed is None else self._find(squeezed.first)
 
     def _find(self, number: int) -> int | None:
-        index = bisect_right(self._firsts, number, key=lambda part: part[0]) - 1
+        index = bisect_right(self._firsts, number) - 1
         if index < 0:
             return None
-        first, start, last = self._firsts[index]
-        return start + number - first if number <= last else None
+        part, start = self._sorted[index]
+        return start + number - part.first if number <= part.last else None
 
     def _address(self, place: int) -> int:
         index = bisect_right(self._starts, place) - 1

@@ -1,0 +1,243 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The work of the one agent that holds the lease ``ipam``: VIP leases made, shared and freed; statuses of pools.
+
+An address is given by *creating* its VIP lease (rule 6 of docs/design/election.md): names are unique in etcd, so
+two allocators at once cannot give one address to two unrelated Services. An agent that does not allocate keeps
+none of this.
+"""
+
+from __future__ import annotations
+
+from herald.core.effects import PatchPolicy, PatchPool
+from herald.core.election import Election, Lock
+from herald.core.events import Answer, Failed
+from herald.core.ipam import Decision, Ipam, Record
+from herald.core.leases import POOL, SERVICES, Presence, services_text
+from herald.core.model import (
+    SECOND,
+    Address,
+    Condition,
+    Policy,
+    PolicyStatus,
+    PoolStatus,
+    ServiceKey,
+    vip_lease_name,
+)
+from herald.core.outbox import Outbox
+from herald.core.placement import announces_on, compiled, policies_for
+from herald.core.selectors import matches, problems
+from herald.core.settings import Settings
+from herald.core.world import World
+
+BATCH = 100
+"""Decisions in one step, so that renewals never wait behind a burst of Services."""
+POLICY_PACE = SECOND
+"""Between two looks at the policies' counts."""
+
+
+class Allocator:
+    def __init__(
+        self, settings: Settings, world: World, election: Election, outbox: Outbox
+    ) -> None:
+        self._settings = settings
+        self._world = world
+        self._election = election
+        self._out = outbox
+        self._ipam: Ipam | None = None
+        self._expected: set[Address] = set()
+        self._patches: dict[int, str] = {}
+        self._policies_due = 0
+        self._more = False
+        self.decided: set[ServiceKey] = set()
+        """Services decided anew since the caller last took them: their status may have to change."""
+
+    @property
+    def active(self) -> bool:
+        return self._ipam is not None
+
+    def lead(self, leads: bool, now: int) -> None:
+        """Begin or end the work, as the lease ``ipam`` is gained or lost."""
+        if leads == self.active:
+            return
+        self._out.note("allocate" if leads else "stop allocating")
+        self._ipam = None
+        self._expected.clear()
+        self._policies_due = now
+        if leads:
+            self._ipam = Ipam(self._settings.default_class, self._settings.adopt_classes)
+            for pool in self._world.pools.values():
+                self._ipam.put_pool(pool)
+            for lock in self._election.locks.values():
+                self.lease_changed(lock)
+            for service in self._world.services.values():
+                self._ipam.put_service(service)
+
+    def decision(self, key: ServiceKey) -> Decision | None:
+        """What the Service shall hold; None where this agent does not allocate."""
+        return self._ipam.decide(key) if self._ipam is not None else None
+
+    # --- what it is told -----------------------------------------------------------------------------------
+
+    def service_changed(self, key: ServiceKey) -> None:
+        if self._ipam is None:
+            return
+        service = self._world.services.get(key)
+        if service is None:
+            self._ipam.drop_service(key)
+        else:
+            self._ipam.put_service(service)
+
+    def pool_changed(self, name: str) -> None:
+        if self._ipam is None:
+            return
+        pool = self._world.pools.get(name)
+        if pool is None:
+            self._ipam.drop_pool(name)
+        else:
+            self._ipam.put_pool(pool)
+
+    def lease_changed(self, lock: Lock) -> None:
+        if self._ipam is None or lock.address is None:
+            return
+        if lock.lease is not None:
+            pool = lock.lease.annotations.get(POOL, "")
+            self._ipam.put_record(Record(lock.address, pool, lock.services))
+        else:
+            self._ipam.drop_record(lock.address)
+        if lock.address in self._expected and lock.create is None and lock.give_to is None:
+            self._expected.discard(lock.address)
+            self._ipam.settle(lock.address)
+
+    def answer(self, answer: Answer, now: int) -> bool:
+        if self._patches.pop(answer.request, None) is None:
+            return False
+        if isinstance(answer.outcome, Failed):
+            self._policies_due = now + SECOND
+        return True
+
+    # --- what is due -----------------------------------------------------------------------------------------
+
+    def next_deadline(self, now: int) -> int | None:
+        if self._ipam is None:
+            return None
+        return now if self._more else self._policies_due
+
+    def tick(self, now: int) -> None:
+        """Take up to BATCH decisions. To be called only while this node holds the lease and is live."""
+        if self._ipam is None:
+            return
+        taken = 0
+        for key in self._ipam.dirty():
+            self._carry_out(key, self._ipam.decide(key))
+            taken += 1
+            if taken == BATCH:
+                break
+        self._more = taken == BATCH
+        for address in self._ipam.orphans():
+            lock = self._election.lock(vip_lease_name(address))
+            if lock is not None and not lock.doomed and address not in self._expected:
+                self._out.note("free", address=str(address))
+                lock.doomed = True
+                self._election.recheck([lock.name])
+        for name in self._ipam.dirty_pools():
+            self._patch_pool(name, self._ipam.pool_status(name))
+        if now >= self._policies_due:
+            self._policies_due = now + POLICY_PACE
+            for policy in self._world.policies.values():
+                self._patch_policy(policy, self._ipam)
+
+    def _carry_out(self, key: ServiceKey, decision: Decision) -> None:
+        self.decided.add(key)
+        for record in decision.give:
+            self._write(record)
+        for address in decision.release:
+            lock = self._election.locks.get(vip_lease_name(address))
+            if lock is not None and lock.lease is not None and key in lock.services:
+                pool = lock.lease.annotations.get(POOL, "")
+                self._write(Record(address, pool, lock.services - {key}))
+
+    def _write(self, record: Record) -> None:
+        lock = self._election.lock(vip_lease_name(record.address))
+        if lock is None or self._ipam is None:
+            return
+        self._ipam.expect(record)
+        self._expected.add(record.address)
+        lock.doomed = False
+        if lock.lease is None:
+            lock.create = {POOL: record.pool, SERVICES: services_text(record.services)}
+        else:
+            lock.give_to = record.services
+        self._election.recheck([lock.name])
+
+    # --- statuses of pools and policies ----------------------------------------------------------------------
+
+    def _patch_pool(self, name: str, status: PoolStatus | None) -> None:
+        pool = self._world.pools.get(name)
+        if status is None or pool is None or pool.status == status:
+            return
+        number = self._out.new_id()
+        self._patches[number] = name
+        self._out.add(PatchPool(number, name, pool.resource_version, status))
+
+    def _patch_policy(self, policy: Policy, ipam: Ipam) -> None:
+        status = self._policy_status(policy, ipam)
+        if policy.deleting or policy.status == status:
+            return
+        number = self._out.new_id()
+        self._patches[number] = policy.name
+        self._out.add(PatchPolicy(number, policy.name, policy.resource_version, status))
+
+    def _policy_status(self, policy: Policy, ipam: Ipam) -> PolicyStatus:
+        services = [
+            service
+            for service in self._world.services.values()
+            if ipam.in_care(service) and policies_for(service, (policy,))
+        ]
+        nodes = [n for n in self._world.nodes.values() if matches(policy.node_selector, n.labels)]
+        return PolicyStatus(
+            services=len(services),
+            nodes=len(nodes),
+            observed_generation=policy.generation,
+            conditions=(self._policy_ready(policy, {node.name for node in nodes}),),
+        )
+
+    def _policy_ready(self, policy: Policy, nodes: set[str]) -> Condition:
+        def not_ready(reason: str, message: str) -> Condition:
+            return Condition("Ready", "False", reason, message)
+
+        for index, expression in enumerate(policy.interfaces):
+            if compiled(expression) is None:
+                return not_ready(
+                    "InvalidExpression",
+                    f"spec.interfaces[{index}]: wanted a regular expression, found {expression!r}",
+                )
+        for field, selector in (
+            ("serviceSelector", policy.service_selector),
+            ("nodeSelector", policy.node_selector),
+        ):
+            if found := problems(selector):
+                return not_ready("InvalidSelector", f"spec.{field}: {found[0]}")
+        if not nodes:
+            return not_ready("NoMatchingNode", "spec.nodeSelector selects no Node")
+        if not any(self._has_interface(policy, p) for p in self._presences(nodes)):
+            return not_ready(
+                "NoMatchingInterface",
+                "spec.interfaces names no usable interface of any selected node that runs an agent",
+            )
+        return Condition("Ready", "True", "Ready", "services are announced by this policy")
+
+    def _presences(self, nodes: set[str]) -> list[Presence]:
+        return [
+            presence
+            for lease in self._world.leases.values()
+            if lease.name.startswith("presence-")
+            and (presence := Presence(lease)).alive
+            and presence.node in nodes
+        ]
+
+    def _has_interface(self, policy: Policy, presence: Presence) -> bool:
+        return any(
+            interface.usable and announces_on(policy, interface)
+            for interface in presence.report.interfaces
+        )

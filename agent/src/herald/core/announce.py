@@ -1,0 +1,103 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""When the frames of held addresses are sent: the burst after a claim, then the periodic refresh.
+
+The first pair of a claim is the election's (it goes out before the entry is filled); what follows is here.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from herald.core.effects import Announcement, SendFrames
+from herald.core.model import MILLISECOND, Address
+from herald.core.outbox import Outbox
+from herald.core.placement import spread
+
+BURST4 = tuple(ms * MILLISECOND for ms in (100, 300, 1000, 2000, 5000))
+"""After the claim; each is a pair of GARPs."""
+BURST6 = tuple(ms * MILLISECOND for ms in (1000, 2000))
+"""RFC 4861 section 7.2.6: at most three unsolicited advertisements, a second apart."""
+CHUNK = 50
+"""Addresses announced at once; the next chunk follows CHUNK_GAP later."""
+CHUNK_GAP = 20 * MILLISECOND
+
+
+@dataclass(slots=True)
+class _Kept:
+    claimed: int
+    macs: dict[int, bytes]
+    """By ifindex."""
+    generation: int
+
+
+class Announcer:
+    def __init__(self, refresh_ns: int, outbox: Outbox) -> None:
+        self._refresh = refresh_ns
+        self._out = outbox
+        self._kept: dict[Address, _Kept] = {}
+        self._due: list[tuple[int, int, Address, int]] = []
+        self._generations = itertools.count(1)
+        self._sent: set[int] = set()
+        self._not_before = 0
+        self.failures = 0
+        """Frames that a device refused after the first pair."""
+
+    def keep(self, address: Address, macs: Mapping[int, bytes], claimed: int, now: int) -> None:
+        """Announce this address from now on; a burst where the claim, a device or a MAC is new."""
+        kept = self._kept.get(address)
+        if kept is not None and kept.claimed == claimed and kept.macs == macs:
+            return
+        generation = next(self._generations)
+        self._kept[address] = _Kept(claimed, dict(macs), generation)
+        for delay in BURST4 if isinstance(address, IPv4Address) else BURST6:
+            self._push(now + delay, generation, address, again=False)
+        self._push(now + spread(str(address), self._refresh), generation, address, again=True)
+
+    def stop(self, address: Address) -> None:
+        self._kept.pop(address, None)
+
+    def again(self, address: Address | None, now: int) -> None:
+        """Somebody asks for the frames now."""
+        for kept_address in [address] if address is not None else list(self._kept):
+            if (kept := self._kept.get(kept_address)) is not None:
+                self._push(now, kept.generation, kept_address, again=False)
+
+    def answer(self, effect: int, error: str) -> bool:
+        if effect not in self._sent:
+            return False
+        self._sent.discard(effect)
+        if error:
+            self.failures += 1
+            self._out.note("announcement refused", level="warning", error=error)
+        return True
+
+    def next_deadline(self) -> int | None:
+        return max(self._due[0][0], self._not_before) if self._due else None
+
+    def tick(self, now: int) -> None:
+        if not self._due or now < max(self._due[0][0], self._not_before):
+            return
+        frames: list[Announcement] = []
+        for _ in range(CHUNK):
+            if not self._due or self._due[0][0] > now:
+                break
+            _, generation, address, again = heapq.heappop(self._due)
+            kept = self._kept.get(address)
+            if kept is None or kept.generation != generation:
+                continue
+            frames += [Announcement(address, index, mac) for index, mac in kept.macs.items()]
+            if again:
+                self._push(now + self._refresh, generation, address, again=True)
+        self._not_before = now + CHUNK_GAP
+        if frames:
+            number = self._out.new_id()
+            self._sent.add(number)
+            self._out.add(SendFrames(number, tuple(frames)))
+
+    def _push(self, due: int, generation: int, address: Address, *, again: bool) -> None:
+        heapq.heappush(self._due, (due, generation, address, int(again)))

@@ -1,0 +1,129 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the responder may answer: as confirmed by the kernel, and as asked of it.
+
+Until a removal is confirmed its entry counts as present, and a fill counts from the moment it is asked:
+``may_answer`` is never too small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from herald.core.effects import SetEntries, SetSession
+from herald.core.kernel import EntryKey, EntryValue, Session
+from herald.core.model import Address
+from herald.core.outbox import Outbox
+
+
+@dataclass(slots=True)
+class _Asked:
+    remove: frozenset[EntryKey] = frozenset()
+    put: Mapping[EntryKey, EntryValue] = field(default_factory=dict)
+    session: Session | None = None
+
+
+class KernelMap:
+    def __init__(self, outbox: Outbox) -> None:
+        self._out = outbox
+        self._entries: dict[Address, dict[int, EntryValue]] = {}
+        self._asked: dict[int, _Asked] = {}
+        self.session = Session()
+        self.broken = False
+        """The kernel refused something: nothing more is asked of it until ``retry``."""
+
+    def read(self, session: Session, entries: Mapping[EntryKey, EntryValue]) -> None:
+        self.session = session
+        self._entries = {}
+        for key, value in entries.items():
+            self._entries.setdefault(key.address, {})[key.ifindex] = value
+
+    def answer(self, effect: int, error: str) -> bool:
+        """Take the kernel's answer; True if it was one of ours."""
+        asked = self._asked.pop(effect, None)
+        if asked is None:
+            return False
+        if error:
+            self.broken = True
+            self._out.note("kernel refused", level="error", error=error)
+            return True
+        self._apply(asked)
+        return True
+
+    def retry(self) -> None:
+        """Time has passed: what the kernel refused may be asked again."""
+        self.broken = False
+
+    def _apply(self, asked: _Asked) -> None:
+        for key in asked.remove:
+            on_address = self._entries.get(key.address, {})
+            on_address.pop(key.ifindex, None)
+            if not on_address:
+                self._entries.pop(key.address, None)
+        for key, value in asked.put.items():
+            self._entries.setdefault(key.address, {})[key.ifindex] = value
+        if asked.session is not None:
+            self.session = asked.session
+
+    # --- what it holds ---------------------------------------------------------------------------------
+
+    def addresses(self) -> frozenset[Address]:
+        return frozenset(self._entries)
+
+    def entries(self, address: Address) -> Mapping[int, EntryValue]:
+        """By ifindex, as confirmed."""
+        return self._entries.get(address, {})
+
+    def may_answer(self, address: Address) -> bool:
+        return address in self._entries or any(
+            key.address == address for asked in self._asked.values() for key in asked.put
+        )
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._asked)
+
+    @property
+    def silent(self) -> bool:
+        """Confirmed: no entry and no deadline."""
+        return not self._entries and not self._asked and self.session.deadline == 0
+
+    # --- what is asked of it ---------------------------------------------------------------------------
+
+    def set_session(self, session: Session) -> None:
+        if self.broken or (session == self.session and not self._asked):
+            return
+        number = self._out.new_id()
+        self._asked[number] = _Asked(session=session)
+        self._out.add(SetSession(number, session))
+
+    def fill(self, address: Address, entries: Mapping[int, EntryValue]) -> None:
+        put = {EntryKey(address, index): value for index, value in entries.items()}
+        self._set(frozenset(), put)
+
+    def withdraw(self, addresses: Iterable[Address]) -> None:
+        """Remove all entries of these addresses."""
+        remove = frozenset(
+            EntryKey(address, index)
+            for address in addresses
+            for index in self._entries.get(address, {})
+        )
+        self._set(remove, {})
+
+    def remove(self, address: Address, indexes: Iterable[int]) -> None:
+        self._set(frozenset(EntryKey(address, index) for index in indexes), {})
+
+    def silence(self) -> None:
+        """Empty the map and zero the deadline (rule 2); ``silent`` tells when that is confirmed."""
+        if self._asked or self.silent or self.broken:
+            return
+        self.set_session(Session(hold=self.session.hold))
+        self.withdraw(self.addresses())
+
+    def _set(self, remove: frozenset[EntryKey], put: Mapping[EntryKey, EntryValue]) -> None:
+        if self.broken or not (remove or put):
+            return
+        number = self._out.new_id()
+        self._asked[number] = _Asked(remove=remove, put=put)
+        self._out.add(SetEntries(number, remove, put))

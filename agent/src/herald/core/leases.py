@@ -1,0 +1,270 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What stands in Herald's Leases: presences, VIP leases, and their epochs.
+
+Reading is total: whatever somebody wrote into an annotation, a value comes out, and what cannot be
+understood counts as absent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from ipaddress import IPv4Interface, IPv6Interface
+
+from herald.core.model import (
+    FINALIZER,
+    MILLISECOND,
+    PRESENCE_PREFIX,
+    SECOND,
+    AddressOnLink,
+    Identity,
+    Lease,
+    Owner,
+    ServiceKey,
+)
+
+PRESENCE = "herald.dev/presence"
+INSTANCE = "herald.dev/instance"
+DURATION = "herald.dev/duration-ms"
+EPOCH = "herald.dev/epoch"
+POOL = "herald.dev/pool"
+SERVICES = "herald.dev/services"
+REASON = "herald.dev/reason"
+"""On a VIP lease: why it was last claimed or released, for people."""
+
+MAX_DURATION = 3600 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One life of a presence: its object's uid and its ``leaseTransitions``."""
+
+    uid: str
+    transitions: int
+
+    def __str__(self) -> str:
+        return f"{self.uid}/{self.transitions}"
+
+    @staticmethod
+    def parse(text: str) -> Epoch | None:
+        uid, slash, transitions = text.rpartition("/")
+        if not (uid and slash and transitions.isascii() and transitions.isdigit()):
+            return None
+        return Epoch(uid, int(transitions))
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceInterface:
+    """An interface as its node's presence tells it to the others."""
+
+    name: str
+    mac: str
+    up: bool
+    carrier: bool
+    plumbing: bool
+    """Container plumbing: announced on only where a policy names it."""
+    addresses: tuple[AddressOnLink, ...]
+    heard: bool | None
+    """Whether somebody on its segment answers; None: not probed."""
+
+    @property
+    def usable(self) -> bool:
+        return self.up and self.carrier and bool(self.mac) and self.heard is not False
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceReport:
+    """What a node tells of itself in its presence."""
+
+    node: str
+    version: str
+    draining: bool
+    """True: its addresses are to go elsewhere."""
+    interfaces: tuple[PresenceInterface, ...]
+
+    def encode(self) -> str:
+        return json.dumps(
+            {
+                "node": self.node,
+                "version": self.version,
+                "draining": self.draining,
+                "interfaces": [
+                    {
+                        "name": i.name,
+                        "mac": i.mac,
+                        "up": i.up,
+                        "carrier": i.carrier,
+                        "plumbing": i.plumbing,
+                        "addresses": [str(a) for a in i.addresses],
+                        "heard": i.heard,
+                    }
+                    for i in self.interfaces
+                ],
+            },
+            separators=(",", ":"),
+        )
+
+
+@dataclass(frozen=True)
+class Presence:
+    """A presence Lease, read."""
+
+    lease: Lease
+
+    @cached_property
+    def report(self) -> PresenceReport:
+        return _decode_report(self.lease.annotations.get(PRESENCE, ""), self.lease)
+
+    @property
+    def node(self) -> str:
+        return self.report.node
+
+    @property
+    def epoch(self) -> Epoch:
+        return Epoch(self.lease.uid, self.lease.transitions)
+
+    @property
+    def alive(self) -> bool:
+        """Nobody has fenced it, and it was not released."""
+        return bool(self.lease.holder) and self.lease.holder == self.node
+
+    @property
+    def machine(self) -> str:
+        return self.lease.annotations.get(INSTANCE, "").partition("/")[0]
+
+    @property
+    def nonce(self) -> str:
+        return self.lease.annotations.get(INSTANCE, "").partition("/")[2]
+
+    def duration(self, default: int) -> int:
+        """How long, in nanoseconds, an observer must see no change of it; ``default`` where it says nothing."""
+        text = self.lease.annotations.get(DURATION, "")
+        if not (text.isascii() and text.isdigit() and len(text) < 12):
+            return max(default, self.lease.duration_seconds * SECOND)
+        return min(max(int(text) * MILLISECOND, 1), MAX_DURATION)
+
+
+def _decode_report(text: str, lease: Lease) -> PresenceReport:
+    fallback = PresenceReport(lease.name.removeprefix(PRESENCE_PREFIX), "", False, ())
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return fallback
+    if not isinstance(data, dict):
+        return fallback
+    node, version, interfaces = data.get("node"), data.get("version"), data.get("interfaces")
+    return PresenceReport(
+        node=node if isinstance(node, str) and node else fallback.node,
+        version=version if isinstance(version, str) else "",
+        draining=data.get("draining") is True,
+        interfaces=tuple(
+            interface
+            for item in (interfaces if isinstance(interfaces, list) else [])
+            if (interface := _decode_interface(item)) is not None
+        ),
+    )
+
+
+def _decode_interface(item: object) -> PresenceInterface | None:
+    if not isinstance(item, dict):
+        return None
+    name, mac, heard = item.get("name"), item.get("mac"), item.get("heard")
+    addresses = item.get("addresses")
+    if not isinstance(name, str) or not isinstance(mac, str):
+        return None
+    return PresenceInterface(
+        name=name,
+        mac=mac,
+        up=item.get("up") is True,
+        carrier=item.get("carrier") is True,
+        plumbing=item.get("plumbing") is True,
+        addresses=tuple(
+            address
+            for text in (addresses if isinstance(addresses, list) else [])
+            if (address := _on_link(text)) is not None
+        ),
+        heard=heard if isinstance(heard, bool) else None,
+    )
+
+
+def _on_link(text: object) -> AddressOnLink | None:
+    for form in (IPv4Interface, IPv6Interface):
+        try:
+            return form(text)
+        except ValueError:
+            continue
+    return None
+
+
+def presence_lease(
+    base: Lease, identity: Identity, report: PresenceReport, duration: int, owner: Owner | None
+) -> Lease:
+    """The presence that this agent writes over ``base``; its epoch stays that of ``base``."""
+    return replace(
+        base,
+        holder=identity.node,
+        duration_seconds=-(-duration // SECOND),
+        annotations={
+            **base.annotations,
+            PRESENCE: report.encode(),
+            INSTANCE: f"{identity.machine}/{identity.nonce}",
+            DURATION: str(duration // MILLISECOND),
+        },
+        finalizers=with_finalizer(base.finalizers),
+        owner=owner or base.owner,
+    )
+
+
+def with_finalizer(finalizers: tuple[str, ...]) -> tuple[str, ...]:
+    return finalizers if FINALIZER in finalizers else (*finalizers, FINALIZER)
+
+
+def without_finalizer(lease: Lease) -> Lease:
+    return replace(lease, finalizers=tuple(f for f in lease.finalizers if f != FINALIZER))
+
+
+# --- VIP leases ----------------------------------------------------------------------------------------
+
+
+def held_by(lease: Lease) -> Epoch | None:
+    """The epoch that a VIP lease was claimed in; None: it was released, or never claimed.
+
+    The epoch decides, not ``holderIdentity``: whoever clears the name by hand has not silenced the node.
+    """
+    return Epoch.parse(lease.annotations.get(EPOCH, ""))
+
+
+def services_of(lease: Lease) -> frozenset[ServiceKey]:
+    """The Services that were given this address."""
+    keys = set()
+    for text in lease.annotations.get(SERVICES, "").split(","):
+        namespace, slash, name = text.strip().partition("/")
+        if namespace and slash and name:
+            keys.add((namespace, name))
+    return frozenset(keys)
+
+
+def services_text(services: Iterable[ServiceKey]) -> str:
+    return ",".join(f"{namespace}/{name}" for namespace, name in sorted(services))
+
+
+def new_vip_lease(name: str, annotations: Mapping[str, str]) -> Lease:
+    return Lease(name=name, annotations=dict(annotations), finalizers=(FINALIZER,))
+
+
+def claimed(lease: Lease, node: str, epoch: Epoch, reason: str) -> Lease:
+    """``lease`` as this node claims it in ``epoch``."""
+    return replace(
+        lease,
+        holder=node,
+        transitions=lease.transitions + (lease.holder != node),
+        annotations={**lease.annotations, EPOCH: str(epoch), REASON: reason},
+        finalizers=with_finalizer(lease.finalizers),
+    )
+
+
+def released(lease: Lease, reason: str) -> Lease:
+    return replace(lease, holder="", annotations={**lease.annotations, EPOCH: "", REASON: reason})

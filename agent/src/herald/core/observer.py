@@ -1,0 +1,182 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The other nodes' presences: who is alive, whose epoch is over since when, and whom to fence.
+
+What always holds (rule 3 of docs/design/election.md):
+
+- A presence is fenced only after its own D without any change, counted on our clock from when we saw the
+  last change, and only while we were in touch all along: a failed request or a broken watch starts every
+  count again.
+- A fence is a compare-and-swap on the presence, so that a renewal and a fence of one epoch exclude each other.
+- An epoch counts as over no earlier than D after we saw its last renewal. For a fence that costs nothing (the
+  fencer waited as long); it covers a presence that somebody cleared or deleted by hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from herald.core.effects import LeaseRequest
+from herald.core.events import Answer, Done
+from herald.core.leases import Epoch, Presence, without_finalizer
+from herald.core.model import MILLISECOND, Lease, presence_lease_name
+from herald.core.outbox import Outbox
+from herald.core.placement import rank_of
+from herald.core.settings import Settings
+
+FENCE_STEP = 50 * MILLISECOND
+"""Between the ranks of fencers, so that they do not all write at once."""
+OVER_KEPT = 64
+"""Ended epochs remembered of each presence."""
+
+
+@dataclass(slots=True)
+class _Track:
+    presence: Presence
+    changed_at: int
+    """Own clock: when we saw its last change."""
+    request: int = 0
+    """Id of our write or read that is under way; 0: none."""
+    retry_at: int = 0
+
+
+class Observer:
+    def __init__(self, settings: Settings, node: str, outbox: Outbox) -> None:
+        self._settings = settings
+        self._own_name = presence_lease_name(node)
+        self._node = node
+        self._out = outbox
+        self._tracks: dict[str, _Track] = {}
+        self._over: dict[Epoch, int] = {}
+        self._in_touch = False
+        self._counts_from = 0
+        self.changed: set[str] = set()
+        """Nodes whose presence says something else than a mere renewal, since last cleared."""
+
+    # --- what is asked of it ---------------------------------------------------------------------------
+
+    def presences(self) -> dict[str, Presence]:
+        """Presences by node that are alive, this node's own included as the watch shows it."""
+        return {t.presence.node: t.presence for t in self._tracks.values() if t.presence.alive}
+
+    def over_since(self, epoch: Epoch) -> int | None:
+        """From when on an epoch counts as over (may lie ahead); None: it lives, or we do not know it."""
+        return self._over.get(epoch)
+
+    def lives(self, epoch: Epoch) -> bool:
+        return any(t.presence.epoch == epoch and t.presence.alive for t in self._tracks.values())
+
+    def mark_over(self, epoch: Epoch, now: int) -> None:
+        """Reads in the right order (the VIP lease, then the presence) have shown that it is over."""
+        self._end(epoch, now)
+
+    def next_deadline(self) -> int | None:
+        if not self._in_touch:
+            return None
+        return min(
+            (
+                max(self._fence_due(name, track), track.retry_at)
+                for name, track in self._tracks.items()
+                if self._has_duty(name, track)
+            ),
+            default=None,
+        )
+
+    # --- what it is told -------------------------------------------------------------------------------
+
+    def listed(self, leases: dict[str, Lease], now: int) -> None:
+        for name in [name for name in self._tracks if name not in leases]:
+            self.gone(name, now)
+        for lease in leases.values():
+            self.seen(lease, now)
+
+    def seen(self, lease: Lease, now: int) -> None:
+        track = self._tracks.get(lease.name)
+        presence = Presence(lease)
+        if track is None:
+            self._tracks[lease.name] = _Track(presence, now)
+            self.changed.add(presence.node)
+            return
+        old = track.presence
+        if lease.resource_version <= old.lease.resource_version:
+            return
+        if presence.epoch != old.epoch or (old.alive and not presence.alive):
+            self._end(
+                old.epoch, max(now, track.changed_at + old.duration(self._settings.duration_ns))
+            )
+        if (
+            presence.epoch != old.epoch
+            or presence.alive != old.alive
+            or (lease.annotations != old.lease.annotations and presence.report != old.report)
+        ):
+            self.changed.add(presence.node)
+        else:
+            # The report is the same: keep its decoded form.
+            presence.__dict__["report"] = old.report
+        track.presence, track.changed_at = presence, now
+
+    def gone(self, name: str, now: int) -> None:
+        track = self._tracks.pop(name, None)
+        if track is not None:
+            old = track.presence
+            over = max(now, track.changed_at + old.duration(self._settings.duration_ns))
+            self._end(old.epoch, over)
+            self.changed.add(old.node)
+
+    def _end(self, epoch: Epoch, over_since: int) -> None:
+        self._over.setdefault(epoch, over_since)
+        while len(self._over) > OVER_KEPT * (1 + len(self._tracks)):
+            del self._over[next(iter(self._over))]
+
+    def in_touch(self, touch: bool, now: int) -> None:
+        """Whether requests succeed and the watch of Leases is sound; each loss starts all counts again."""
+        if not touch or not self._in_touch:
+            self._counts_from = now
+        self._in_touch = touch
+
+    # --- fencing -----------------------------------------------------------------------------------------
+
+    def _has_duty(self, name: str, track: _Track) -> bool:
+        if name == self._own_name or track.request:
+            return False
+        return track.presence.alive or track.presence.lease.deleting
+
+    def _fence_due(self, name: str, track: _Track) -> int:
+        fencers = [node for node in self.presences() if node != track.presence.node]
+        rank = rank_of(self._node, name, fencers)
+        since = max(track.changed_at, self._counts_from)
+        duration = track.presence.duration(self._settings.duration_ns)
+        return since + duration + rank * FENCE_STEP
+
+    def tick(self, now: int) -> None:
+        """Fence whoever has been still for its D. To be called only while this node itself is live."""
+        if not self._in_touch:
+            return
+        for name, track in self._tracks.items():
+            if (
+                not self._has_duty(name, track)
+                or now < track.retry_at
+                or now < self._fence_due(name, track)
+            ):
+                continue
+            presence = track.presence
+            if presence.alive:
+                self._out.note("fence", node=presence.node, epoch=str(presence.epoch))
+                lease = replace(presence.lease, holder="")
+            else:
+                self._out.note("collect a deleted presence", node=presence.node)
+                lease = without_finalizer(presence.lease)
+            track.request = self._out.new_id()
+            deadline = now + self._settings.duration_ns // 2
+            self._out.add(LeaseRequest(track.request, "update", lease, deadline))
+
+    def answer(self, answer: Answer, now: int) -> bool:
+        for track in self._tracks.values():
+            if track.request == answer.request:
+                track.request = 0
+                # Refused: somebody was first, the watch will tell. Failed: unknown, look again later.
+                track.retry_at = now + self._settings.duration_ns // 4
+                if isinstance(answer.outcome, Done) and answer.outcome.lease is not None:
+                    self.seen(answer.outcome.lease, now)
+                return True
+        return False

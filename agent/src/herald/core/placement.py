@@ -1,0 +1,208 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Which nodes may announce an address, and in which order they should.
+
+The order is weighted rendezvous hashing: every node computes the same order from the same names, a node that
+goes moves only its own addresses, and they spread over all that stay. (Thaler and Ravishankar, "Using name-based
+mappings to increase hit rates", 1998; the weighted form: -weight / ln(hash).)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from herald.core.leases import Presence, PresenceInterface
+from herald.core.model import Address, Interface, Node, Policy, Service
+from herald.core.selectors import matches, service_labels
+
+DRAIN_ANNOTATION = "herald.dev/drain"
+EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
+OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
+
+HEADROOM = 1.25
+"""No node above this multiple of its fair share, while another has room."""
+
+# Devices that container runtimes and CNIs make: never announced on unless a policy names them.
+_PLUMBING_NAME = re.compile(
+    r"(?:cni|docker|br-[0-9a-f]{12}$|virbr|lxdbr|podman|flannel|cali|tunl|lxc|cilium|weave|antrea|genev|vxlan"
+    r"|kube-|nodelocaldns|dummy|ovn|ovs)"
+)
+_PLUMBING_KIND = frozenset(
+    ("dummy", "vxlan", "geneve", "gre", "ipip", "sit", "tun", "wireguard", "ip6tnl", "ifb")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    order: tuple[str, ...] = ()
+    """Eligible nodes, best first."""
+    why_not: Mapping[str, str] = field(default_factory=dict)
+    """By node: why it is not eligible."""
+
+
+# --- order ---------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1 << 16)
+def _hash(subject: str, node: str) -> float:
+    """Uniform in (0, 1), the same on every node."""
+    digest = hashlib.blake2b(f"{subject}\0{node}".encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") + 0.5) / 2.0**64
+
+
+def order(subject: str, weights: Mapping[str, int]) -> tuple[str, ...]:
+    """Nodes in the order of preference for ``subject`` (an address, or a Lease's name)."""
+    return tuple(sorted(weights, key=lambda n: (weights[n] / math.log(_hash(subject, n)), n)))
+
+
+def rank_of(node: str, subject: str, nodes: Collection[str]) -> int:
+    """How many of ``nodes`` come before ``node`` in the order for ``subject``."""
+    mine = (_hash(subject, node), node)
+    return sum((_hash(subject, other), other) > mine for other in nodes if other != node)
+
+
+def spread(subject: str, period: int) -> int:
+    """A moment within ``period`` that differs from subject to subject and is always the same for one."""
+    return int(_hash(subject, "") * period)
+
+
+def bounded(
+    ranking: tuple[str, ...], weights: Mapping[str, int], load: Mapping[str, int]
+) -> tuple[str, ...]:
+    """``ranking`` with the nodes that are full behind those that have room.
+
+    ``load`` counts the other addresses that each node holds. A node is full at 1.25 × its share (by weight) of
+    all of them and this one.
+    """
+    total = 1 + sum(load.get(node, 0) for node in ranking)
+    sum_of_weights = sum(weights[node] for node in ranking)
+
+    def full(node: str) -> bool:
+        limit = math.ceil(HEADROOM * total * weights[node] / sum_of_weights)
+        return load.get(node, 0) >= limit
+
+    return tuple(sorted(ranking, key=full))
+
+
+# --- eligibility ---------------------------------------------------------------------------------------
+
+
+def is_plumbing(interface: Interface) -> bool:
+    return interface.kind in _PLUMBING_KIND or bool(_PLUMBING_NAME.match(interface.name))
+
+
+def is_layer3(interface: Interface) -> bool:
+    """Whether addresses could be announced on it: a MAC, no master, and, for a pod's veth, an address."""
+    if len(interface.mac) != 6 or not any(interface.mac) or interface.master:
+        return False
+    if interface.kind == "veth":
+        return any(not address.is_link_local for address in interface.addresses)
+    return True
+
+
+@lru_cache(maxsize=1024)
+def compiled(expression: str) -> re.Pattern[str] | None:
+    """An interface expression; None where it does not compile (the policy's condition says so)."""
+    try:
+        return re.compile(expression)
+    except (re.error, OverflowError, RecursionError):
+        return None
+
+
+def announces_on(policy: Policy, interface: PresenceInterface) -> bool:
+    """Whether a policy selects this interface (unanchored expressions, OR-ed)."""
+    if not policy.interfaces:
+        return not interface.plumbing
+    return any(
+        (pattern := compiled(expression)) is not None and pattern.search(interface.name)
+        for expression in policy.interfaces
+    )
+
+
+def policies_for(service: Service, policies: Iterable[Policy]) -> tuple[Policy, ...]:
+    """The policies that announce this Service's load balancer addresses."""
+    labels = service_labels(service)
+    return tuple(
+        policy
+        for policy in policies
+        if policy.load_balancer_ips and matches(policy.service_selector, labels)
+    )
+
+
+def interfaces_for(
+    policies: Iterable[Policy], node: Node, interfaces: Iterable[PresenceInterface]
+) -> dict[str, PresenceInterface]:
+    """The usable interfaces of a node on which any of these policies announces, by name."""
+    selecting = [p for p in policies if matches(p.node_selector, node.labels)]
+    return {
+        interface.name: interface
+        for interface in interfaces
+        if interface.usable and any(announces_on(policy, interface) for policy in selecting)
+    }
+
+
+def why_not_eligible(
+    address: Address,
+    node: Node | None,
+    presence: Presence,
+    policies_of_services: Iterable[tuple[Policy, ...]],
+    endpoint_nodes: Iterable[frozenset[str]],
+) -> str:
+    """Why a live node may not announce an address; empty where it may.
+
+    ``policies_of_services``: for each announced Service on the address, its policies.
+    ``endpoint_nodes``: for each of them with ``externalTrafficPolicy: Local``, the nodes with an endpoint.
+    """
+    if node is None:
+        return "no Node of that name"
+    if reason := why_out_of_service(node, presence):
+        return reason
+    interfaces = presence.report.interfaces
+    for policies in policies_of_services:
+        if not any(matches(policy.node_selector, node.labels) for policy in policies):
+            return "no policy selects it"
+        if not interfaces_for(policies, node, interfaces):
+            return "no usable interface that a policy names"
+    if not all(node.name in nodes for nodes in endpoint_nodes):
+        return "externalTrafficPolicy is Local and it has no ready endpoint"
+    for interface in interfaces:
+        if any(on_link.ip == address for on_link in interface.addresses):
+            return f"its own interface {interface.name} has the address"
+    return ""
+
+
+def why_out_of_service(node: Node, presence: Presence) -> str:
+    """Why a node may announce nothing at all; empty where it may."""
+    if presence.report.draining or node.annotations.get(DRAIN_ANNOTATION) == "true":
+        return "draining"
+    if EXCLUDE_LABEL in node.labels:
+        return f"label {EXCLUDE_LABEL}"
+    if any(taint.key == OUT_OF_SERVICE_TAINT for taint in node.taints):
+        return "taint out-of-service"
+    return ""
+
+
+def prefer_ready(names: Collection[str], nodes: Mapping[str, Node]) -> tuple[list[str], list[str]]:
+    """Eligible nodes, and those set back because they are NotReady while another is Ready."""
+    if not any(nodes[name].ready for name in names):
+        return list(names), []
+    ready = [name for name in names if nodes[name].ready is not False]
+    return ready, [name for name in names if nodes[name].ready is False]
+
+
+def weight(node: Node, policies: Iterable[Policy]) -> int:
+    """1, or the greatest weight of a ``preferredNodes`` term that selects the node."""
+    return max(
+        (
+            preferred.weight
+            for policy in policies
+            for preferred in policy.preferred_nodes
+            if matches(preferred.selector, node.labels)
+        ),
+        default=1,
+    )

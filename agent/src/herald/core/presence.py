@@ -1,0 +1,377 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""This node's presence: its epochs, its renewals, and how far the kernel may trust them.
+
+What always holds (rules 1, 2 and 7 of docs/design/election.md):
+
+- The kernel's deadline is 0.9 D after the moment *before* the last successful renewal was sent, never later.
+- A write that ends an epoch of ours leaves only after the kernel has confirmed that it answers nothing.
+- An epoch is continued only by the first renewal of a process, which swaps the process's nonce in.
+- Whoever finds another process's nonce in its presence stops for good.
+
+The phases, and what leads out of each::
+
+    READ      read the presence ──▶ none: JOIN by creating it
+                                    ours, not fenced: JOIN (same epoch)
+                                    released or fenced: END first, then JOIN (next epoch)
+                                    another machine's or boot's: WATCH
+    WATCH     it changes: stay ── unchanged for its D: fence it ──▶ READ
+    JOIN      written ──▶ LIVE ── refused or unknown ──▶ READ
+    LIVE      renew every R ── fenced, gone or replaced ──▶ END ── another nonce ──▶ STOPPED
+    END       silence the kernel; confirmed ──▶ READ (or let go of a deleted presence)
+    LEAVE     everything handed over: silence the kernel, release the presence ──▶ STOPPED
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from herald.core.effects import LeaseRequest
+from herald.core.events import Answer, Done, Failed, Refused
+from herald.core.kernelmap import KernelMap
+from herald.core.leases import (
+    Epoch,
+    Presence,
+    PresenceReport,
+    presence_lease,
+    without_finalizer,
+)
+from herald.core.model import MILLISECOND, Identity, Lease, Owner, presence_lease_name
+from herald.core.outbox import Outbox
+from herald.core.settings import Settings
+
+RETRY = 100 * MILLISECOND
+"""After a failed request; a refusal (401, 403) is asked again five times slower."""
+
+
+Verb = Literal["get", "create", "update"]
+
+
+class Phase(enum.Enum):
+    READ = "reading its presence"
+    WATCH = "another machine lives under this node's name"
+    JOIN = "joining"
+    LIVE = "live"
+    END = "falling silent"
+    LEAVE = "leaving"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    id: int
+    purpose: str
+    duration: int
+
+
+class OwnPresence:
+    def __init__(
+        self, settings: Settings, identity: Identity, kernel: KernelMap, outbox: Outbox
+    ) -> None:
+        self._settings = settings
+        self._identity = identity
+        self._kernel = kernel
+        self._out = outbox
+        self.phase = Phase.READ
+        self.lease = Lease(name=presence_lease_name(identity.node))
+        self.epoch: Epoch | None = None
+        self.valid_until = 0
+        """0.9 D after the last successful renewal was sent; meaningful in LIVE and LEAVE."""
+        self.duration = settings.duration_ns
+        """The D that the presence says now."""
+        self.wanted_duration = settings.duration_ns
+        """The D that it shall say from the next renewal on."""
+        self.problem = ""
+        """Why this node is not live, for people."""
+        self._pending: _Pending | None = None
+        self._due = 0
+        self._unchanged_since = 0
+        self._report: PresenceReport | None = None
+        self._owner: Owner | None = None
+
+    # --- what others ask ---------------------------------------------------------------------------------
+
+    def live(self, now: int) -> bool:
+        """Whether this node may claim: in an epoch, and before its deadline."""
+        return self.epoch is not None and now < self.valid_until
+
+    @property
+    def told(self) -> bool:
+        """Whether the last successful renewal says all that there is to say."""
+        return self._report is None or Presence(self.lease).report == self._report
+
+    @property
+    def interval(self) -> int:
+        """R."""
+        return self.duration // 4
+
+    def next_deadline(self) -> int | None:
+        if self._pending is not None or self.phase is Phase.STOPPED:
+            return None
+        return self._due
+
+    # --- what it is told -----------------------------------------------------------------------------------
+
+    def describe(self, report: PresenceReport, owner: Owner | None, now: int) -> None:
+        """What the presence is to say from the next renewal on; a change of weight is renewed at once."""
+        changed = self._report is not None and report != self._report
+        self._report, self._owner = report, owner
+        if changed and self.phase is Phase.LIVE:
+            self._due = min(self._due, now)
+
+    def seen(self, lease: Lease, now: int) -> None:
+        """The watch showed our presence. Only what is newer than our own knowledge counts."""
+        if lease.resource_version <= self.lease.resource_version or self._pending is not None:
+            return
+        if self.phase is Phase.LIVE:
+            self._judge_live(lease, now)
+
+    def gone(self, now: int) -> None:
+        """The watch says that our presence was removed: read, since the news may be old."""
+        if self.phase is Phase.LIVE and self._pending is None:
+            self._request("get", self.lease, "read back", now)
+
+    def answer(self, answer: Answer, now: int) -> bool:
+        """Take the answer to a request of ours; True if it was one. Answers of an earlier epoch are void."""
+        pending = self._pending
+        if pending is None or pending.id != answer.request:
+            return False
+        self._pending = None
+        if self.phase in (Phase.READ, Phase.WATCH):
+            self._read(answer.outcome, pending, now)
+        elif self.phase is Phase.JOIN:
+            self._joined(answer, pending, now)
+        elif self.phase is Phase.LIVE:
+            self._renewed(answer, pending, now)
+        elif self.phase is Phase.LEAVE:
+            self._released(answer.outcome)
+        return True
+
+    def leave(self, now: int) -> None:
+        """Everything is handed over: fall silent, release the presence, stop."""
+        if self.phase not in (Phase.LEAVE, Phase.STOPPED):
+            self.phase = Phase.LEAVE if self.epoch is not None else Phase.STOPPED
+            self._pending = None
+            self._due = now
+            self._kernel.silence()
+
+    def tick(self, now: int) -> None:
+        """Send what is due."""
+        if self._pending is not None:
+            return
+        if self.phase is Phase.END:
+            self._end(now)
+        if now < self._due or self._pending is not None:
+            return
+        if self.phase in (Phase.READ, Phase.WATCH):
+            self._request("get", self.lease, "read", now)
+        elif self.phase is Phase.LIVE:
+            self._renew(now)
+        elif self.phase is Phase.LEAVE:
+            self._release(now)
+
+    # --- READ and WATCH --------------------------------------------------------------------------------------
+
+    def _read(self, outcome: Done | Refused | Failed, pending: _Pending, now: int) -> None:
+        if isinstance(outcome, Failed):
+            self.problem = f"the API server does not answer: {outcome.reason}"
+            self._unchanged_since = now
+            self._due = now + RETRY
+        elif isinstance(outcome, Refused) and pending.purpose == "read" and outcome.status == 404:
+            self.lease = Lease(name=self.lease.name)
+            if self._silent():
+                self._join("create", self.lease, now)
+        elif isinstance(outcome, Refused):
+            self.problem = f"the API server refuses {self.lease.name}: {outcome.reason}"
+            self._due = now + (RETRY if outcome.status == 409 else 5 * RETRY)
+        elif outcome.lease is None or pending.purpose == "let go":
+            self._due = now
+        else:
+            self._judge(outcome.lease, now)
+
+    def _judge(self, lease: Lease, now: int) -> None:
+        presence = Presence(lease)
+        changed = lease.resource_version != self.lease.resource_version
+        self.lease = lease
+        ours = presence.machine == self._identity.machine
+        if not lease.holder:
+            # Fenced or released: the next epoch begins in silence (rule 2).
+            if not self._silent():
+                return
+            if lease.deleting:
+                self._request("update", without_finalizer(lease), "let go", now)
+            else:
+                self._join("update", replace(lease, transitions=lease.transitions + 1), now)
+        elif ours and lease.holder == self._identity.node and not lease.deleting:
+            self._join("update", lease, now)
+        elif ours and lease.holder == self._identity.node:
+            if self._silent():
+                self._request("update", without_finalizer(replace(lease, holder="")), "let go", now)
+        else:
+            self._watch(presence, changed, now)
+
+    def _watch(self, presence: Presence, changed: bool, now: int) -> None:
+        if self.phase is not Phase.WATCH or changed:
+            if self.phase is not Phase.WATCH:
+                self._out.note(
+                    "another machine or boot lives under this node's name",
+                    level="warning",
+                    node=self._identity.node,
+                    instance=presence.machine,
+                )
+            self.phase = Phase.WATCH
+            self.problem = (
+                f"the presence {presence.lease.name} belongs to another machine or an earlier boot;"
+                " waiting until it has been still for its duration"
+            )
+            self._unchanged_since = now
+        duration = presence.duration(self._settings.duration_ns)
+        if now >= self._unchanged_since + duration:
+            self._out.note("fence", node=presence.node, epoch=str(presence.epoch))
+            self._request("update", replace(presence.lease, holder=""), "fence", now)
+        else:
+            self._due = min(now + duration // 4, self._unchanged_since + duration)
+
+    def _silent(self) -> bool:
+        """Whether the kernel is confirmed silent; if not, END asks for it and READ comes again."""
+        if self._kernel.silent:
+            return True
+        self.phase = Phase.END
+        self._kernel.silence()
+        return False
+
+    # --- JOIN ------------------------------------------------------------------------------------------------
+
+    def _join(self, verb: Verb, lease: Lease, now: int) -> None:
+        self.phase = Phase.JOIN
+        self._write(verb, lease, "join", now)
+
+    def _joined(self, answer: Answer, pending: _Pending, now: int) -> None:
+        outcome = answer.outcome
+        if not isinstance(outcome, Done) or outcome.lease is None:
+            self.phase = Phase.READ
+            self.problem = "" if isinstance(outcome, Done) else f"cannot join: {outcome.reason}"
+            lost_race = isinstance(outcome, Refused) and outcome.status == 409
+            self._due = now if lost_race else now + RETRY
+            return
+        self.phase = Phase.LIVE
+        self.problem = ""
+        self.epoch = Epoch(outcome.lease.uid, outcome.lease.transitions)
+        self._out.note("join", epoch=str(self.epoch), duration_ms=pending.duration // MILLISECOND)
+        self._accept(outcome.lease, answer.sent, pending.duration)
+
+    # --- LIVE ------------------------------------------------------------------------------------------------
+
+    def _renew(self, now: int) -> None:
+        renewed = self._kernel.session.renewed
+        allowed = renewed + self.wanted_duration * 9 // 10
+        if self.wanted_duration < self.duration and self._kernel.session.deadline > allowed:
+            # Observers count by what they read: the kernel's deadline shrinks before they can read it.
+            self.valid_until = min(self.valid_until, allowed)
+            self._extend(allowed, renewed)
+            self._due = now + RETRY
+            return
+        self._write("update", self.lease, "renew", now)
+
+    def _renewed(self, answer: Answer, pending: _Pending, now: int) -> None:
+        outcome = answer.outcome
+        if isinstance(outcome, Done) and outcome.lease is not None:
+            if outcome.created or outcome.lease.uid != self.lease.uid:
+                self.lease = outcome.lease
+                self._lose("the presence was deleted")
+            elif pending.purpose == "renew":
+                self._accept(outcome.lease, answer.sent, pending.duration)
+            else:
+                self._judge_live(outcome.lease, now)
+        elif isinstance(outcome, Refused) and outcome.status == 404:
+            self._lose("the presence was deleted")
+        elif isinstance(outcome, Refused) and outcome.status == 409:
+            self._request("get", self.lease, "read back", now)
+        elif isinstance(outcome, (Refused, Failed)):
+            self.problem = f"cannot renew: {outcome.reason}"
+            self._due = now + RETRY
+
+    def _judge_live(self, lease: Lease, now: int) -> None:
+        """A presence that we read while live: still ours in this epoch, or not?"""
+        presence = Presence(lease)
+        instance = f"{presence.machine}/{presence.nonce}"
+        if instance != f"{self._identity.machine}/{self._identity.nonce}" and presence.alive:
+            self._stop_for_good(presence)
+        elif lease.deleting or presence.epoch != self.epoch or not presence.alive:
+            self.lease = lease
+            self._lose("deleted" if lease.deleting else "fenced")
+        else:
+            self.lease = lease
+            self._due = now
+
+    def _accept(self, lease: Lease, sent: int, duration: int) -> None:
+        """A renewal succeeded: assign the deadline that it allows (rule 1)."""
+        self.lease = lease
+        self.problem = ""
+        self.duration = duration
+        self.valid_until = sent + duration * 9 // 10
+        self._due = sent + self.interval
+        self._extend(self.valid_until, sent)
+
+    def _extend(self, deadline: int, renewed: int) -> None:
+        self._kernel.set_session(replace(self._kernel.session, deadline=deadline, renewed=renewed))
+
+    def _lose(self, reason: str) -> None:
+        self._out.note("epoch lost", level="warning", epoch=str(self.epoch), reason=reason)
+        self.problem = f"epoch lost: {reason}"
+        self.epoch = None
+        self._pending = None
+        self.phase = Phase.END
+        self._kernel.silence()
+
+    def _stop_for_good(self, presence: Presence) -> None:
+        self.problem = (
+            f"another agent runs under the node name {self._identity.node}"
+            f" (instance {presence.machine}); this one stops"
+        )
+        self._out.note("stop for good", level="error", reason=self.problem)
+        self.epoch = None
+        self.phase = Phase.STOPPED
+        self._kernel.silence()
+
+    # --- END and LEAVE ---------------------------------------------------------------------------------------
+
+    def _end(self, now: int) -> None:
+        if self._kernel.silent:
+            self.phase = Phase.READ
+            self._due = now
+        else:
+            self._kernel.silence()
+            self._due = now + RETRY
+
+    def _release(self, now: int) -> None:
+        if not self._kernel.silent:
+            self._kernel.silence()
+            self._due = now + RETRY
+            return
+        self.epoch = None
+        self._request("update", replace(self.lease, holder=""), "release", now)
+
+    def _released(self, outcome: Done | Refused | Failed) -> None:
+        if isinstance(outcome, Failed):
+            self._out.note("presence not released", level="warning", reason=outcome.reason)
+        self.phase = Phase.STOPPED
+
+    # --- requests --------------------------------------------------------------------------------------------
+
+    def _write(self, verb: Verb, base: Lease, purpose: str, now: int) -> None:
+        report = self._report or Presence(base).report
+        duration = self.wanted_duration
+        lease = presence_lease(base, self._identity, report, duration, self._owner)
+        self._request(verb, lease, purpose, now, duration)
+
+    def _request(self, verb: Verb, lease: Lease, purpose: str, now: int, duration: int = 0) -> None:
+        limit = self._settings.duration_ns // 2
+        deadline = now + limit
+        if self.phase is Phase.LIVE and self.valid_until > now + limit // 10:
+            deadline = min(deadline, self.valid_until)
+        number = self._out.new_id()
+        self._pending = _Pending(number, purpose, duration)
+        self._out.add(LeaseRequest(number, verb, lease, deadline, own_connection=True))

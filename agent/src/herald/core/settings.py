@@ -1,0 +1,26 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator sets about decisions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from herald.core.model import SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Durations in nanoseconds."""
+
+    duration_ns: int = 2 * SECOND
+    """D: how long an observer must see no change of a presence before it fences it."""
+    renew_budget: int = 50
+    """Renewals a second in the whole cluster; more announcing nodes than it allows renew less often."""
+    on_api_loss: Literal["Hold", "Withdraw"] = "Hold"
+    default_class: bool = True
+    """Take Services without a loadBalancerClass too."""
+    adopt_classes: tuple[str, ...] = ()
+    refresh_ns: int = 90 * SECOND
+    """How often a held address is announced again."""

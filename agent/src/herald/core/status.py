@@ -1,0 +1,211 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What a Service's status says: its addresses and Allocated by the allocator, Announced by the holder.
+
+Level-triggered: what it should say is compared with what it says, and only a difference is written, with the
+resourceVersion of what was compared; after a write the Service is left alone until the watch shows a newer one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from herald.core.allocator import Allocator
+from herald.core.effects import EmitEvent, PatchService
+from herald.core.election import Election, Lock
+from herald.core.events import Answer, Failed
+from herald.core.ipam import ALLOCATED, Decision
+from herald.core.model import (
+    SECOND,
+    Address,
+    Condition,
+    Service,
+    ServiceKey,
+    vip_lease_name,
+)
+from herald.core.outbox import Outbox
+from herald.core.placement import policies_for
+from herald.core.world import World
+
+ANNOUNCED = "herald.dev/Announced"
+IN_FLIGHT = 16
+"""Status writes under way at once: a burst of changes costs paced writes."""
+WHY_NODES = 5
+"""Nodes whose reason a condition names."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    key: ServiceKey
+    resource_version: int
+
+
+class ServiceStatus:
+    def __init__(
+        self,
+        world: World,
+        election: Election,
+        allocator: Allocator,
+        describe: Callable[[Lock], str],
+        outbox: Outbox,
+    ) -> None:
+        """``describe``: on which interfaces, with which MACs, this node announces a held lock."""
+        self._world = world
+        self._election = election
+        self._allocator = allocator
+        self._describe = describe
+        self._out = outbox
+        self._marked: dict[ServiceKey, None] = {}
+        self._sent: dict[int, _Sent] = {}
+        self._busy: dict[ServiceKey, int] = {}
+        """The resourceVersion that was written over; nothing more until the watch shows another."""
+        self._retry_at = 0
+
+    def mark(self, keys: Iterable[ServiceKey]) -> None:
+        """What these Services' status should say may have changed."""
+        self._marked.update(dict.fromkeys(keys))
+
+    def service_changed(self, key: ServiceKey) -> None:
+        self._busy.pop(key, None)
+        self._marked[key] = None
+
+    def answer(self, answer: Answer, now: int) -> bool:
+        sent = self._sent.pop(answer.request, None)
+        if sent is None:
+            return False
+        if isinstance(answer.outcome, Failed):
+            if self._busy.get(sent.key) == sent.resource_version:
+                del self._busy[sent.key]
+            self._retry_at = now + SECOND
+            self._marked[sent.key] = None
+        return True
+
+    def next_deadline(self) -> int | None:
+        return self._retry_at if self._marked and len(self._sent) < IN_FLIGHT else None
+
+    def tick(self, now: int) -> None:
+        if now < self._retry_at:
+            return
+        for key in list(self._marked):
+            if len(self._sent) >= IN_FLIGHT:
+                return
+            del self._marked[key]
+            service = self._world.services.get(key)
+            if service is not None and key not in self._busy:
+                self._write(service)
+
+    def _write(self, service: Service) -> None:
+        decision = self._allocator.decision(service.key)
+        if decision is not None and not decision.settled:
+            return
+        wanted: list[Condition] = []
+        drop: list[str] = []
+        ingress: tuple[str, ...] | None = None
+        has = {condition.type: condition for condition in service.conditions}
+        if decision is not None:
+            ingress = _ingress(service, decision)
+            if decision.condition is not None:
+                wanted.append(decision.condition)
+            else:
+                drop += [kind for kind in (ALLOCATED, ANNOUNCED) if kind in has]
+        announced = self._announced(service, decision)
+        if announced is not None:
+            wanted.append(announced)
+        elif decision is not None and not decision.addresses and ANNOUNCED in has:
+            drop.append(ANNOUNCED)
+        changed = tuple(condition for condition in wanted if has.get(condition.type) != condition)
+        dropped = tuple(dict.fromkeys(drop))
+        if not changed and not dropped and ingress is None:
+            return
+        number = self._out.new_id()
+        self._sent[number] = _Sent(service.key, service.resource_version)
+        self._busy[service.key] = service.resource_version
+        self._out.add(PatchService(number, service, ingress, changed, dropped))
+        self._tell(service, ingress, changed, decision)
+
+    def _tell(
+        self,
+        service: Service,
+        ingress: tuple[str, ...] | None,
+        changed: tuple[Condition, ...],
+        decision: Decision | None,
+    ) -> None:
+        """Events beside a status write: addresses given, and what keeps them from being given."""
+        if ingress:
+            self._event(service, "Normal", "Allocated", ", ".join(ingress))
+        for condition in changed:
+            if condition.status == "False":
+                self._event(service, "Warning", condition.reason, condition.message)
+        for note in decision.notes if decision is not None else ():
+            self._event(service, "Warning", "Notice", note)
+
+    def _event(self, service: Service, kind: str, reason: str, message: str) -> None:
+        self._out.add(
+            EmitEvent(
+                service.key,
+                service.uid,
+                "Warning" if kind == "Warning" else "Normal",
+                reason,
+                message,
+            )
+        )
+
+    def _announced(self, service: Service, decision: Decision | None) -> Condition | None:
+        """The condition, where it is this agent's to write: the holder of the Service's first address writes
+        it, and where nobody may hold it, the allocator."""
+        addresses = decision.addresses if decision is not None else _parsed(service.ingress)
+        if not addresses:
+            return None
+        lock = self._election.locks.get(vip_lease_name(addresses[0]))
+        if lock is None or service.key not in lock.services:
+            return None
+        if lock.held and lock.announced:
+            return Condition(ANNOUNCED, "True", "Announced", self._by_whom(addresses))
+        if decision is None or lock.holder is not None or lock.placement.order:
+            return None
+        if not policies_for(service, self._world.policies.values()):
+            return Condition(
+                ANNOUNCED, "False", "NoPolicy", "no L2AnnouncementPolicy selects this Service"
+            )
+        return Condition(ANNOUNCED, "False", "NoEligibleNode", _why(lock))
+
+    def _by_whom(self, addresses: tuple[Address, ...]) -> str:
+        parts = []
+        for address in addresses:
+            lock = self._election.locks.get(vip_lease_name(address))
+            if lock is not None and lock.held:
+                parts.append(f"{address} by {self._describe(lock)}")
+            elif lock is not None and lock.lease is not None and lock.lease.holder:
+                parts.append(f"{address} by {lock.lease.holder}")
+            else:
+                parts.append(f"{address} by nobody yet")
+        return "; ".join(parts)
+
+
+def _why(lock: Lock) -> str:
+    why = [f"{node}: {reason}" for node, reason in sorted(lock.placement.why_not.items()) if reason]
+    if not why:
+        return "no node runs an agent that is alive"
+    more = f", and {len(why) - WHY_NODES} more" if len(why) > WHY_NODES else ""
+    return "; ".join(why[:WHY_NODES]) + more
+
+
+def _ingress(service: Service, decision: Decision) -> tuple[str, ...] | None:
+    """The addresses to write into the status; None: leave it as it is."""
+    addresses = tuple(str(address) for address in decision.addresses)
+    if decision.condition is not None:
+        return addresses if addresses != service.ingress else None
+    ours = any(condition.type == ALLOCATED for condition in service.conditions)
+    return () if ours and service.ingress else None
+
+
+def _parsed(texts: tuple[str, ...]) -> tuple[Address, ...]:
+    addresses: list[Address] = []
+    for text in texts:
+        try:
+            addresses.append(ip_address(text))
+        except ValueError:
+            continue
+    return tuple(addresses)

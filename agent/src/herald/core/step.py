@@ -1,0 +1,607 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The decider: one event and the time in, effects out.
+
+Level-triggered: an event updates what is known, and everything that could follow from it is looked at again. An
+event that is lost or comes twice changes nothing but the moment at which that happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from herald.core.allocator import Allocator
+from herald.core.announce import Announcer
+from herald.core.effects import Effect, EmitEvent, Finish, JoinGroups, SetAttachments
+from herald.core.election import Election, Lock, Target
+from herald.core.events import (
+    AnnounceAgain,
+    Answer,
+    Changed,
+    ConflictSeen,
+    Event,
+    Failed,
+    FramesAnswer,
+    InterfacesSeen,
+    KernelAnswer,
+    KernelRead,
+    Key,
+    Kind,
+    KubeObject,
+    Listed,
+    Removed,
+    Stop,
+    Tick,
+    WatchBroken,
+    WatchResumed,
+)
+from herald.core.kernel import EntryFlags
+from herald.core.kernelmap import KernelMap
+from herald.core.leases import Presence, PresenceInterface, PresenceReport
+from herald.core.model import (
+    MILLISECOND,
+    PRESENCE_PREFIX,
+    SECOND,
+    Endpoints,
+    Identity,
+    Interface,
+    Lease,
+    Node,
+    Owner,
+    Policy,
+    Pool,
+    Service,
+    vip_lease_name,
+)
+from herald.core.observer import Observer
+from herald.core.outbox import Outbox
+from herald.core.placement import (
+    DRAIN_ANNOTATION,
+    Placement,
+    bounded,
+    interfaces_for,
+    is_layer3,
+    is_plumbing,
+    order,
+    policies_for,
+    prefer_ready,
+    weight,
+    why_not_eligible,
+    why_out_of_service,
+)
+from herald.core.presence import OwnPresence, Phase
+from herald.core.settings import Settings
+from herald.core.status import ServiceStatus
+from herald.core.world import World
+
+SLOW_TICK = SECOND
+LEAVE_LIMIT = 4 * SECOND
+"""How long a stop waits for the hand-over before it falls silent and goes all the same."""
+EXIT_NAMESAKE = 77
+"""Another agent runs under this node's name: not to be restarted."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldAddress:
+    address: str
+    interfaces: tuple[str, ...]
+    held_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the agent tells a person about itself."""
+
+    node: str
+    phase: str
+    epoch: str
+    valid_for_ms: int
+    held: tuple[HeldAddress, ...]
+    allocator: bool
+    api_ok: bool
+    draining: bool
+    addresses: int
+    """Addresses in the whole cluster."""
+    live_nodes: int
+    problems: tuple[str, ...]
+
+
+class Decider:
+    def __init__(self, settings: Settings, identity: Identity) -> None:
+        self._settings = settings
+        self._identity = identity
+        self._node = identity.node
+        self._out = Outbox()
+        self._world = World()
+        self._kernel = KernelMap(self._out)
+        self._presence = OwnPresence(settings, identity, self._kernel, self._out)
+        self._observer = Observer(settings, identity.node, self._out)
+        self._announcer = Announcer(settings.refresh_ns, self._out)
+        self._election = Election(
+            settings,
+            identity.node,
+            self._presence,
+            self._observer,
+            self._kernel,
+            self._announcer,
+            self._out,
+            self._place,
+            self._targets,
+        )
+        self._allocator = Allocator(settings, self._world, self._election, self._out)
+        self._status = ServiceStatus(
+            self._world, self._election, self._allocator, self._describe, self._out
+        )
+        self._started = False
+        self._watch_sound = False
+        self._answered = True
+        self._stop_by: int | None = None
+        self._finished = False
+        self._reports: dict[str, Presence] = {}
+        self._load: dict[str, int] = {}
+        self._holders: dict[str, str] = {}
+        self._last: tuple[object, ...] = ()
+        self._attached: frozenset[int] | None = None
+        self._joined: frozenset[tuple[object, int]] = frozenset()
+        self._announced_before: dict[str, int] = {}
+
+    # --- the two calls ---------------------------------------------------------------------------------------
+
+    def step(self, event: Event, now: int) -> list[Effect]:
+        self._take(event, now)
+        if self._started and not self._finished:
+            self._settle(now)
+        return self._out.drain()
+
+    def next_deadline(self) -> int | None:
+        """Boottime nanoseconds of the next Tick that is needed; None: only events matter."""
+        if not self._started or self._finished:
+            return None
+        deadlines = (
+            self._presence.next_deadline(),
+            self._observer.next_deadline() if self._presence.epoch else None,
+            self._election.next_deadline(),
+            self._announcer.next_deadline(),
+            self._allocator.next_deadline(0),
+            self._status.next_deadline(),
+            self._stop_by,
+        )
+        return min((d for d in deadlines if d is not None), default=None)
+
+    # --- events ----------------------------------------------------------------------------------------------
+
+    def _take(self, event: Event, now: int) -> None:
+        match event:
+            case Answer():
+                self._answer(event, now)
+            case KernelAnswer():
+                self._kernel.answer(event.effect, event.error)
+                self._election.recheck(self._waiting_for_kernel())
+            case FramesAnswer():
+                if not self._election.frames_answer(event.effect, event.error):
+                    self._announcer.answer(event.effect, event.error)
+            case Listed() | Changed() | Removed() | WatchBroken() | WatchResumed():
+                self._watched(event, now)
+            case Tick():
+                self._kernel.retry()
+            case _:
+                self._local(event, now)
+
+    def _watched(
+        self, event: Listed | Changed | Removed | WatchBroken | WatchResumed, now: int
+    ) -> None:
+        match event:
+            case Listed():
+                self._listed(event, now)
+            case Changed():
+                if self._world.change(event):
+                    self._changed(event.object, now)
+            case Removed():
+                self._removed(event.kind, event.key, now)
+            case WatchBroken() | WatchResumed():
+                if event.kind is Lease:
+                    self._watch_sound = isinstance(event, WatchResumed)
+
+    def _local(
+        self, event: KernelRead | InterfacesSeen | ConflictSeen | Stop | AnnounceAgain, now: int
+    ) -> None:
+        match event:
+            case KernelRead():
+                self._kernel.read(event.session, event.entries)
+                self._started = True
+            case InterfacesSeen():
+                self._world.interfaces = {i.index: i for i in event.interfaces}
+                self._election.recheck()
+            case ConflictSeen():
+                self._out.note(
+                    "address conflict",
+                    level="warning",
+                    address=str(event.address),
+                    mac=event.mac.hex(":"),
+                    ifindex=event.ifindex,
+                )
+            case AnnounceAgain():
+                self._announcer.again(event.address, now)
+            case Stop():
+                if self._stop_by is None:
+                    self._out.note("stop", held=len(self._held()))
+                    self._stop_by = now + LEAVE_LIMIT
+
+    def _answer(self, answer: Answer, now: int) -> None:
+        self._answered = not isinstance(answer.outcome, Failed)
+        if not self._answered:
+            self._observer.in_touch(False, now)
+        for part in (
+            self._presence,
+            self._observer,
+            self._election,
+            self._status,
+            self._allocator,
+        ):
+            if part.answer(answer, now):
+                return
+
+    def _listed(self, event: Listed, now: int) -> None:
+        if event.kind is Lease:
+            self._watch_sound = True
+            leases = {lease.name: lease for lease in event.objects if isinstance(lease, Lease)}
+            presences = {n: v for n, v in leases.items() if n.startswith(PRESENCE_PREFIX)}
+            self._observer.listed(presences, now)
+            self._election.listed({n: v for n, v in leases.items() if n not in presences}, now)
+            own = leases.get(self._presence.lease.name)
+            if own is not None:
+                self._presence.seen(own, now)
+            self._last = ()
+        for change in self._world.replace(event):
+            if isinstance(change, tuple):
+                self._gone(change[0], change[1], now)
+            elif event.kind is not Lease:
+                self._changed(change, now)
+        self._election.recheck()
+
+    def _changed(self, obj: KubeObject, now: int) -> None:
+        match obj:
+            case Lease():
+                if obj.name.startswith(PRESENCE_PREFIX):
+                    self._observer.seen(obj, now)
+                    if obj.name == self._presence.lease.name:
+                        self._presence.seen(obj, now)
+                else:
+                    self._election.seen(obj, now)
+            case Service():
+                self._service_changed(obj.key)
+            case Endpoints():
+                self._recheck_service(obj.service)
+            case Pool():
+                self._allocator.pool_changed(obj.name)
+            case Policy():
+                self._election.recheck()
+                self._status.mark(self._world.services)
+            case Node():
+                self._election.recheck()
+
+    def _removed(self, kind: Kind, key: Key, now: int) -> None:
+        service = self._world.slice_service(key) if kind is Endpoints else None
+        if self._world.remove(kind, key) or kind is Lease:
+            self._gone(kind, key, now)
+        if service is not None:
+            self._recheck_service(service)
+
+    def _gone(self, kind: Kind, key: Key, now: int) -> None:
+        if kind is Lease and isinstance(key, str):
+            if key.startswith(PRESENCE_PREFIX):
+                self._observer.gone(key, now)
+                if key == self._presence.lease.name:
+                    self._presence.gone(now)
+            else:
+                self._election.gone(key, now)
+        elif kind is Service and isinstance(key, tuple):
+            self._service_changed(key)
+        elif kind is Pool and isinstance(key, str):
+            self._allocator.pool_changed(key)
+        else:
+            self._election.recheck()
+            if kind is Policy:
+                self._status.mark(self._world.services)
+
+    def _service_changed(self, key: tuple[str, str]) -> None:
+        self._allocator.service_changed(key)
+        self._status.service_changed(key)
+        self._recheck_service(key)
+
+    def _recheck_service(self, key: tuple[str, str]) -> None:
+        self._election.recheck(
+            [name for name, lock in self._election.locks.items() if key in lock.services]
+        )
+
+    # --- what follows ----------------------------------------------------------------------------------------
+
+    def _settle(self, now: int) -> None:
+        self._presence.describe(self._own_report(), self._owner(), now)
+        self._presence.wanted_duration = self._duration()
+        self._presence.tick(now)
+        self._observer.in_touch(self._watch_sound and self._answered, now)
+        live = self._presence.live(now)
+        if live:
+            self._observer.tick(now)
+        self._election.synced = self._world.complete
+        self._notice_changes(live)
+        self._election.tick(now)
+        self._announcer.tick(now)
+        leads = live and any(lock.held for lock in self._ipam_lock())
+        self._allocator.lead(leads and self._world.complete, now)
+        self._follow_leases()
+        self._allocator.tick(now)
+        self._status.mark(self._allocator.decided)
+        self._allocator.decided.clear()
+        self._status.tick(now)
+        # What the allocator wants of leases leaves in the same step.
+        self._election.tick(now)
+        self._set_devices()
+        self._leave(now)
+
+    def _notice_changes(self, live: bool) -> None:
+        """What every placement depends on: look at all locks again where it changed."""
+        facts = (self._presence.epoch, self._presence.told, live, self._election.synced)
+        if facts == self._last and not self._observer.changed:
+            return
+        self._observer.changed.clear()
+        self._last = facts
+        self._reports = self._observer.presences()
+        if self._presence.epoch is not None and self._presence.lease.uid:
+            # Of ourselves we know more than the watch has shown.
+            own = Presence(self._presence.lease)
+            own.__dict__["report"] = self._own_report()
+            self._reports[self._node] = own
+        self._election.recheck()
+        if self._presence.epoch is not None and Lease in self._world.listed:
+            self._kernel.withdraw(
+                address
+                for address in self._kernel.addresses()
+                if vip_lease_name(address) not in self._election.locks
+            )
+
+    def _follow_leases(self) -> None:
+        for name in self._election.touched:
+            lock = self._election.locks.get(name)
+            if lock is None:
+                self._count_holder(name, "")
+                continue
+            holder = lock.lease.holder if lock.lease is not None and lock.holder else ""
+            self._count_holder(name, holder if lock.address is not None else "")
+            self._allocator.lease_changed(lock)
+            self._status.mark(lock.services)
+            self._tell_announced(lock)
+        self._election.touched.clear()
+
+    def _count_holder(self, name: str, holder: str) -> None:
+        old = self._holders.pop(name, "")
+        if old:
+            self._load[old] -= 1
+        if holder:
+            self._holders[name] = holder
+            self._load[holder] = self._load.get(holder, 0) + 1
+
+    def _tell_announced(self, lock: Lock) -> None:
+        """One event for each Service on an address that this node begins to announce."""
+        if not lock.announced or self._announced_before.get(lock.name) == lock.held:
+            return
+        self._announced_before[lock.name] = lock.held
+        for key in lock.services:
+            service = self._world.services.get(key)
+            if service is not None:
+                message = f"{lock.address} by {self._describe(lock)} ({lock.reason})"
+                self._out.add(EmitEvent(key, service.uid, "Normal", "Announced", message))
+
+    def _set_devices(self) -> None:
+        """Attach the responder, and join groups, where addresses are or may be announced."""
+        attached = frozenset(i.index for i in self._world.interfaces.values() if is_layer3(i))
+        if attached != self._attached:
+            self._attached = attached
+            self._out.add(SetAttachments(attached))
+        joined = frozenset(
+            (lock.address, index)
+            for lock in self._held()
+            if lock.address is not None and lock.address.version == 6
+            for index in self._targets(lock)
+        )
+        if joined != self._joined:
+            self._joined = joined
+            self._out.add(JoinGroups(joined))
+
+    def _leave(self, now: int) -> None:
+        if self._presence.phase is Phase.STOPPED and self._kernel.silent:
+            self._finished = True
+            if self._stop_by is None:
+                self._out.add(Finish(EXIT_NAMESAKE, self._presence.problem))
+            else:
+                self._out.add(Finish(0, "handed over"))
+            return
+        if self._stop_by is None or self._presence.phase in (Phase.LEAVE, Phase.STOPPED):
+            return
+        done = self._presence.told and not any(
+            lock.held or (lock.holder is not None and lock.holder == self._presence.epoch)
+            for lock in self._election.locks.values()
+        )
+        if done or self._presence.epoch is None or now >= self._stop_by:
+            self._presence.leave(now)
+            self._stop_by = now + LEAVE_LIMIT
+
+    # --- this node -------------------------------------------------------------------------------------------
+
+    def _draining(self) -> bool:
+        node = self._world.nodes.get(self._node)
+        annotated = node is not None and node.annotations.get(DRAIN_ANNOTATION) == "true"
+        return self._stop_by is not None or annotated
+
+    def _own_report(self) -> PresenceReport:
+        return PresenceReport(
+            node=self._node,
+            version=self._identity.version,
+            draining=self._draining(),
+            interfaces=tuple(
+                _told(interface)
+                for interface in sorted(self._world.interfaces.values(), key=lambda i: i.index)
+                if is_layer3(interface)
+            ),
+        )
+
+    def _owner(self) -> Owner | None:
+        node = self._world.nodes.get(self._node)
+        return Owner(node.name, node.uid) if node is not None else None
+
+    def _duration(self) -> int:
+        """D: as set, or longer where the cluster's renewals would exceed the budget."""
+        nodes = max(1, len(self._reports))
+        return max(self._settings.duration_ns, 4 * nodes * SECOND // self._settings.renew_budget)
+
+    def _ipam_lock(self) -> list[Lock]:
+        lock = self._election.lock("ipam")
+        return [lock] if lock is not None else []
+
+    def _held(self) -> list[Lock]:
+        return [lock for lock in self._election.locks.values() if lock.held]
+
+    def _waiting_for_kernel(self) -> list[str]:
+        epoch = self._presence.epoch
+        return [
+            name
+            for name, lock in self._election.locks.items()
+            if lock.held or (lock.holder is not None and lock.holder == epoch)
+        ]
+
+    # --- placement -------------------------------------------------------------------------------------------
+
+    def _place(self, lock: Lock) -> Placement:
+        if lock.address is None:
+            return self._place_allocator(lock)
+        announced = [
+            (service, policies)
+            for key in lock.services
+            if (service := self._world.services.get(key)) is not None
+            and (policies := policies_for(service, self._world.policies.values()))
+        ]
+        if not announced:
+            reason = "no policy selects its Services" if lock.services else "no Service needs it"
+            return Placement((), dict.fromkeys(self._reports, reason))
+        policies_of_services = [policies for _, policies in announced]
+        local = [
+            self._world.endpoint_nodes(service.key)
+            for service, _ in announced
+            if service.external_traffic_policy == "Local"
+        ]
+        nodes = self._world.nodes
+        why_not = {
+            name: why_not_eligible(
+                lock.address, nodes.get(name), presence, policies_of_services, local
+            )
+            for name, presence in self._reports.items()
+        }
+        eligible, set_back = prefer_ready([n for n, why in why_not.items() if not why], nodes)
+        why_not.update(dict.fromkeys(set_back, "NotReady"))
+        all_policies = [policy for policies in policies_of_services for policy in policies]
+        weights = {name: weight(nodes[name], all_policies) for name in eligible}
+        load = dict(self._load)
+        if (holder := self._holders.get(lock.name)) is not None:
+            load[holder] -= 1
+        ranking = bounded(order(str(lock.address), weights), weights, load)
+        return Placement(ranking, why_not)
+
+    def _place_allocator(self, lock: Lock) -> Placement:
+        nodes = self._world.nodes
+        why_not = {
+            name: why_out_of_service(node, presence)
+            if (node := nodes.get(name)) is not None
+            else "no Node of that name"
+            for name, presence in self._reports.items()
+        }
+        return Placement(order(lock.name, {n: 1 for n, why in why_not.items() if not why}), why_not)
+
+    def _targets(self, lock: Lock) -> Mapping[int, Target]:
+        node = self._world.nodes.get(self._node)
+        services = [self._world.services.get(key) for key in lock.services]
+        if node is None:
+            return {}
+        policies = [
+            policy
+            for service in services
+            if service is not None
+            for policy in policies_for(service, self._world.policies.values())
+        ]
+        ping = any(policy.answer_ping for policy in policies)
+        flags = EntryFlags.ANSWER_PING if ping else EntryFlags.NONE
+        names = interfaces_for(policies, node, self._own_report().interfaces)
+        return {
+            interface.index: Target(interface.mac, flags)
+            for interface in self._world.interfaces.values()
+            if interface.name in names
+        }
+
+    def _describe(self, lock: Lock) -> str:
+        where = ", ".join(
+            f"{self._world.interfaces[index].name} ({target.mac.hex(':')})"
+            for index, target in sorted(self._targets(lock).items())
+        )
+        return f"{self._node} on {where}" if where else self._node
+
+    # --- what it tells of itself -----------------------------------------------------------------------------
+
+    def status(self, now: int) -> Status:
+        problems = [self._presence.problem] if self._presence.problem else []
+        if self._started and not self._world.complete:
+            missing = [name for kind, name in _KIND_NAMES.items() if kind not in self._world.listed]
+            problems.append("not listed yet: " + ", ".join(missing))
+        if self._kernel.broken:
+            problems.append("the kernel refused an entry; see the log")
+        if self._world.complete and self._node not in self._world.nodes:
+            problems.append(f"there is no Node named {self._node}")
+        return Status(
+            node=self._node,
+            phase=self._presence.phase.value,
+            epoch=str(self._presence.epoch or ""),
+            valid_for_ms=max(0, self._presence.valid_until - now) // MILLISECOND
+            if self._presence.epoch
+            else 0,
+            held=tuple(
+                HeldAddress(
+                    address=str(lock.address),
+                    interfaces=tuple(
+                        self._world.interfaces[index].name for index in self._targets(lock)
+                    ),
+                    held_ms=(now - lock.held) // MILLISECOND,
+                    reason=lock.reason,
+                )
+                for lock in self._held()
+                if lock.address is not None
+            ),
+            allocator=self._allocator.active,
+            api_ok=self._answered and self._watch_sound,
+            draining=self._draining(),
+            addresses=sum(lock.address is not None for lock in self._election.locks.values()),
+            live_nodes=len(self._reports),
+            problems=tuple(problems),
+        )
+
+
+_KIND_NAMES: dict[Kind, str] = {
+    Service: "Services",
+    Endpoints: "EndpointSlices",
+    Node: "Nodes",
+    Pool: "LoadBalancerIPPools",
+    Policy: "L2AnnouncementPolicies",
+    Lease: "Leases",
+}
+
+
+def _told(interface: Interface) -> PresenceInterface:
+    return PresenceInterface(
+        name=interface.name,
+        mac=interface.mac.hex(":"),
+        up=interface.up,
+        carrier=interface.carrier,
+        plumbing=is_plumbing(interface),
+        addresses=interface.addresses,
+        heard=None,
+    )

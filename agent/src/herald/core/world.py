@@ -1,0 +1,104 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the watches and the netlink monitor have shown: the facts that decisions start from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from herald.core.events import Changed, Key, Kind, KubeObject, Listed, Removed
+from herald.core.model import (
+    Endpoints,
+    Interface,
+    Lease,
+    Node,
+    Policy,
+    Pool,
+    Service,
+    ServiceKey,
+)
+
+KINDS: tuple[Kind, ...] = (Service, Endpoints, Node, Pool, Policy, Lease)
+
+
+@dataclass(slots=True)
+class World:
+    services: dict[ServiceKey, Service] = field(default_factory=dict)
+    nodes: dict[str, Node] = field(default_factory=dict)
+    pools: dict[str, Pool] = field(default_factory=dict)
+    policies: dict[str, Policy] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
+    interfaces: dict[int, Interface] = field(default_factory=dict)
+    listed: set[Kind] = field(default_factory=set)
+    """Kinds of which a complete list has been seen; decisions about absence need all of them."""
+    _slices: dict[ServiceKey, Endpoints] = field(default_factory=dict)
+    _slices_of: dict[ServiceKey, set[ServiceKey]] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        return len(self.listed) == len(KINDS)
+
+    def endpoint_nodes(self, service: ServiceKey) -> frozenset[str]:
+        """Nodes with an endpoint of this Service that traffic may go to."""
+        keys = self._slices_of.get(service, ())
+        return frozenset(node for key in keys for node in self._slices[key].nodes)
+
+    def replace(self, event: Listed) -> Iterable[KubeObject | tuple[Kind, Key]]:
+        """Take a list; yields what is new or different, and (kind, key) of what is gone."""
+        present = {obj.key for obj in event.objects}
+        for key in [key for key in self._keys(event.kind) if key not in present]:
+            if self.remove(event.kind, key):
+                yield event.kind, key
+        for obj in event.objects:
+            if self.put(obj):
+                yield obj
+        self.listed.add(event.kind)
+
+    def change(self, event: Changed) -> bool:
+        return self.put(event.object)
+
+    def removed(self, event: Removed) -> bool:
+        return self.remove(event.kind, event.key)
+
+    def put(self, obj: KubeObject) -> bool:
+        """Take an object; True if it differs from what was known."""
+        if isinstance(obj, Endpoints):
+            old = self._slices.get(obj.key)
+            if old == obj:
+                return False
+            if old is not None:
+                self._slices_of[old.service].discard(old.key)
+            self._slices[obj.key] = obj
+            self._slices_of.setdefault(obj.service, set()).add(obj.key)
+            return True
+        table = self._table(type(obj))
+        if table.get(obj.key) == obj:
+            return False
+        table[obj.key] = obj
+        return True
+
+    def remove(self, kind: Kind, key: Key) -> bool:
+        if kind is Endpoints and isinstance(key, tuple):
+            old = self._slices.pop(key, None)
+            if old is not None:
+                self._slices_of[old.service].discard(key)
+            return old is not None
+        return self._table(kind).pop(key, None) is not None
+
+    def slice_service(self, key: Key) -> ServiceKey | None:
+        known = self._slices.get(key) if isinstance(key, tuple) else None
+        return known.service if known is not None else None
+
+    def _keys(self, kind: Kind) -> Iterable[Key]:
+        return list(self._slices if kind is Endpoints else self._table(kind))
+
+    def _table(self, kind: Kind) -> dict[Key, KubeObject]:
+        tables: dict[Kind, dict[Key, KubeObject]] = {
+            Service: self.services,  # type: ignore[dict-item]
+            Node: self.nodes,  # type: ignore[dict-item]
+            Pool: self.pools,  # type: ignore[dict-item]
+            Policy: self.policies,  # type: ignore[dict-item]
+            Lease: self.leases,  # type: ignore[dict-item]
+        }
+        return tables[kind]

@@ -1,0 +1,443 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A whole cluster in virtual time: real cores, a fake API server with etcd's semantics, fake kernels.
+
+Everything random comes from one seed, so that a run replays exactly. Time is integer nanoseconds; a node's own
+clock runs at its own rate. ``Cluster.check`` runs after every change of any kernel and raises Violation when two
+kernels answer for one address.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Interface, ip_address
+
+from herald.core import effects as fx
+from herald.core import events as ev
+from herald.core.kernel import EntryKey, EntryValue, Session
+from herald.core.model import (
+    MILLISECOND,
+    SECOND,
+    Address,
+    Block,
+    Identity,
+    Interface,
+    Lease,
+    Node,
+    Policy,
+    PolicyStatus,
+    Pool,
+    PoolStatus,
+    Service,
+    ServicePort,
+)
+from herald.core.settings import Settings
+from herald.core.step import Decider
+from herald.core.world import KINDS
+
+
+class Violation(AssertionError):
+    """An invariant of docs/design/election.md does not hold."""
+
+
+class Api:
+    """One store with resourceVersions; every write is atomic and seen by all watches in one order."""
+
+    def __init__(self) -> None:
+        self.revision = 100
+        self.objects: dict[tuple[ev.Kind, ev.Key], ev.KubeObject] = {}
+        self.watches: dict[str, Callable[[ev.Event], None]] = {}
+        self.writes: list[tuple[str, str]] = []
+        self.up = True
+        self._uids = itertools.count(1)
+
+    def put(self, obj: ev.KubeObject) -> ev.KubeObject:
+        self.revision += 1
+        if not isinstance(obj, ev.Endpoints | Node):
+            obj = replace(obj, resource_version=self.revision)
+        self.objects[type(obj), obj.key] = obj
+        self._tell(ev.Changed(obj))
+        return obj
+
+    def remove(self, kind: ev.Kind, key: ev.Key) -> None:
+        if self.objects.pop((kind, key), None) is not None:
+            self.revision += 1
+            self._tell(ev.Removed(kind, key))
+
+    def _tell(self, event: ev.Event) -> None:
+        for deliver in self.watches.values():
+            deliver(event)
+
+    def list(self, kind: ev.Kind) -> ev.Listed:
+        return ev.Listed(kind, tuple(o for (k, _), o in self.objects.items() if k is kind))
+
+    def lease(self, name: str) -> Lease | None:
+        found = self.objects.get((Lease, name))
+        return found if isinstance(found, Lease) else None
+
+    def request(self, effect: fx.LeaseRequest) -> ev.Done | ev.Refused:
+        lease, known = effect.lease, self.lease(effect.lease.name)
+        self.writes.append((effect.verb, lease.name))
+        if effect.verb == "get":
+            return ev.Done(known) if known else ev.Refused(404, "not found")
+        if effect.verb == "create":
+            if known:
+                return ev.Refused(409, "already exists")
+            return ev.Done(
+                self._stored(replace(lease, uid=f"uid-{next(self._uids)}")), created=True
+            )
+        if known is None:
+            return ev.Refused(409 if lease.uid else 404, "gone")
+        if (lease.uid, lease.resource_version) != (known.uid, known.resource_version):
+            return ev.Refused(409, "conflict")
+        if effect.verb == "delete":
+            if known.finalizers:
+                return ev.Done(self._stored(replace(known, deleting=True)))
+            self.remove(Lease, lease.name)
+            return ev.Done()
+        if known.deleting and not lease.finalizers:
+            self.remove(Lease, lease.name)
+            return ev.Done(replace(lease, deleting=True, resource_version=self.revision))
+        return ev.Done(self._stored(replace(lease, deleting=known.deleting)))
+
+    def _stored(self, lease: Lease) -> Lease:
+        stored = self.put(lease)
+        assert isinstance(stored, Lease)
+        return stored
+
+    def patch(
+        self, effect: fx.PatchService | fx.PatchPool | fx.PatchPolicy
+    ) -> ev.Done | ev.Refused:
+        self.writes.append(("patch", str(effect)))
+        if isinstance(effect, fx.PatchService):
+            known = self.objects.get((Service, effect.service.key))
+            if not isinstance(known, Service):
+                return ev.Refused(404, "not found")
+            if known.resource_version != effect.service.resource_version:
+                return ev.Refused(409, "conflict")
+            conditions = {c.type: c for c in known.conditions if c.type not in effect.drop}
+            conditions.update({c.type: c for c in effect.conditions})
+            ingress = known.ingress if effect.ingress is None else effect.ingress
+            self.put(replace(known, ingress=ingress, conditions=tuple(conditions.values())))
+            return ev.Done()
+        kind: ev.Kind = Pool if isinstance(effect, fx.PatchPool) else Policy
+        found = self.objects.get((kind, effect.name))
+        if found is None:
+            return ev.Refused(404, "not found")
+        if (isinstance(found, Pool) and isinstance(effect.status, PoolStatus)) or (
+            isinstance(found, Policy) and isinstance(effect.status, PolicyStatus)
+        ):
+            self.put(replace(found, status=effect.status))
+        return ev.Done()
+
+
+@dataclass
+class Kernel:
+    """A responder: entries and a deadline, which counts whatever becomes of the agent."""
+
+    session: Session = Session()
+    entries: dict[EntryKey, EntryValue] = field(default_factory=dict)
+
+    def answers(self, now: int) -> set[Address]:
+        return {key.address for key in self.entries} if now < self.session.deadline else set()
+
+
+class Machine:
+    """A node: its kernel, its clock, and the agent process on it."""
+
+    def __init__(self, cluster: Cluster, name: str, number: int, rate: float) -> None:
+        self.cluster, self.name, self.number, self.rate = cluster, name, number, rate
+        self.kernel = Kernel()
+        self.agent: Decider | None = None
+        self.powered = True
+        self.reachable = True
+        self.paused = False
+        self.boot = 1
+        self.finished: fx.Finish | None = None
+        self.frames: list[fx.Announcement] = []
+        self.notes: list[tuple[int, fx.Note]] = []
+        self._life = 0
+        self._backlog: list[ev.Event] = []
+        self._tick_at: int | None = None
+
+    def clock(self) -> int:
+        """CLOCK_BOOTTIME of this node: never 0, drifting."""
+        return SECOND + int(self.cluster.now * self.rate)
+
+    def interface(self) -> Interface:
+        mac = bytes([2, 0, 0, 0, 0, self.number])
+        address = IPv4Interface(f"192.0.2.{self.number}/24")
+        return Interface(2, "eth0", mac, up=True, carrier=True, addresses=(address,))
+
+    # --- life -------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._life += 1
+        self.finished = None
+        nonce = f"{self.name}-{self._life}"
+        identity = Identity(self.name, f"machine-{self.name}-{self.boot}", nonce, "0.1.0")
+        self.agent = Decider(self.cluster.settings, identity)
+        self._backlog.clear()
+        self.post(ev.KernelRead(self.kernel.session, dict(self.kernel.entries)))
+        self.post(ev.InterfacesSeen((self.interface(),)))
+        self.relist()
+
+    def relist(self) -> None:
+        """All watches begin anew."""
+        life = self._life
+
+        def list_all() -> None:
+            if life != self._life or self.agent is None:
+                return
+            if not (self.reachable and self.cluster.api.up):
+                self.cluster.after(200 * MILLISECOND, list_all)
+                return
+            for kind in KINDS:
+                self.post(self.cluster.api.list(kind))
+            self.cluster.api.watches[self.name] = self._deliver
+
+        self.cluster.after(self.cluster.latency(), list_all)
+
+    def kill(self) -> None:
+        """SIGKILL of the agent: the kernel goes on."""
+        self.agent = None
+        self._life += 1
+        self.cluster.api.watches.pop(self.name, None)
+
+    def power_off(self) -> None:
+        self.kill()
+        self.powered = False
+        self.kernel = Kernel()
+
+    def power_on(self) -> None:
+        self.boot += 1
+        self.powered = True
+        self.start()
+
+    def cut(self) -> None:
+        """Partitioned from the API server."""
+        self.reachable = False
+        self.cluster.api.watches.pop(self.name, None)
+        for kind in KINDS:
+            self.post(ev.WatchBroken(kind, "connection lost"))
+
+    def join(self) -> None:
+        self.reachable = True
+        self.relist()
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+        backlog, self._backlog = self._backlog, []
+        for event in backlog:
+            self.post(event)
+        self.post(ev.Tick())
+
+    # --- events and effects -------------------------------------------------------------------------------
+
+    def _deliver(self, event: ev.Event) -> None:
+        """One watch delivers in order: later events never overtake earlier ones."""
+        life = self._life
+        self._watch_at = max(
+            getattr(self, "_watch_at", 0), self.cluster.now + self.cluster.latency()
+        )
+        self.cluster.at(self._watch_at, lambda: self.post(event) if life == self._life else None)
+
+    def post(self, event: ev.Event) -> None:
+        if self.agent is None or self.finished:
+            return
+        if self.paused:
+            self._backlog.append(event)
+            return
+        pending = [event]
+        while pending and self.agent is not None:
+            for effect in self.agent.step(pending.pop(0), self.clock()):
+                pending += self._carry_out(effect)
+        if self.agent is not None:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        assert self.agent is not None
+        deadline = self.agent.next_deadline()
+        if deadline is None:
+            return
+        when = max(self.cluster.now + MILLISECOND, int((deadline - SECOND) / self.rate) + 1)
+        if self._tick_at is not None and self.cluster.now < self._tick_at <= when:
+            return
+        self._tick_at = when
+        life = self._life
+        self.cluster.at(when, lambda: self.post(ev.Tick()) if life == self._life else None)
+
+    def _carry_out(self, effect: fx.Effect) -> list[ev.Event]:
+        if isinstance(effect, fx.SetSession):
+            self.kernel.session = effect.session
+            self.cluster.check()
+            return [ev.KernelAnswer(effect.id)]
+        if isinstance(effect, fx.SetEntries):
+            for key in effect.remove:
+                self.kernel.entries.pop(key, None)
+            self.kernel.entries.update(effect.put)
+            self.cluster.check()
+            return [ev.KernelAnswer(effect.id)]
+        if isinstance(effect, fx.SendFrames):
+            self.frames += effect.announcements
+            return [ev.FramesAnswer(effect.id)]
+        if isinstance(effect, fx.Finish):
+            self.finished = effect
+            self.kill()
+        elif isinstance(effect, fx.Note):
+            self.notes.append((self.cluster.now, effect))
+        elif isinstance(effect, fx.LeaseRequest | fx.PatchService | fx.PatchPool | fx.PatchPolicy):
+            self._request(effect)
+        return []
+
+    def _request(
+        self, effect: fx.LeaseRequest | fx.PatchService | fx.PatchPool | fx.PatchPolicy
+    ) -> None:
+        life, sent, cluster = self._life, self.clock(), self.cluster
+        answered = [False]
+        limit = effect.deadline - sent if isinstance(effect, fx.LeaseRequest) else SECOND
+
+        def answer(outcome: ev.Done | ev.Refused | ev.Failed) -> None:
+            if life == self._life and not answered[0]:
+                answered[0] = True
+                self.post(ev.Answer(effect.id, sent, outcome))
+
+        def arrive() -> None:
+            if not cluster.api.up or not self.reachable:
+                return
+            if isinstance(effect, fx.LeaseRequest):
+                outcome = cluster.api.request(effect)
+            else:
+                outcome = cluster.api.patch(effect)
+            if cluster.rng.random() >= cluster.lost_answers:
+                cluster.after(cluster.latency(), lambda: answer(outcome))
+
+        if self.reachable and cluster.api.up:
+            cluster.after(cluster.latency(), arrive)
+        cluster.after(max(0, int(limit / self.rate)), lambda: answer(ev.Failed("time limit")))
+
+
+class Cluster:
+    def __init__(
+        self,
+        nodes: int = 3,
+        *,
+        seed: int = 0,
+        settings: Settings | None = None,
+        drift: float = 0.0,
+        lost_answers: float = 0.0,
+    ) -> None:
+        self.now = 0
+        self.rng = random.Random(seed)
+        self.settings = settings or Settings(on_api_loss="Withdraw")
+        self.lost_answers = lost_answers
+        self.api = Api()
+        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self.machines = {
+            f"n{i}": Machine(self, f"n{i}", i, 1 + self.rng.uniform(-drift, drift))
+            for i in range(1, nodes + 1)
+        }
+        for name in self.machines:
+            self.api.put(Node(name, f"node-{name}", {}, {}, (), ready=None))
+        self.api.put(Policy("all", "p", 1, 1, load_balancer_ips=True))
+        self.api.put(
+            Pool("pool", "q", 1, 1, "2026-01-01T00:00:00Z", (Block(cidr="198.51.100.0/24"),))
+        )
+
+    # --- time -------------------------------------------------------------------------------------------
+
+    def at(self, when: int, do: Callable[[], object]) -> None:
+        heapq.heappush(self._queue, (when, next(self._order), do))
+
+    def after(self, delay: int, do: Callable[[], object]) -> None:
+        self.at(self.now + delay, do)
+
+    def latency(self) -> int:
+        """One way to or from the API server."""
+        return int(self.rng.uniform(0.5, 5) * MILLISECOND)
+
+    def run(self, seconds: float) -> None:
+        end = self.now + int(seconds * SECOND)
+        while self._queue and self._queue[0][0] <= end:
+            self.now, _, do = heapq.heappop(self._queue)
+            do()
+        self.now = end
+
+    def run_until(self, condition: Callable[[], bool], limit: float) -> float:
+        """Seconds until the condition holds; AssertionError when it does not within ``limit``."""
+        start = self.now
+        while not condition():
+            if self.now - start > limit * SECOND:
+                raise AssertionError(f"not within {limit} s")
+            self.run(0.01)
+        return (self.now - start) / SECOND
+
+    # --- the users' side -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        for number, machine in enumerate(self.machines.values()):
+            self.after(number * 10 * MILLISECOND, machine.start)
+
+    def service(self, name: str, **fields: object) -> None:
+        service = Service(
+            namespace="default",
+            name=name,
+            uid=f"svc-{name}",
+            resource_version=0,
+            labels={},
+            annotations={},
+            type="LoadBalancer",
+            load_balancer_class=None,
+            load_balancer_ip="",
+            ip_families=(4,),
+            ip_family_policy="SingleStack",
+            external_ips=(),
+            ports=(ServicePort("TCP", 80),),
+            external_traffic_policy="Cluster",
+            selector={},
+            ingress=(),
+            conditions=(),
+            deleting=False,
+        )
+        self.api.put(replace(service, **fields))  # type: ignore[arg-type]
+
+    def get(self, name: str) -> Service:
+        found = self.api.objects[Service, ("default", name)]
+        assert isinstance(found, Service)
+        return found
+
+    # --- what holds ------------------------------------------------------------------------------------------
+
+    def answering(self) -> dict[Address, list[str]]:
+        found: dict[Address, list[str]] = {}
+        for machine in self.machines.values():
+            for address in machine.kernel.answers(machine.clock()):
+                found.setdefault(address, []).append(machine.name)
+        return found
+
+    def served(self, *names: str) -> bool:
+        answering = self.answering()
+        for name in names:
+            ingress = self.get(name).ingress
+            if not ingress or not all(answering.get(ip_address(text)) for text in ingress):
+                return False
+        return True
+
+    def holder(self, name: str) -> str:
+        """The one node whose kernel answers for this Service's first address."""
+        nodes = self.answering().get(ip_address(self.get(name).ingress[0]), [])
+        assert len(nodes) == 1, nodes
+        return nodes[0]
+
+    def check(self) -> None:
+        for address, nodes in self.answering().items():
+            if len(nodes) > 1:
+                raise Violation(f"at {self.now / SECOND:.3f} s {address} is answered by {nodes}")

@@ -1,0 +1,133 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The whole way of one address, and the loss of its node, in virtual time."""
+
+from __future__ import annotations
+
+from tests.sim.cluster import Cluster
+
+from herald.core.model import SECOND, Lease
+
+
+def served_cluster(services: int = 1, **options: object) -> tuple[Cluster, list[str]]:
+    cluster = Cluster(**options)  # type: ignore[arg-type]
+    names = [f"web{i}" for i in range(services)]
+    for name in names:
+        cluster.service(name)
+    cluster.start()
+    cluster.run_until(lambda: cluster.served(*names), 15)
+    return cluster, names
+
+
+def test_a_service_gets_an_address_that_one_node_answers() -> None:
+    cluster, _ = served_cluster()
+    cluster.run(3)
+    service = cluster.get("web0")
+    assert service.ingress == ("198.51.100.0",)
+    assert {c.type: c.status for c in service.conditions} == {
+        "herald.dev/Allocated": "True",
+        "herald.dev/Announced": "True",
+    }
+    lease = cluster.api.lease("vip-198.51.100.0")
+    assert lease is not None
+    assert lease.holder == cluster.holder("web0")
+
+
+def test_a_lost_node_is_replaced_within_its_duration() -> None:
+    cluster, _ = served_cluster()
+    cluster.run(5)
+    lost = cluster.holder("web0")
+    cluster.machines[lost].power_off()
+    seconds = cluster.run_until(lambda: cluster.served("web0"), 5)
+    assert seconds <= 2.5
+    assert cluster.holder("web0") != lost
+
+
+def test_a_killed_agent_comes_back_into_its_epoch_and_nothing_moves() -> None:
+    cluster, _ = served_cluster()
+    cluster.run(5)
+    holder = cluster.holder("web0")
+    lease = cluster.api.lease("vip-198.51.100.0")
+    cluster.machines[holder].kill()
+    cluster.run(0.7)
+    cluster.machines[holder].start()
+    for _ in range(300):
+        cluster.run(0.01)
+        assert cluster.holder("web0") == holder
+    assert cluster.api.lease("vip-198.51.100.0") == lease
+
+
+def test_a_stopped_agent_hands_over_and_releases() -> None:
+    from herald.core.events import Stop
+
+    cluster, _ = served_cluster()
+    cluster.run(5)
+    holder = cluster.holder("web0")
+    cluster.machines[holder].post(Stop())
+    seconds = cluster.run_until(lambda: cluster.served("web0"), 5)
+    assert seconds <= 0.2
+    cluster.run(1)
+    assert cluster.holder("web0") != holder
+    finished = cluster.machines[holder].finished
+    assert finished is not None
+    assert finished.status == 0
+    presence = cluster.api.lease(f"presence-{holder}")
+    assert presence is not None
+    assert presence.holder == ""
+
+
+def test_a_cut_off_node_falls_silent_before_another_answers() -> None:
+    cluster, _ = served_cluster()
+    cluster.run(5)
+    holder = cluster.holder("web0")
+    cluster.machines[holder].cut()
+    cluster.run(3)
+    assert cluster.holder("web0") != holder
+    cluster.machines[holder].join()
+    cluster.run(5)
+    assert cluster.served("web0")
+
+
+def test_a_deleted_service_frees_its_address() -> None:
+    from herald.core.model import Service
+
+    cluster, _ = served_cluster()
+    cluster.run(3)
+    cluster.api.remove(Service, ("default", "web0"))
+    cluster.run(3)
+    assert cluster.answering() == {}
+    assert cluster.api.lease("vip-198.51.100.0") is None
+
+
+def test_a_quiet_cluster_writes_renewals_only() -> None:
+    cluster, _ = served_cluster(services=10)
+    cluster.run(10)
+    cluster.api.writes.clear()
+    cluster.run(10)
+    assert {name.split("-")[0] for _, name in cluster.api.writes} == {"presence"}
+    assert len(cluster.api.writes) <= 3 * 2 * 10 + 3
+
+
+def test_many_addresses_of_a_lost_node_are_all_taken_over() -> None:
+    cluster, names = served_cluster(services=50)
+    cluster.run(5)
+    lost = cluster.holder("web0")
+    cluster.machines[lost].power_off()
+    assert cluster.run_until(lambda: cluster.served(*names), 6) <= 2.7
+
+
+def test_a_deleted_presence_is_let_go_of_and_made_anew() -> None:
+    from dataclasses import replace
+
+    cluster, _ = served_cluster()
+    cluster.run(3)
+    holder = cluster.holder("web0")
+    presence = cluster.api.lease(f"presence-{holder}")
+    assert presence is not None
+    cluster.api.put(replace(presence, deleting=True))
+    cluster.run(6)
+    assert cluster.served("web0")
+    renewed = cluster.api.lease(f"presence-{holder}")
+    assert isinstance(renewed, Lease)
+    assert renewed.uid != presence.uid
+    assert cluster.now < 60 * SECOND
