@@ -1,0 +1,199 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Carries effects out: the kernel's and the frames' at once and in order, the API's by handing them
+on.
+
+What always holds: no exception leaves ``carry_out``. What fails becomes the error answer that the
+decider reckons with, or, where an effect has no answer, a line in the log and another try at the
+slow tick.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from herald.core.effects import (
+    Announcement,
+    Effect,
+    EmitEvent,
+    Finish,
+    JoinGroups,
+    LeaseRequest,
+    Note,
+    PatchPolicy,
+    PatchPool,
+    PatchService,
+    SendFrames,
+    SetAttachments,
+    SetEntries,
+    SetSession,
+)
+from herald.core.events import Answer, Event, Failed, FramesAnswer, KernelAnswer
+from herald.core.kernel import EntryKey, EntryValue, Session
+from herald.core.model import Address
+from herald.shell.counters import Counters
+from herald.shell.log import LEVELS
+
+log = logging.getLogger(__name__)
+decisions = logging.getLogger("herald")
+
+
+class Responder(Protocol):
+    def set_session(self, session: Session) -> None: ...
+
+    def set_entries(
+        self, remove: Iterable[EntryKey], put: Mapping[EntryKey, EntryValue]
+    ) -> None: ...
+
+    def attach(self, ifindex: int) -> None: ...
+
+    def detach(self, ifindex: int) -> None: ...
+
+    def attached(self) -> Iterable[int]: ...
+
+
+class Frames(Protocol):
+    def send(self, announcements: Iterable[Announcement]) -> str: ...
+
+
+class Memberships(Protocol):
+    def set(self, members: Iterable[tuple[Address, int]]) -> str: ...
+
+    def reconcile(self) -> str: ...
+
+
+class Api(Protocol):
+    def submit(
+        self, effect: LeaseRequest | PatchService | PatchPool | PatchPolicy | EmitEvent
+    ) -> None: ...
+
+
+class Hands:
+    """Used by the deciding thread alone."""
+
+    def __init__(
+        self,
+        responder: Responder,
+        frames: Frames,
+        groups: Memberships,
+        api: Api,
+        counters: Counters,
+        clock: Callable[[], int],
+    ) -> None:
+        self._responder = responder
+        self._frames = frames
+        self._groups = groups
+        self._api = api
+        self._counters = counters
+        self._clock = clock
+        self._attachments: frozenset[int] | None = None
+        self._complaints: dict[str, str] = {}
+
+    def carry_out(self, effect: Effect) -> Event | None:
+        """The answer that is the next event; None where there is none, or where it comes later."""
+        name = type(effect).__name__
+        self._counters.effects[name] += 1
+        try:
+            answer = self._carry_out(effect)
+        except Exception as error:
+            log.warning("effect-failed", extra={"fields": {"effect": name, "error": _text(error)}})
+            log.debug("effect-failed", exc_info=True)
+            answer = self._error(effect, _text(error))
+        if _failed(answer):
+            self._counters.errors[name] += 1
+        return answer
+
+    def reconcile(self) -> None:
+        """At the slow tick: try again what has no answer, and look whether it still is as it should
+        be."""
+        self._attach()
+        self._complain("JoinGroups", self._guarded(self._groups.reconcile))
+
+    def _carry_out(self, effect: Effect) -> Event | None:
+        match effect:
+            case SetSession():
+                self._responder.set_session(effect.session)
+                return KernelAnswer(effect.id)
+            case SetEntries():
+                self._responder.set_entries(effect.remove, effect.put)
+                return KernelAnswer(effect.id)
+            case SendFrames():
+                return FramesAnswer(effect.id, self._frames.send(effect.announcements))
+            case SetAttachments():
+                self._attachments = effect.interfaces
+                self._attach()
+            case JoinGroups():
+                error = self._guarded(lambda: self._groups.set(effect.members))
+                self._complain("JoinGroups", error)
+            case Note():
+                decisions.log(LEVELS[effect.level], effect.event, extra={"fields": effect.fields})
+            case Finish():
+                pass
+            case _:
+                self._api.submit(effect)
+        return None
+
+    def _error(self, effect: Effect, error: str) -> Event | None:
+        match effect:
+            case SetSession() | SetEntries():
+                return KernelAnswer(effect.id, error)
+            case SendFrames():
+                return FramesAnswer(effect.id, error)
+            case LeaseRequest() | PatchService() | PatchPool() | PatchPolicy():
+                return Answer(effect.id, self._clock(), Failed(error))
+        return None
+
+    def _attach(self) -> None:
+        """Set the attachments by difference. A device may go between the wish and the deed."""
+        if self._attachments is None:
+            return
+        wanted = self._attachments
+        errors = []
+        try:
+            present = frozenset(self._responder.attached())
+        except Exception as error:
+            self._complain("SetAttachments", _text(error))
+            return
+        for ifindex in sorted(present - wanted):
+            errors.append(self._guarded(self._responder.detach, ifindex))
+        for ifindex in sorted(wanted - present):
+            errors.append(self._guarded(self._responder.attach, ifindex))
+        self._complain("SetAttachments", "; ".join(filter(None, errors)))
+
+    def _guarded(self, function: Callable[..., str | None], *arguments: int) -> str:
+        try:
+            return function(*arguments) or ""
+        except Exception as error:
+            return _text(error)
+
+    def _complain(self, name: str, error: str) -> None:
+        """Log a failure when it comes and when it changes, not at every try."""
+        if error:
+            self._counters.errors[name] += 1
+        if error == self._complaints.get(name, ""):
+            return
+        self._complaints[name] = error
+        if error:
+            log.warning("effect-failed", extra={"fields": {"effect": name, "error": error}})
+        else:
+            log.info("effect-recovered", extra={"fields": {"effect": name}})
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What cannot be done at the moment, for people."""
+        return tuple(f"{name}: {error}" for name, error in self._complaints.items() if error)
+
+
+def _failed(answer: Event | None) -> bool:
+    match answer:
+        case KernelAnswer() | FramesAnswer():
+            return bool(answer.error)
+        case Answer():
+            return isinstance(answer.outcome, Failed)
+    return False
+
+
+def _text(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,60 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Reads what the responder saw in the kernel, and posts what the decider decides by."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from herald.core.events import ConflictSeen
+from herald.core.kernel import KernelEvent, KernelEventKind
+
+WAIT = 0.5
+"""Seconds in the kernel at most, so that stop is prompt."""
+RETRY = 1.0
+_CONFLICTS = (KernelEventKind.CONFLICT, KernelEventKind.SILENCED)
+
+log = logging.getLogger(__name__)
+
+
+class KernelEvents(Protocol):
+    def poll(self, seconds: float) -> Iterable[KernelEvent]: ...
+
+
+class Listener:
+    def __init__(self, source: KernelEvents, post: Callable[[ConflictSeen], None]) -> None:
+        self._source = source
+        self._post = post
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="kernel-events", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(4 * WAIT)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                for event in self._source.poll(WAIT):
+                    self._pass_on(event)
+            except Exception as error:
+                log.warning("kernel-events-failed", extra={"fields": {"error": str(error)}})
+                self._stopping.wait(RETRY)
+
+    def _pass_on(self, event: KernelEvent) -> None:
+        fields = {
+            "kind": event.kind.name.lower(),
+            "address": event.address,
+            "mac": event.mac.hex(":"),
+            "ifindex": event.ifindex,
+        }
+        log.debug("kernel-event", extra={"fields": fields})
+        if event.kind in _CONFLICTS:
+            self._post(ConflictSeen(event.address, event.mac, event.ifindex))

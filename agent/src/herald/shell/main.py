@@ -1,0 +1,264 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""herald-agent: starts the parts in the order that a restart inside the deadline needs, and ends
+them.
+
+A restarted agent has what is left of its presence's validity (1.8 s at best) to renew it, while the
+kernel goes on answering. So what the kernel holds is read first, the renewal leaves next, and all
+that a renewal does not need comes after it: lists and watches, metrics, the control socket.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from herald import __version__
+from herald.core.events import KernelRead, Stop
+from herald.core.model import Endpoints, Lease, Node, Policy, Pool, Service
+from herald.core.step import Decider
+from herald.datapath.bpf import DatapathError
+from herald.datapath.responder import Responder
+from herald.kube.client import KubeClient, KubeConfig
+from herald.net.groups import Groups
+from herald.net.monitor import Monitor
+from herald.net.sender import Sender
+from herald.shell.clock import boottime
+from herald.shell.config import CONFIG_FILE, Config, ConfigError, load
+from herald.shell.control import CONTROL_SOCKET, Control
+from herald.shell.counters import Counters
+from herald.shell.hands import Hands
+from herald.shell.identity import IdentityError, read_identity
+from herald.shell.inbox import Inbox
+from herald.shell.listener import Listener
+from herald.shell.lock import LOCK_FILE, LockError, lock
+from herald.shell.log import set_up
+from herald.shell.notify import Notifier
+from herald.shell.runner import Runner
+
+EX_UNAVAILABLE = 69
+"""The kernel part is not there or cannot be used."""
+EX_OSERR = 71
+EX_TEMPFAIL = 75
+"""Another agent runs."""
+EX_CONFIG = 78
+"""The configuration, the CA or the token cannot be used: a restart changes nothing."""
+
+KINDS = (Lease, Node, Service, Endpoints, Pool, Policy)
+"""In the order in which a decision needs them."""
+
+log = logging.getLogger("herald")
+
+
+class StartError(Exception):
+    """The agent cannot start; the message says what to do."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _options(arguments)
+    notifier = Notifier()
+    set_up()
+    try:
+        config = load(options.config)
+        set_up(config.log_level)
+        with ExitStack() as stack:
+            return run(config, notifier, stack, options.run_dir)
+    except ConfigError as error:
+        return _give_up(notifier, EX_CONFIG, str(error))
+    except StartError as error:
+        return _give_up(notifier, error.status, str(error))
+
+
+def run(config: Config, notifier: Notifier, stack: ExitStack, run_dir: Path) -> int:
+    """Until the decider has let go of everything; the exit status. Raises StartError."""
+    # Blocked before the first thread, so that only the thread that waits for them gets them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    clock = boottime
+    counters = Counters(started=clock())
+    try:
+        identity = read_identity(config.node)
+        lock(run_dir / LOCK_FILE.name)
+    except IdentityError as error:
+        raise StartError(EX_OSERR, str(error)) from None
+    except LockError as error:
+        raise StartError(EX_TEMPFAIL, str(error)) from None
+    inbox = Inbox()
+    responder = _responder(config, stack)
+    inbox.post(KernelRead(responder.session(), responder.entries()))
+    client = _client(config, inbox)
+    client.start()
+    try:
+        sender = stack.enter_context(Sender.open())
+    except OSError as error:
+        raise StartError(
+            EX_OSERR, f"packet socket: {error.strerror}; the unit must grant CAP_NET_RAW"
+        ) from None
+    groups = Groups()
+    stack.callback(groups.close)
+    hands = Hands(responder, sender, groups, client, counters, clock)
+    decider = Decider(config.settings, identity)
+    monitor = Monitor(inbox.post)
+    listener = Listener(responder, inbox.post)
+    late = _Late(config, run_dir, inbox, hands, counters, clock)
+
+    def after_renewal() -> None:
+        client.start(KINDS)
+        late.start()
+
+    runner = Runner(decider, hands, inbox, notifier, counters, clock, after_renewal)
+    stack.callback(late.stop)
+    for part in (monitor, listener):
+        part.start()
+        stack.callback(part.stop)
+    stack.callback(client.stop)
+    # Before any part is stopped: none may go on waiting for room in the inbox.
+    stack.callback(inbox.close)
+    threading.Thread(target=_wait_for_stop, args=(inbox,), name="signals", daemon=True).start()
+    log.info(
+        "started",
+        extra={"fields": {"node": config.node, "version": __version__, "nonce": identity.nonce}},
+    )
+    notifier.ready()
+    finish = runner.run()
+    notifier.stopping(finish.reason)
+    level = logging.INFO if finish.status == 0 else logging.ERROR
+    log.log(level, "finished", extra={"fields": {"reason": finish.reason, "status": finish.status}})
+    return finish.status
+
+
+class _Late:
+    """What people and Prometheus ask; begun when the presence is safe, and never a reason to
+    fail."""
+
+    def __init__(
+        self,
+        config: Config,
+        run_dir: Path,
+        inbox: Inbox,
+        hands: Hands,
+        counters: Counters,
+        clock: Callable[[], int],
+    ) -> None:
+        self._config = config
+        self._path = run_dir / CONTROL_SOCKET.name
+        self._inbox = inbox
+        self._hands = hands
+        self._counters = counters
+        self._clock = clock
+        self._stops: list[Callable[[], None]] = []
+        self._problem = ""
+
+    def start(self) -> None:
+        try:
+            control = Control(self._path, self._inbox.ask, self._inbox.post, self._problems)
+            control.start()
+            self._stops.append(control.stop)
+        except OSError as error:
+            self._failed("control socket", f"{self._path}: {error.strerror}")
+        if self._config.metrics is not None:
+            try:
+                self._serve_metrics()
+            except OSError as error:
+                listen = self._config.metrics
+                self._failed("metrics", f"{listen.host}:{listen.port}: {error.strerror}")
+
+    def stop(self) -> None:
+        for stop in self._stops:
+            stop()
+
+    def _serve_metrics(self) -> None:
+        # Here and not above: 2 MB that are spent only where metrics are on.
+        from herald.shell import metrics
+
+        if self._config.metrics is not None:
+            collector = metrics.Collector(self._counters, self._inbox.__len__, self._clock)
+            self._stops.append(metrics.serve(collector, self._config.metrics))
+
+    def _failed(self, what: str, error: str) -> None:
+        self._problem = f"{what} not served: {error}"
+        log.error("not-served", extra={"fields": {"what": what, "error": error}})
+
+    def _problems(self) -> tuple[str, ...]:
+        return (*self._hands.problems, *filter(None, [self._problem]))
+
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+def _wait_for_stop(inbox: Inbox) -> None:
+    """A thread: every SIGTERM asks for the same hand-over, and none skips it."""
+    while True:
+        number = signal.sigwait(_STOPPING)
+        log.info("signal", extra={"fields": {"name": signal.Signals(number).name}})
+        inbox.post(Stop())
+
+
+def _responder(config: Config, stack: ExitStack) -> Responder:
+    try:
+        responder = Responder.open(config.bpffs, config.attach)
+    except DatapathError as error:
+        raise StartError(EX_UNAVAILABLE, str(error)) from None
+    stack.callback(responder.close)
+    return responder
+
+
+def _client(config: Config, inbox: Inbox) -> KubeClient:
+    api = config.api
+    try:
+        client = KubeClient(
+            KubeConfig(
+                node=config.node,
+                servers=api.servers,
+                ca_file=api.ca_file,
+                token_file=api.token_file,
+                namespace=config.namespace,
+                duration=config.settings.duration_ns,
+            ),
+            inbox.post,
+        )
+    except (OSError, ValueError) as error:
+        raise StartError(EX_CONFIG, f"API client: {error} (api.ca_file is {api.ca_file})") from None
+    try:
+        client.token()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StartError(
+            EX_CONFIG,
+            f"api.token_file: {api.token_file}: wanted a token, found: {reason};"
+            " run the agent role again, which brings one",
+        ) from None
+    return client
+
+
+def _give_up(notifier: Notifier, status: int, message: str) -> int:
+    log.error("cannot-start", extra={"fields": {"error": message, "status": status}})
+    notifier.status(f"cannot start: {message}")
+    return status
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="herald-agent", description="Herald's node agent.")
+    parser.add_argument("--config", type=Path, default=CONFIG_FILE, metavar="FILE")
+    parser.add_argument(
+        "--run-dir",
+        type=Path,
+        default=LOCK_FILE.parent,
+        metavar="DIR",
+        help="folder of the lock file and the control socket (default: %(default)s)",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
