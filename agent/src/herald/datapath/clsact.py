@@ -1,0 +1,137 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The responder as a classifier of clsact: for kernels before tcx, or by configuration.
+
+Ours are the filters of kind bpf and name ``herald``, priority 1, with a handle of their own. No
+other filter is ever replaced or removed, and clsact goes with our filter only where nobody else has
+one in it. A filter outlives the agent; a new agent replaces it in place by its own program.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from herald.datapath.bpf import DatapathError
+from herald.datapath.loader import FILTER_NAME
+
+_INGRESS = 0xFFFFFFF2  # TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)
+_EGRESS = 0xFFFFFFF3
+_HANDLE = 0x4845  # "HE"
+_PRIORITY = 1
+_ETH_P_ALL = 0x0003
+
+
+class Clsact:
+    """Attachments of one program as clsact filters, which live as long as their devices."""
+
+    def __init__(self, program: int) -> None:
+        self._program = program
+        self._netlink = IPRoute()
+        self._put: set[int] = set()
+        """Where this process put its program: elsewhere a filter of ours may run an older one."""
+
+    def attach(self, ifindex: int) -> None:
+        """Have the program on an interface. Raises DatapathError."""
+        try:
+            present = self._has_ours(ifindex)
+            if present and ifindex in self._put:
+                return
+            if not present:
+                self._ensure_qdisc(ifindex)
+            self._netlink.tc(
+                "replace-filter" if present else "add-filter",
+                "bpf",
+                ifindex,
+                _HANDLE,
+                parent=_INGRESS,
+                prio=_PRIORITY,
+                protocol=_ETH_P_ALL,
+                fd=self._program,
+                name=FILTER_NAME,
+                classid=1,
+                direct_action=True,
+            )
+        except NetlinkError as failed:
+            raise DatapathError(_said(ifindex, failed)) from failed
+        self._put.add(ifindex)
+
+    def detach(self, ifindex: int) -> None:
+        """Have no program of ours on an interface. Raises DatapathError."""
+        self._put.discard(ifindex)
+        try:
+            if self._has_ours(ifindex):
+                self._netlink.tc(
+                    "del-filter",
+                    "bpf",
+                    ifindex,
+                    _HANDLE,
+                    parent=_INGRESS,
+                    prio=_PRIORITY,
+                    protocol=_ETH_P_ALL,
+                )
+            if self._has_qdisc(ifindex) and not self._in_use(ifindex):
+                self._netlink.tc("del", "clsact", ifindex)
+        except NetlinkError as failed:
+            if failed.code not in (errno.ENODEV, errno.ENOENT):
+                raise DatapathError(_said(ifindex, failed)) from failed
+
+    def attached(self) -> frozenset[int]:
+        """The interfaces that the program is on now, by the kernel's word."""
+        return frozenset(ifindex for ifindex in self._put if self._has_ours(ifindex))
+
+    def close(self) -> None:
+        """Let go of the netlink socket; filters stay."""
+        self._netlink.close()
+
+    def _ensure_qdisc(self, ifindex: int) -> None:
+        try:
+            self._netlink.tc("add", "clsact", ifindex)
+        except NetlinkError as failed:
+            if failed.code != errno.EEXIST:
+                raise
+
+    def _has_qdisc(self, ifindex: int) -> bool:
+        return any(
+            message.get_attr("TCA_KIND") == "clsact"
+            for message in self._netlink.get_qdiscs(index=ifindex)
+        )
+
+    def _filters(self, ifindex: int, parent: int) -> Iterator[Any]:
+        try:
+            for message in self._netlink.get_filters(index=ifindex, parent=parent):
+                # A priority's own message has no handle.
+                if message["handle"]:
+                    yield message
+        except NetlinkError as failed:
+            if failed.code not in (errno.ENODEV, errno.EINVAL, errno.ENOENT):
+                raise
+
+    def _in_use(self, ifindex: int) -> bool:
+        return any(True for parent in (_INGRESS, _EGRESS) for _ in self._filters(ifindex, parent))
+
+    def _has_ours(self, ifindex: int) -> bool:
+        for message in self._filters(ifindex, _INGRESS):
+            options = message.get_attr("TCA_OPTIONS")
+            if (
+                message.get_attr("TCA_KIND") == "bpf"
+                and message["handle"] == _HANDLE
+                and message["info"] >> 16 == _PRIORITY
+                and options is not None
+                and options.get_attr("TCA_BPF_NAME") == FILTER_NAME
+            ):
+                return True
+        return False
+
+
+def _said(ifindex: int, failed: NetlinkError) -> str:
+    if failed.code == errno.EPERM:
+        return f"clsact on interface {ifindex}: not permitted; CAP_NET_ADMIN is wanted"
+    return (
+        f"clsact on interface {ifindex}: {failed.args[-1]} (errno {failed.code}); look with "
+        "'tc filter show dev DEVICE ingress' whether another program has priority 1"
+    )

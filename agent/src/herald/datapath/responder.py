@@ -1,0 +1,159 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The responder in the kernel, as the agent sees it: entries, session, attachments, events.
+
+Everything is pinned by the loader and outlives this object, so that a restarted agent finds what
+its predecessor left, and the kernel answers meanwhile. All calls are synchronous: when one that
+takes something away returns, no program that saw it is still running.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Literal, Protocol
+
+from herald.core.kernel import EntryKey, EntryValue, KernelEvent, Seen, Session
+from herald.core.model import Address
+from herald.datapath import layout, loader, tcx
+from herald.datapath.bpf import DatapathError, HashMap, obj_get
+from herald.datapath.clsact import Clsact
+from herald.datapath.events import EventReader
+from herald.datapath.session import SessionPage
+from herald.datapath.settle import settle
+
+__all__ = ["AttachBy", "DatapathError", "Responder"]
+
+AttachBy = Literal["auto", "tcx", "clsact"]
+
+
+class _Attachments(Protocol):
+    def attach(self, ifindex: int) -> None: ...
+    def detach(self, ifindex: int) -> None: ...
+    def attached(self) -> frozenset[int]: ...
+    def close(self) -> None: ...
+
+
+class Responder:
+    """The pinned program and its maps. Every method raises DatapathError."""
+
+    def __init__(self, folder: Path, program: int, attachments: _Attachments) -> None:
+        self._program = program
+        self._attachments = attachments
+        self._session = SessionPage(folder / "session")
+        self._vips = {4: HashMap(folder / "vip4"), 6: HashMap(folder / "vip6")}
+        self._seen = {4: HashMap(folder / "seen4"), 6: HashMap(folder / "seen6")}
+        self._events = EventReader(folder / "events")
+
+    @classmethod
+    def open(cls, bpffs: Path, attach: AttachBy) -> Responder:
+        """Open what the loader pinned under ``bpffs``, to be attached by ``attach``.
+
+        ``auto`` is tcx where the kernel has it, else clsact.
+        """
+        pin = program_pin(bpffs)
+        try:
+            program = obj_get(pin)
+        except OSError as failed:
+            raise DatapathError(f"{pin}: {failed.strerror}; run the loader") from failed
+        use_tcx = attach == "tcx" or (attach == "auto" and tcx.supported())
+        attachments = tcx.Tcx(pin.parent, program) if use_tcx else Clsact(program)
+        return cls(pin.parent, program, attachments)
+
+    # --- Session ----------------------------------------------------------------------------------
+
+    def set_session(self, deadline: int, fuse: int, renewed: int, hold: bool) -> None:
+        """Boot-time nanoseconds; 0 is silence. No instant allows more than old or new do."""
+        self._session.write(deadline, fuse, renewed, hold)
+
+    def session(self) -> Session:
+        """What the kernel holds."""
+        return self._session.read()
+
+    # --- Entries ----------------------------------------------------------------------------------
+
+    def set_entries(self, remove: Collection[EntryKey], put: Mapping[EntryKey, EntryValue]) -> None:
+        """Remove entries, then add or replace others.
+
+        A full table keeps what it has and raises DatapathError with the count.
+        """
+        for family, table in self._vips.items():
+            table.remove([layout.pack_key(key) for key in remove if key.address.version == family])
+        if remove:
+            settle()
+        for family, table in self._vips.items():
+            table.put(
+                [
+                    (layout.pack_key(key), layout.pack_value(value))
+                    for key, value in put.items()
+                    if key.address.version == family
+                ]
+            )
+
+    def entries(self) -> dict[EntryKey, EntryValue]:
+        """What the kernel holds."""
+        return {
+            layout.unpack_key(key): layout.unpack_value(value)
+            for table in self._vips.values()
+            for key, value in table.items()
+        }
+
+    def seen(self) -> dict[Address, Seen]:
+        """What the kernel counted, for every address that it ever found in its entries."""
+        return {
+            _address(key): layout.unpack_seen(value)
+            for table in self._seen.values()
+            for key, value in table.items()
+        }
+
+    # --- Attachments ------------------------------------------------------------------------------
+
+    def attach(self, ifindex: int) -> None:
+        """Have the responder on an interface; done already is no error."""
+        self._attachments.attach(ifindex)
+
+    def detach(self, ifindex: int) -> None:
+        """Have no responder on an interface; a device that is gone is no error."""
+        self._attachments.detach(ifindex)
+
+    def attached(self) -> frozenset[int]:
+        """Where the kernel says that this responder is attached."""
+        return self._attachments.attached()
+
+    # --- Events -----------------------------------------------------------------------------------
+
+    def events(self) -> Iterator[KernelEvent]:
+        """What the kernel has reported and nobody read, oldest first; never waits."""
+        return self._events.read()
+
+    def poll(self, timeout: float | None) -> bool:
+        """Wait for an event, at most so many seconds (None: for ever); is there one?"""
+        return self._events.wait(timeout)
+
+    def fileno_events(self) -> int:
+        """Readable whenever there is an event: for a selector."""
+        return self._events.fd
+
+    def close(self) -> None:
+        """Let go of everything and leave it pinned."""
+        self._attachments.close()
+        self._session.close()
+        self._events.close()
+        for table in (*self._vips.values(), *self._seen.values()):
+            table.close()
+        os.close(self._program)
+
+
+def program_pin(bpffs: Path) -> Path:
+    """Where the loader of this version pins its program."""
+    try:
+        return loader.program_pin(bpffs)
+    except loader.LoaderError as missing:
+        raise DatapathError(str(missing)) from missing
+
+
+def _address(packed: bytes) -> Address:
+    address: IPv4Address | IPv6Address = ip_address(packed)
+    return address
