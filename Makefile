@@ -53,7 +53,7 @@ lab-down: venv ## Remove the lab and all it made
 
 SHFMT := --indent 2 --binary-next-line --case-indent
 
-LINTS := lint-python lint-types lint-layers lint-yaml lint-ansible lint-shell lint-c lint-changes
+LINTS := lint-python lint-types lint-layers lint-yaml lint-ansible lint-docs lint-shell lint-c lint-changes
 
 .PHONY: check fmt unit $(LINTS)
 check: venv ## Formatters, linters, types, layers and unit tests
@@ -83,6 +83,9 @@ lint-yaml: venv
 lint-ansible: venv
 	@ansible-lint --offline --nocolor -q
 
+lint-docs: venv
+	@antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs self .
+
 lint-shell: venv
 	@shfmt $(SHFMT) --diff $(SHELL_SCRIPTS) || { echo "run: make fmt"; exit 1; }
 	@shellcheck $(SHELL_SCRIPTS)
@@ -95,13 +98,13 @@ lint-changes: venv
 
 unit: venv
 	@mkdir -p $(JUNIT)
-	@pytest -q --junit-xml=$(JUNIT)/unit.xml tests/unit
+	@pytest -q --timeout 20 --junit-xml=$(JUNIT)/unit.xml tests/unit
 
 ## Test (as root)
 
 STAGES ?= check bpf sim e2e molecule
 
-.PHONY: test bpf sim e2e molecule
+.PHONY: test bpf sim e2e molecule bench
 test: ## Everything: check, BPF, simulation, e2e in the lab, molecule; JUnit files in build/junit/
 	@scripts/run-tests $(STAGES)
 
@@ -120,6 +123,9 @@ e2e: prepare build ## Real nodes, real playbooks, real faults, in the lab
 molecule: prepare build ## The roles' scenarios on the lab's nodes
 	@mkdir -p $(JUNIT)
 	@pytest --junit-xml=$(JUNIT)/molecule.xml tests/molecule
+
+bench: venv ## What things cost, in time and memory, on this machine
+	@for program in tests/bench/*.py; do echo "== $$program"; python "$$program"; done
 
 ## Build
 
@@ -144,7 +150,7 @@ packages: ## Install what Debian must have, if it is missing (as root)
 	@scripts/install-packages
 
 prepare: packages venv ## All that demo and lab need: packages, tools, and the lab's own parts
-	@if [[ -x tests/lab/prepare ]]; then tests/lab/prepare; fi
+	@tests/lab/prepare
 
 venv: $(VENV)/.complete ## The locked tools in .venv, and build/collections for Ansible
 	@[[ $$(readlink .venv) == $(VENV) ]] || ln -sfn $(VENV) .venv
