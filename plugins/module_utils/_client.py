@@ -117,17 +117,13 @@ class Client:
         return self._write("PUT", resource.path(body["metadata"]["name"], namespace), body)
 
     def apply(
-        self,
-        resource: Resource,
-        body: dict[str, Any],
-        manager: str,
-        namespace: str = "",
-        force: bool = True,
+        self, resource: Resource, body: dict[str, Any], namespace: str = "", force: bool = True
     ) -> dict[str, Any]:
-        """Server-side apply: the fields of C(body) become C(manager)'s and get its values; others stay."""
-        query = {"fieldManager": manager, "force": "true" if force else "false"}
-        path = resource.path(body["metadata"]["name"], namespace)
-        return self._write("PATCH", path, body, query, APPLY)
+        """Server-side apply: the fields of C(body) become ours and get its values; others stay."""
+        query = {"force": "true" if force else "false"}
+        return self._write(
+            "PATCH", resource.path(body["metadata"]["name"], namespace), body, query, APPLY
+        )
 
     def delete(self, resource: Resource, live: dict[str, Any], namespace: str = "") -> None:
         """Delete the very object that was read; it having changed since is a 409, it being gone is fine."""
@@ -152,7 +148,7 @@ class Client:
             kinds = self._kinds[api_version] = self._discover(api_version)
         if kind not in kinds:
             raise HeraldError(
-                f"{api_version} {kind}: wanted a kind that the API server serves, found none of that name in {api_version}"
+                f"kind: wanted one that the API server serves in {api_version}, found {kind}"
             )
         return kinds[kind]
 
@@ -196,7 +192,7 @@ class Client:
         if self.dry_run:
             query["dryRun"] = "All"
         if method != "DELETE":
-            query.setdefault("fieldManager", MANAGER)
+            query["fieldManager"] = MANAGER
             query["fieldValidation"] = "Strict"
         return self.request(method, path, query, body, content_type)
 

@@ -109,12 +109,22 @@ class Urllib3Transport:
 
 def connect(module: AnsibleModule) -> Client:
     """The client of a module that has C(CONNECTION_SPEC). Raises HeraldError."""
+    require_library(module)
+    return client_of(module.params, module.check_mode)[0]
+
+
+def require_library(module: AnsibleModule) -> None:
+    """End the module, and say what to install, where the C(kubernetes) library is missing."""
     if IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("kubernetes"), exception=IMPORT_ERROR)
-    configuration = configure(module.params)
+
+
+def client_of(params: dict[str, Any], dry_run: bool) -> tuple[Client, Any]:
+    """A client and the C(Configuration) that it goes by. Raises BadConnection."""
+    configuration = configure(params)
     return Client(
-        Urllib3Transport(configuration, _impersonation(module.params)), dry_run=module.check_mode
-    )
+        Urllib3Transport(configuration, _impersonation(params)), dry_run=dry_run
+    ), configuration
 
 
 def configure(params: dict[str, Any]) -> Any:
@@ -184,8 +194,8 @@ def _load_default(configuration: Any, options: dict[str, Any]) -> None:
         kubernetes_config.load_incluster_config(client_configuration=configuration)
     except kubernetes_config.ConfigException as error:
         raise BadConnection(
-            f"No way to the Kubernetes API is known: wanted a kubeconfig, found none at {path}. Give one with the option "
-            "kubeconfig, with K8S_AUTH_KUBECONFIG or KUBECONFIG; or give host with api_key or client_cert"
+            f"No way to the Kubernetes API is known: wanted a kubeconfig, found none at {path}. Give one with the "
+            "option kubeconfig, with K8S_AUTH_KUBECONFIG or KUBECONFIG; or give host with api_key or client_cert"
         ) from error
 
 

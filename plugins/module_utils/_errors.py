@@ -65,6 +65,10 @@ class ApiError(HeraldError):
                 ". The API server does not accept these credentials: wanted a token or client certificate that it "
                 "knows and that has not expired; renew it, or name another kubeconfig or context"
             )
+        if "NamespaceTerminating" in [
+            cause.get("reason") for cause in self.details.get("causes") or []
+        ]:
+            return ". Run this again when the namespace is gone"
         if self.status == 403:
             return (
                 ". Grant this verb on this resource to that user, or use a kubeconfig that has it"
@@ -72,7 +76,7 @@ class ApiError(HeraldError):
         if self.is_kind_missing and self.path.startswith("/apis/herald.dev/"):
             return ". The API server does not serve it: install Herald's CRDs with the role baremetal.herald.cluster"
         if self.is_kind_missing:
-            return ". The API server does not serve this kind: it may be too old (Herald needs Kubernetes 1.30 or newer)"
+            return ". The API server does not serve this kind: wanted Kubernetes 1.30 or newer"
         if self.status == 409:
             return ". Somebody else changed the object at the same time; run this again"
         if self.status == 429 or self.status >= 500:

@@ -111,9 +111,11 @@ def _waited(
 ) -> list[Outcome]:
     present = params["state"] == "present"
     states = await_each(
-        [outcome.name for outcome in outcomes],
+        [(f"{resource.kind} {outcome.name}", outcome.name) for outcome in outcomes],
         lambda name: client.get(resource, name),
         has_condition(params["wait_condition"]) if present else gone,
         params["wait_timeout"],
     )
-    return [Outcome(done.name, done.action, done.before, states[done.name]) for done in outcomes]
+    return [
+        Outcome(done.name, done.action, done.before, state) for done, state in zip(outcomes, states)
+    ]

@@ -13,12 +13,14 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
 
 from ansible_collections.baremetal.herald.plugins.module_utils._client import Client, Resource
 from ansible_collections.baremetal.herald.plugins.module_utils._errors import ApiError, HeraldError
 
 _TRIES = 5
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -116,32 +118,33 @@ class Runner:
 
 
 def await_each(
-    names: list[str],
-    read: Callable[[str], dict[str, Any] | None],
+    subjects: list[tuple[str, T]],
+    read: Callable[[T], dict[str, Any] | None],
     judge: Callable[[dict[str, Any] | None], str],
     timeout: float,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> dict[str, dict[str, Any] | None]:
-    """Read each object until C(judge) has nothing to say against it; returns them as last read.
+) -> list[dict[str, Any] | None]:
+    """Read each subject (a title, and what C(read) needs) until C(judge) has nothing to say against it.
 
-    C(judge) returns what is still missing, in words, or nothing. C(timeout) is in seconds, for all together. Raises
-    HeraldError with those words when it has passed.
+    C(judge) returns what is still missing, in words, or nothing. C(timeout) is in seconds, for all together. Returns
+    the objects as last read. Raises HeraldError with those words when the time has passed.
     """
     deadline = clock() + timeout
-    states: dict[str, dict[str, Any] | None] = {}
-    for name in names:
+    states = []
+    for title, subject in subjects:
         pause = 0.1
-        while True:
-            states[name] = read(name)
-            missing = judge(states[name])
-            if not missing:
-                break
+        obj = read(subject)
+        missing = judge(obj)
+        while missing:
             left = deadline - clock()
             if left <= 0:
-                raise HeraldError(f"{name}: after {timeout:g} s {missing}")
+                raise HeraldError(f"{title}: after {timeout:g} s {missing}")
             sleep(min(pause, left))
             pause = min(pause * 2, 1.0)
+            obj = read(subject)
+            missing = judge(obj)
+        states.append(obj)
     return states
 
 
