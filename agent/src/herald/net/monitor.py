@@ -20,7 +20,7 @@ import struct
 import threading
 import time
 from ipaddress import ip_interface
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from herald.core.events import InterfacesSeen
 from herald.core.model import AddressOnLink, Interface
@@ -155,6 +155,14 @@ def _interface(message: ifinfmsg, addresses: dict[int, list[AddressOnLink]]) -> 
 # --- Watching -------------------------------------------------------------------------------------
 
 
+class Subscription(Protocol):
+    def fileno(self) -> int: ...
+
+    def drain(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Notices:
     """Hears that something changed; what it was does not matter."""
 
@@ -192,9 +200,11 @@ class Monitor:
         self,
         post: Callable[[InterfacesSeen], None],
         read: Callable[[], tuple[Interface, ...]] = read_interfaces,
+        subscribe: Callable[[], Subscription] = Notices,
     ) -> None:
         self._post = post
         self._read = read
+        self._subscribe = subscribe
         self._stop, self._stopped = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="netlink", daemon=True)
 
@@ -212,7 +222,7 @@ class Monitor:
     def _run(self) -> None:
         while True:
             try:
-                notices = Notices()
+                notices = self._subscribe()
                 try:
                     self._watch(notices)
                 finally:
@@ -223,7 +233,7 @@ class Monitor:
             if self._stopping(RETRY):
                 return
 
-    def _watch(self, notices: Notices) -> None:
+    def _watch(self, notices: Subscription) -> None:
         """Until told to stop. Notices are subscribed to before the first look, so that none falls
         between."""
         posted: tuple[Interface, ...] | None = None
@@ -242,7 +252,7 @@ class Monitor:
             elif self._stopping(max(0.0, looked + SPACING - time.monotonic())):
                 return
 
-    def _wait(self, notices: Notices, seconds: float) -> bool | None:
+    def _wait(self, notices: Subscription, seconds: float) -> bool | None:
         """True: heard something. False: time is up. None: stop."""
         readable, _, _ = select.select([notices.fileno(), self._stopped.fileno()], [], [], seconds)
         if self._stopped.fileno() in readable:

@@ -11,7 +11,7 @@ slow tick.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 from herald.core.effects import (
@@ -31,7 +31,7 @@ from herald.core.effects import (
     SetSession,
 )
 from herald.core.events import Answer, Event, Failed, FramesAnswer, KernelAnswer
-from herald.core.kernel import EntryKey, EntryValue, Session
+from herald.core.kernel import EntryKey, EntryValue
 from herald.core.model import Address
 from herald.shell.counters import Counters
 from herald.shell.log import LEVELS
@@ -41,10 +41,10 @@ decisions = logging.getLogger("herald")
 
 
 class Responder(Protocol):
-    def set_session(self, session: Session) -> None: ...
+    def set_session(self, deadline: int, fuse: int, renewed: int, hold: bool) -> None: ...
 
     def set_entries(
-        self, remove: Iterable[EntryKey], put: Mapping[EntryKey, EntryValue]
+        self, remove: Collection[EntryKey], put: Mapping[EntryKey, EntryValue]
     ) -> None: ...
 
     def attach(self, ifindex: int) -> None: ...
@@ -114,7 +114,10 @@ class Hands:
     def _carry_out(self, effect: Effect) -> Event | None:
         match effect:
             case SetSession():
-                self._responder.set_session(effect.session)
+                session = effect.session
+                self._responder.set_session(
+                    session.deadline, session.fuse, session.renewed, session.hold
+                )
                 return KernelAnswer(effect.id)
             case SetEntries():
                 self._responder.set_entries(effect.remove, effect.put)

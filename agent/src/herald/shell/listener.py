@@ -21,7 +21,9 @@ log = logging.getLogger(__name__)
 
 
 class KernelEvents(Protocol):
-    def poll(self, seconds: float) -> Iterable[KernelEvent]: ...
+    def poll(self, timeout: float) -> bool: ...
+
+    def events(self) -> Iterable[KernelEvent]: ...
 
 
 class Listener:
@@ -42,8 +44,9 @@ class Listener:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                for event in self._source.poll(WAIT):
-                    self._pass_on(event)
+                if self._source.poll(WAIT):
+                    for event in self._source.events():
+                        self._pass_on(event)
             except Exception as error:
                 log.warning("kernel-events-failed", extra={"fields": {"error": str(error)}})
                 self._stopping.wait(RETRY)

@@ -23,14 +23,13 @@ from herald import __version__
 from herald.core.events import KernelRead, Stop
 from herald.core.model import Endpoints, Lease, Node, Policy, Pool, Service
 from herald.core.step import Decider
-from herald.datapath.bpf import DatapathError
-from herald.datapath.responder import Responder
+from herald.datapath.responder import DatapathError, Responder
 from herald.kube.client import KubeClient, KubeConfig
 from herald.net.groups import Groups
 from herald.net.monitor import Monitor
 from herald.net.sender import Sender
 from herald.shell.clock import boottime
-from herald.shell.config import CONFIG_FILE, Config, ConfigError, load
+from herald.shell.config import CONFIG_FILE, Attach, Config, ConfigError, load
 from herald.shell.control import CONTROL_SOCKET, Control
 from herald.shell.counters import Counters
 from herald.shell.hands import Hands
@@ -64,7 +63,10 @@ class StartError(Exception):
         self.status = status
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    open_responder: Callable[[Path, Attach], Responder] = Responder.open,
+) -> int:
     options = _options(arguments)
     notifier = Notifier()
     set_up()
@@ -72,14 +74,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = load(options.config)
         set_up(config.log_level)
         with ExitStack() as stack:
-            return run(config, notifier, stack, options.run_dir)
+            return run(config, notifier, stack, options.run_dir, open_responder)
     except ConfigError as error:
         return _give_up(notifier, EX_CONFIG, str(error))
     except StartError as error:
         return _give_up(notifier, error.status, str(error))
 
 
-def run(config: Config, notifier: Notifier, stack: ExitStack, run_dir: Path) -> int:
+def run(
+    config: Config,
+    notifier: Notifier,
+    stack: ExitStack,
+    run_dir: Path,
+    open_responder: Callable[[Path, Attach], Responder],
+) -> int:
     """Until the decider has let go of everything; the exit status. Raises StartError."""
     # Blocked before the first thread, so that only the thread that waits for them gets them.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
@@ -93,7 +101,11 @@ def run(config: Config, notifier: Notifier, stack: ExitStack, run_dir: Path) -> 
     except LockError as error:
         raise StartError(EX_TEMPFAIL, str(error)) from None
     inbox = Inbox()
-    responder = _responder(config, stack)
+    try:
+        responder = open_responder(config.bpffs, config.attach)
+    except DatapathError as error:
+        raise StartError(EX_UNAVAILABLE, str(error)) from None
+    stack.callback(responder.close)
     inbox.post(KernelRead(responder.session(), responder.entries()))
     client = _client(config, inbox)
     client.start()
@@ -157,8 +169,19 @@ class _Late:
         self._clock = clock
         self._stops: list[Callable[[], None]] = []
         self._problem = ""
+        self._thread = threading.Thread(target=self._run, name="late", daemon=True)
 
     def start(self) -> None:
+        """In a thread of its own, since imports take longer than the decider may be away."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        if self._thread.ident is not None:
+            self._thread.join()
+        for stop in self._stops:
+            stop()
+
+    def _run(self) -> None:
         try:
             control = Control(self._path, self._inbox.ask, self._inbox.post, self._problems)
             control.start()
@@ -171,10 +194,6 @@ class _Late:
             except OSError as error:
                 listen = self._config.metrics
                 self._failed("metrics", f"{listen.host}:{listen.port}: {error.strerror}")
-
-    def stop(self) -> None:
-        for stop in self._stops:
-            stop()
 
     def _serve_metrics(self) -> None:
         # Here and not above: 2 MB that are spent only where metrics are on.
@@ -201,15 +220,6 @@ def _wait_for_stop(inbox: Inbox) -> None:
         number = signal.sigwait(_STOPPING)
         log.info("signal", extra={"fields": {"name": signal.Signals(number).name}})
         inbox.post(Stop())
-
-
-def _responder(config: Config, stack: ExitStack) -> Responder:
-    try:
-        responder = Responder.open(config.bpffs, config.attach)
-    except DatapathError as error:
-        raise StartError(EX_UNAVAILABLE, str(error)) from None
-    stack.callback(responder.close)
-    return responder
 
 
 def _client(config: Config, inbox: Inbox) -> KubeClient:

@@ -81,7 +81,6 @@ class Runner:
         self._renewals: dict[int, None] = {}
         self._renewed = False
         self._raised = False
-        self._signed = 0
 
     def run(self) -> Finish:
         """Until the decider says that it is finished."""
@@ -91,7 +90,6 @@ class Runner:
 
     def round(self) -> None:
         """Wait once, and deal with all that there is then."""
-        self._raised = False
         item = self._inbox.get(self._patience() / SECOND)
         taken = 0
         while item is not None and self._finish is None:
@@ -100,7 +98,6 @@ class Runner:
             taken += 1
             item = self._inbox.get(0) if taken < BATCH else None
         self._tick_if_due()
-        self._sign_of_life()
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -115,8 +112,8 @@ class Runner:
     def _deadline(self) -> int | None:
         try:
             return self._decider.next_deadline()
-        except Exception:
-            self._exception("next_deadline")
+        except Exception as error:
+            self._exception("next_deadline", error)
             return None
 
     def _tick_if_due(self) -> None:
@@ -126,8 +123,11 @@ class Runner:
         deadline = self._deadline()
         if now >= self._slow:
             self._slow = now + SLOW_TICK
+            self._raised = False
             self._step(Tick())
             self._slowly()
+            if not self._raised and self._notifier.watchdog_ns:
+                self._notifier.watchdog()
         elif deadline is not None and now >= deadline:
             self._step(Tick())
 
@@ -139,8 +139,8 @@ class Runner:
                 self._start_lists("no renewal has succeeded yet")
             self._counters.status = status = self._decider.status(self._clock())
             self._notifier.status(headline(status))
-        except Exception:
-            self._exception("slow tick")
+        except Exception as error:
+            self._exception("slow tick", error)
 
     # --- events -----------------------------------------------------------------------------------
 
@@ -148,8 +148,8 @@ class Runner:
         if isinstance(item, Question):
             try:
                 item.answer.put(self._decider.status(self._clock()))
-            except Exception:
-                self._exception("status")
+            except Exception as error:
+                self._exception("status", error)
             return
         if isinstance(item, Stop):
             log.info("stopping")
@@ -179,8 +179,8 @@ class Runner:
     def _effects_of(self, event: Event) -> Sequence[Effect]:
         try:
             return self._decider.step(event, self._clock())
-        except Exception:
-            self._exception(type(event).__name__)
+        except Exception as error:
+            self._exception(type(event).__name__, error)
             return ()
 
     def _count_renewal(self, answer: Answer) -> None:
@@ -203,18 +203,10 @@ class Runner:
 
     # --- health -----------------------------------------------------------------------------------
 
-    def _exception(self, where: str) -> None:
+    def _exception(self, where: str, error: Exception) -> None:
         self._raised = True
         self._counters.loop_exceptions += 1
-        log.error("decider-raised", extra={"fields": {"at": where}})
-
-    def _sign_of_life(self) -> None:
-        if self._raised or not self._notifier.watchdog_ns:
-            return
-        now = self._clock()
-        if now - self._signed >= min(SLOW_TICK, self._notifier.watchdog_ns // 4):
-            self._signed = now
-            self._notifier.watchdog()
+        log.error("decider-raised", extra={"fields": {"at": where}}, exc_info=error)
 
 
 def _renews(request: LeaseRequest) -> bool:

@@ -1,0 +1,241 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Each effect is carried out, and each failure becomes the answer that the decider reckons with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+
+from herald.core.effects import (
+    Announcement,
+    Effect,
+    EmitEvent,
+    Finish,
+    JoinGroups,
+    LeaseRequest,
+    Note,
+    SendFrames,
+    SetAttachments,
+    SetEntries,
+    SetSession,
+)
+from herald.core.events import Answer, Event, Failed, FramesAnswer, KernelAnswer
+from herald.core.kernel import EntryKey, EntryValue, Session
+from herald.core.model import Address, Lease
+from herald.shell.counters import Counters
+from herald.shell.hands import Hands
+
+VIP = IPv4Address("192.0.2.7")
+VIP6 = IPv6Address("2001:db8::7")
+MAC = bytes.fromhex("02cafe00017f")
+KEY = EntryKey(VIP, 2)
+VALUE = EntryValue(MAC, 5)
+NOW = 77
+
+
+class Broken(Exception):
+    pass
+
+
+class Outside:
+    """Kernel, devices, groups and API in one: remembers all, and fails where it is told to."""
+
+    def __init__(self) -> None:
+        self.fails: set[str] = set()
+        self.error = ""
+        self.calls: list[tuple[object, ...]] = []
+        self.on: set[int] = set()
+
+    def _do(self, name: str, *arguments: object) -> None:
+        if name in self.fails:
+            raise Broken(f"{name} failed")
+        self.calls.append((name, *arguments))
+
+    def set_session(self, deadline: int, fuse: int, renewed: int, hold: bool) -> None:
+        self._do("set_session", deadline, fuse, renewed, hold)
+
+    def set_entries(self, remove: Collection[EntryKey], put: Mapping[EntryKey, EntryValue]) -> None:
+        self._do("set_entries", remove, put)
+
+    def attach(self, ifindex: int) -> None:
+        self._do("attach", ifindex)
+        self.on.add(ifindex)
+
+    def detach(self, ifindex: int) -> None:
+        self._do("detach", ifindex)
+        self.on.discard(ifindex)
+
+    def attached(self) -> frozenset[int]:
+        if "attached" in self.fails:
+            raise Broken("attached failed")
+        return frozenset(self.on)
+
+    def send(self, announcements: Iterable[Announcement]) -> str:
+        self._do("send", *announcements)
+        return self.error
+
+    def set(self, members: Iterable[tuple[Address, int]]) -> str:
+        self._do("set", members)
+        return self.error
+
+    def reconcile(self) -> str:
+        return self.error
+
+    def submit(self, effect: Effect) -> None:
+        self._do("submit", effect)
+
+
+@pytest.fixture
+def outside() -> Outside:
+    return Outside()
+
+
+@pytest.fixture
+def counters() -> Counters:
+    return Counters()
+
+
+@pytest.fixture
+def hands(outside: Outside, counters: Counters) -> Hands:
+    return Hands(outside, outside, outside, outside, counters, lambda: NOW)
+
+
+SESSION = SetSession(1, Session(deadline=9, fuse=8, renewed=7, hold=True))
+ENTRIES = SetEntries(2, frozenset([KEY]), {KEY: VALUE})
+FRAMES = SendFrames(3, (Announcement(VIP, 2, MAC),))
+RENEWAL = LeaseRequest(4, "update", Lease("presence-n1"), 0)
+EVENT = EmitEvent(("default", "web"), "uid", "Normal", "Announced", "here")
+
+GOOD: list[tuple[Effect, tuple[object, ...], Event | None]] = [
+    (SESSION, ("set_session", 9, 8, 7, True), KernelAnswer(1)),
+    (ENTRIES, ("set_entries", ENTRIES.remove, ENTRIES.put), KernelAnswer(2)),
+    (FRAMES, ("send", *FRAMES.announcements), FramesAnswer(3)),
+    (RENEWAL, ("submit", RENEWAL), None),
+    (EVENT, ("submit", EVENT), None),
+    (
+        JoinGroups(frozenset([(VIP6, 2)])),
+        ("set", frozenset([(VIP6, 2)])),
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize(("effect", "call", "answer"), GOOD)
+def test_an_effect_is_carried_out_and_answered(
+    hands: Hands,
+    outside: Outside,
+    counters: Counters,
+    effect: Effect,
+    call: tuple[object, ...],
+    answer: Event | None,
+) -> None:
+    assert hands.carry_out(effect) == answer
+    assert outside.calls == [call]
+    assert counters.effects == {type(effect).__name__: 1}
+    assert not counters.errors
+
+
+BAD: list[tuple[Effect, str, Event | None]] = [
+    (SESSION, "set_session", KernelAnswer(1, "set_session failed")),
+    (ENTRIES, "set_entries", KernelAnswer(2, "set_entries failed")),
+    (FRAMES, "send", FramesAnswer(3, "send failed")),
+    (RENEWAL, "submit", Answer(4, NOW, Failed("submit failed"))),
+    (EVENT, "submit", None),
+]
+
+
+@pytest.mark.parametrize(("effect", "method", "answer"), BAD)
+def test_an_exception_becomes_the_error_answer(
+    hands: Hands, outside: Outside, effect: Effect, method: str, answer: Event | None
+) -> None:
+    outside.fails = {method}
+    assert hands.carry_out(effect) == answer
+
+
+def test_frames_that_a_device_refused_are_an_error_answer(
+    hands: Hands, outside: Outside, counters: Counters
+) -> None:
+    outside.error = "ENETDOWN: 192.0.2.7 on eth0"
+    assert hands.carry_out(FRAMES) == FramesAnswer(3, outside.error)
+    assert counters.errors == {"SendFrames": 1}
+
+
+def test_attachments_are_set_by_difference(hands: Hands, outside: Outside) -> None:
+    outside.on = {2, 3}
+    assert hands.carry_out(SetAttachments(frozenset([3, 4]))) is None
+    assert outside.calls == [("detach", 2), ("attach", 4)]
+
+
+def test_an_attachment_that_others_removed_comes_back_at_the_slow_tick(
+    hands: Hands, outside: Outside
+) -> None:
+    hands.carry_out(SetAttachments(frozenset([3])))
+    outside.on.clear()
+    hands.reconcile()
+    assert outside.on == {3}
+
+
+def test_before_the_decider_has_said_where_nothing_is_detached(
+    hands: Hands, outside: Outside
+) -> None:
+    outside.on = {2}
+    hands.reconcile()
+    assert outside.on == {2}
+
+
+@pytest.mark.parametrize("method", ["attach", "attached"])
+def test_a_failed_attachment_is_a_problem_until_it_works(
+    hands: Hands, outside: Outside, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    outside.fails = {method}
+    with caplog.at_level(logging.INFO):
+        hands.carry_out(SetAttachments(frozenset([3])))
+        assert hands.problems == (f"SetAttachments: {method} failed",)
+        hands.reconcile()
+        outside.fails = set()
+        hands.reconcile()
+    assert hands.problems == ()
+    assert outside.on == {3}
+    # Said once, not at every try.
+    assert [record.message for record in caplog.records] == ["effect-failed", "effect-recovered"]
+
+
+def test_one_device_that_fails_does_not_keep_the_others_from_their_responder(
+    hands: Hands, outside: Outside
+) -> None:
+    attach = outside.attach
+
+    def refuse_2(ifindex: int) -> None:
+        if ifindex == 2:
+            raise Broken("no such device")
+        attach(ifindex)
+
+    outside.attach = refuse_2  # type: ignore[method-assign]
+    hands.carry_out(SetAttachments(frozenset([2, 3])))
+    assert outside.on == {3}
+    assert hands.problems == ("SetAttachments: no such device",)
+
+
+def test_groups_that_cannot_be_joined_are_a_problem(hands: Hands, outside: Outside) -> None:
+    outside.error = "ENODEV: group ff02::1:ff00:7, device 2"
+    hands.carry_out(JoinGroups(frozenset([(VIP6, 2)])))
+    assert hands.problems == (f"JoinGroups: {outside.error}",)
+
+
+def test_a_note_is_a_line_in_the_log_with_its_fields(
+    hands: Hands, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        hands.carry_out(Note("warning", "conflict", {"address": str(VIP)}))
+    record = caplog.records[0]
+    assert (record.levelname, record.message) == ("WARNING", "conflict")
+    assert record.fields == {"address": "192.0.2.7"}  # type: ignore[attr-defined]
+
+
+def test_finish_is_the_loop_s_own(hands: Hands, outside: Outside) -> None:
+    assert hands.carry_out(Finish(0, "done")) is None
+    assert outside.calls == []
