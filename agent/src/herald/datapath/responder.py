@@ -19,7 +19,6 @@ from herald.core.kernel import EntryKey, EntryValue, KernelEvent, Seen, Session
 from herald.core.model import Address
 from herald.datapath import layout, loader, tcx
 from herald.datapath.bpf import DatapathError, HashMap, obj_get
-from herald.datapath.clsact import Clsact
 from herald.datapath.events import EventReader
 from herald.datapath.session import SessionPage
 from herald.datapath.settle import settle
@@ -59,8 +58,12 @@ class Responder:
         except OSError as failed:
             raise DatapathError(f"{pin}: {failed.strerror}; run the loader") from failed
         use_tcx = attach == "tcx" or (attach == "auto" and tcx.supported())
-        attachments = tcx.Tcx(pin.parent, program) if use_tcx else Clsact(program)
-        return cls(pin.parent, program, attachments)
+        if use_tcx:
+            return cls(pin.parent, program, tcx.Tcx(pin.parent, program))
+        # Here and not above: pyroute2 costs 12 MB and 100 ms, which a restart has better uses for.
+        from herald.datapath.clsact import Clsact
+
+        return cls(pin.parent, program, Clsact(program))
 
     # --- Session ----------------------------------------------------------------------------------
 
