@@ -195,7 +195,9 @@ def _fault(lab: Lab, arguments: Arguments) -> None:
     machine = layout.node(arguments.node)
     nodes.netns(lab, machine.name)  # without power there is nothing to harm
     began = time.time()  # for timelines; the first thing that a fault does is its harm
+    moment = time.time()
     faults.FAULTS[arguments.kind](lab, machine)
+    print(f"{machine.name}: {arguments.kind} at {moment:.3f}")
     print(f"{machine.name} {arguments.kind} {began:.3f}")
 
 
@@ -351,7 +353,9 @@ def _add_service(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _add_faults(command: Callable[..., argparse.ArgumentParser]) -> None:
     names = [host.name for host in NODES]
-    fault = command("fault", _fault, "do a node harm", exclusive=True)
+    fault = command(
+        "fault", _fault, "do a node harm, and print when (Unix seconds)", exclusive=True
+    )
     fault.formatter_class = argparse.RawDescriptionHelpFormatter
     fault.epilog = (faults.__doc__ or "").partition("\n\n")[2]
     fault.add_argument("node", choices=names)

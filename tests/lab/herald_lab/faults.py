@@ -16,12 +16,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from herald_lab import cgroups, control, nodes
-from herald_lab.commands import LabError, daemon, run, wait_until
+from herald_lab.commands import daemon, run, wait_until
 from herald_lab.layout import API_PORT, GATE_PORT, NODES, Host, Lab
 
 AGENT = "herald-agent.service"
@@ -186,10 +185,9 @@ def _divert(lab: Lab, mode: str | None) -> None:
 
     Only what comes over the switch: the operator's own view of the API stays clear.
     """
-    with suppress(LabError):
-        run("nft", "delete", "table", "inet", _DIVERSION, netns=lab.netns)
     if mode is None:
-        cgroups.remove(_gate(lab))
+        cgroups.remove(_gate(lab))  # while its last words still find their way through the rules
+        run("nft", "delete", "table", "inet", _DIVERSION, netns=lab.netns, check=False)
         _mode(lab).unlink(missing_ok=True)
     else:
         rules = f"""

@@ -1,0 +1,193 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The lab for the end-to-end tests: brought up once, Herald installed by its own playbook.
+
+HERALD_LAB names a lab to use (`e2e` if it is not set). One that is up already is used as it stands
+and left up; one that the tests brought up they take away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = ROOT / "tests/lab/lab"
+NODES = ("n1", "n2", "n3")
+NAMESPACE = "herald-system"
+
+
+class Lab:
+    """`tests/lab/lab` as a test calls it: every method is one of its commands."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, *words: str, check: bool = True, timeout: float = 120) -> str:
+        """Run a command of the lab; its standard output. Failing is an error with all it said."""
+        done = self.attempt(*words, timeout=timeout)
+        if check and done.returncode:
+            pytest.fail(
+                f"lab {' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+            )
+        return done.stdout
+
+    def attempt(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run a command that may fail."""
+        return subprocess.run(
+            self._argv(words), capture_output=True, text=True, check=False, timeout=timeout
+        )
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command and go on meanwhile."""
+        return subprocess.Popen(
+            self._argv(words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self("status", "--json", check=False))
+        return found
+
+    def exec(self, node: str, *command: str, check: bool = True) -> str:
+        return self("exec", node, "--", *command, check=check)
+
+    def client(self, *command: str, check: bool = True) -> str:
+        return self("client", "--", *command, check=check)
+
+    def kubectl(self, *arguments: str) -> str:
+        return self("kubectl", *arguments)
+
+    def get(self, kind: str, name: str = "", namespace: str = "default") -> dict[str, Any]:
+        """An object, or the list of all of a kind."""
+        names = [name] if name else []
+        text = self.kubectl("get", kind, *names, "--namespace", namespace, "--output", "json")
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    def playbook(self, *arguments: str | Path) -> str:
+        """Run ansible-playbook as the operator against the lab's nodes."""
+        inventory = ROOT / "build" / f"inventory-{self.name}.json"
+        inventory.parent.mkdir(exist_ok=True)
+        inventory.write_text(self("inventory"))
+        settings = (
+            f"ANSIBLE_COLLECTIONS_PATH={ROOT}/build/collections",
+            "ANSIBLE_NOCOLOR=1",
+            "ANSIBLE_HOME=" + str(ROOT / "build/ansible"),
+        )
+        command = ("ansible-playbook", "--inventory", str(inventory), *map(str, arguments))
+        return self("run", "--", "env", *settings, *command, timeout=600)
+
+    @contextmanager
+    def fault(self, node: str, kind: str) -> Iterator[None]:
+        """The node is harmed inside the block, and healed after it whatever happens."""
+        self("fault", node, kind)
+        try:
+            yield
+        finally:
+            self("heal", node)
+
+    @contextmanager
+    def meter(self, program: str, *words: str, file: Path) -> Iterator[dict[str, Any]]:
+        """`outage` or `answers` runs during the block; then the result holds its report.
+
+        Ended after the block, not after a time: a slow machine makes it run longer, no less.
+        """
+        report: dict[str, Any] = {}
+        file.unlink(missing_ok=True)
+        process = self.start(program, *words, "--seconds", "600", "--json", str(file))
+        try:
+            self._await_first_words(process)
+            yield report
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=60)
+            assert file.exists(), f"{program} wrote no report: {output}"
+            report.update(json.loads(file.read_text()))
+        finally:
+            process.kill()
+            process.communicate()
+
+    @staticmethod
+    def _await_first_words(process: subprocess.Popen[str]) -> None:
+        """Both meters say a line as soon as they measure."""
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, f"the meter ended at once (exit {process.wait()})"
+
+    def holder(self, address: str) -> str:
+        """The node that the address's lease names, or nothing."""
+        name = "vip-" + ip_address(address).exploded.replace(":", "-")
+        found = self.attempt(
+            "kubectl", "get", "lease", name, "--namespace", NAMESPACE, "--output",
+            "jsonpath={.spec.holderIdentity}",
+        )  # fmt: skip
+        return found.stdout
+
+    def _argv(self, words: Sequence[str]) -> list[str]:
+        return [str(PROGRAM), "--lab", self.name, *words]
+
+
+def wait_for(what: str, condition: Callable[[], bool], *, seconds: float = 30) -> None:
+    """Wait until it holds; look often, fail with words."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {seconds:g} s in vain: {what}")
+        time.sleep(0.1)
+
+
+@pytest.fixture(name="wait_for", scope="session")
+def _wait_for() -> Callable[..., None]:
+    return wait_for
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """The lab, up; every node well."""
+    if os.geteuid():
+        pytest.fail("the lab needs root: sudo make e2e")
+    found = Lab(os.environ.get("HERALD_LAB", "e2e"))
+    was_up = found.status()["up"]
+    try:
+        found("up", timeout=1800)
+        yield found
+    finally:
+        if not was_up:
+            found("down")
+
+
+@pytest.fixture(scope="session")
+def herald(lab: Lab) -> Lab:
+    """The lab with Herald installed by playbooks/site.yml, a pool and a policy."""
+    lab.playbook(ROOT / "playbooks/site.yml")
+    lab.playbook(ROOT / "tests/lab/addresses.yml")
+    return lab
+
+
+Service = tuple[str, list[str]]  # name, addresses
+
+
+@pytest.fixture
+def service(herald: Lab) -> Iterator[Callable[..., Service]]:
+    """Makes a Service by `lab service NAME OPTIONS` and waits for its addresses; removes it after."""
+    made: list[str] = []
+
+    def make(name: str, *options: str) -> Service:
+        made.append(name)
+        addresses = herald("service", name, "--wait", "30", *options).split()
+        return name, addresses
+
+    yield make
+    for name in made:
+        herald("service", name, "--delete")
