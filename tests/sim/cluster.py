@@ -29,9 +29,7 @@ from herald.core.model import (
     Lease,
     Node,
     Policy,
-    PolicyStatus,
     Pool,
-    PoolStatus,
     Service,
     ServicePort,
 )
@@ -128,10 +126,8 @@ class Api:
         found = self.objects.get((kind, effect.name))
         if found is None:
             return ev.Refused(404, "not found")
-        if (isinstance(found, Pool) and isinstance(effect.status, PoolStatus)) or (
-            isinstance(found, Policy) and isinstance(effect.status, PolicyStatus)
-        ):
-            self.put(replace(found, status=effect.status))
+        if isinstance(found, Pool | Policy):
+            self.put(replace(found, status=effect.status))  # type: ignore[arg-type]
         return ev.Done()
 
 
@@ -139,7 +135,7 @@ class Api:
 class Kernel:
     """A responder: entries and a deadline, which counts whatever becomes of the agent."""
 
-    session: Session = Session()
+    session: Session = field(default_factory=Session)
     entries: dict[EntryKey, EntryValue] = field(default_factory=dict)
 
     def answers(self, now: int) -> set[Address]:
@@ -177,6 +173,7 @@ class Machine:
 
     def start(self) -> None:
         self._life += 1
+        self._tick_at = None
         self.finished = None
         nonce = f"{self.name}-{self._life}"
         identity = Identity(self.name, f"machine-{self.name}-{self.boot}", nonce, "0.1.0")
