@@ -428,6 +428,11 @@ class Cluster:
                 return False
         return True
 
+    def vip_leases(self) -> set[str]:
+        return {
+            key for kind, key in self.api.objects if kind is Lease and str(key).startswith("vip-")
+        }
+
     def holder(self, name: str) -> str:
         """The one node whose kernel answers for this Service's first address."""
         nodes = self.answering().get(ip_address(self.get(name).ingress[0]), [])

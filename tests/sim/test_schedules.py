@@ -89,5 +89,7 @@ def test_whatever_happens_one_answers_and_all_are_served_in_the_end(seed: int) -
         cluster.run_until(lambda: cluster.served(*names), 25)
         cluster.run(5)
         assert cluster.served(*names)
+        given = {f"vip-{address}" for name in names for address in cluster.get(name).ingress}
+        assert cluster.vip_leases() == given
     except AssertionError as failure:
         raise AssertionError("\n".join([str(failure), *story])) from failure

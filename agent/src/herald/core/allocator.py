@@ -10,7 +10,7 @@ none of this.
 from __future__ import annotations
 
 from herald.core.effects import PatchPolicy, PatchPool
-from herald.core.election import Election, Lock
+from herald.core.election import Election
 from herald.core.events import Answer, Failed
 from herald.core.ipam import Decision, Ipam, Record
 from herald.core.leases import POOL, SERVICES, Presence, services_text
@@ -22,6 +22,7 @@ from herald.core.model import (
     PolicyStatus,
     PoolStatus,
     ServiceKey,
+    vip_address,
     vip_lease_name,
 )
 from herald.core.outbox import Outbox
@@ -63,13 +64,17 @@ class Allocator:
         self._out.note("allocate" if leads else "stop allocating")
         self._ipam = None
         self._expected.clear()
+        self._more = False
+        for lock in self._election.locks.values():
+            # What an allocator wanted of leases ends with its term.
+            lock.create, lock.give_to, lock.doomed = None, None, False
         self._policies_due = now
         if leads:
             self._ipam = Ipam(self._settings.default_class, self._settings.adopt_classes)
             for pool in self._world.pools.values():
                 self._ipam.put_pool(pool)
-            for lock in self._election.locks.values():
-                self.lease_changed(lock)
+            for name in self._election.locks:
+                self.lease_changed(name)
             for service in self._world.services.values():
                 self._ipam.put_service(service)
 
@@ -97,17 +102,21 @@ class Allocator:
         else:
             self._ipam.put_pool(pool)
 
-    def lease_changed(self, lock: Lock) -> None:
-        if self._ipam is None or lock.address is None:
+    def lease_changed(self, name: str) -> None:
+        """The VIP lease of that name is there, says something else, or is gone."""
+        address = vip_address(name)
+        if self._ipam is None or address is None:
             return
-        if lock.lease is not None:
+        lock = self._election.locks.get(name)
+        if lock is not None and lock.lease is not None:
             pool = lock.lease.annotations.get(POOL, "")
-            self._ipam.put_record(Record(lock.address, pool, lock.services))
+            self._ipam.put_record(Record(address, pool, lock.services))
         else:
-            self._ipam.drop_record(lock.address)
-        if lock.address in self._expected and lock.create is None and lock.give_to is None:
-            self._expected.discard(lock.address)
-            self._ipam.settle(lock.address)
+            self._ipam.drop_record(address)
+        under_way = lock is not None and (lock.create is not None or lock.give_to is not None)
+        if address in self._expected and not under_way:
+            self._expected.discard(address)
+            self._ipam.settle(address)
 
     def answer(self, answer: Answer, now: int) -> bool:
         if self._patches.pop(answer.request, None) is None:

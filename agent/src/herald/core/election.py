@@ -350,7 +350,7 @@ class Election:
             if not self._observer.lives(holder):
                 self._send(lock, "get", Lease(name=lock.name), "verify", now)
             else:
-                self._edit(lock, lease, now)
+                self._edit(lock, lease, now, free=False)
             return
         if now < free_since:
             self._at(lock, free_since)
@@ -361,7 +361,7 @@ class Election:
                 self._at(lock, due)
             else:
                 self._send(lock, "update", without_finalizer(lease), "let go", now)
-        elif self._edit(lock, lease, now) or rank is None:
+        elif self._edit(lock, lease, now, free=True) or rank is None:
             return
         elif now < (due := max(free_since, lock.placed_at) + rank * RANK_STEP):
             self._at(lock, due)
@@ -387,7 +387,7 @@ class Election:
                 reason = lease.annotations.get(REASON, "") or "claimed anew"
                 self._claim(lock, lease, reason, now)
         elif address is None or self._announce(lock, lease, address, now):
-            self._edit(lock, lease, now)
+            self._edit(lock, lease, now, free=False)
 
     def _rank(self, lock: Lock, now: int) -> int | None:
         """This node's place in the order for a lock; None: not eligible."""
@@ -403,9 +403,9 @@ class Election:
             return f"{lease.holder or 'its holder'} was lost"
         return lease.annotations.get(REASON, "") or "first announcement"
 
-    def _edit(self, lock: Lock, lease: Lease, now: int) -> bool:
+    def _edit(self, lock: Lock, lease: Lease, now: int, *, free: bool) -> bool:
         """What the allocator wants of a lease; True while that is under way."""
-        if lock.doomed and lock.holder is None:
+        if lock.doomed and free:
             if lease.finalizers:
                 self._send(lock, "update", without_finalizer(lease), "free", now)
             else:

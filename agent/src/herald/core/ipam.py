@@ -58,6 +58,7 @@ class Ipam:
         self._hung: dict[ServiceKey, Verdict] = {}
         self._awaiting: dict[Address, set[ServiceKey]] = {}
         self._hungry: dict[tuple[str, Version], set[ServiceKey]] = {}
+        self._spared: dict[tuple[str, Version], set[ServiceKey]] = {}
         self._lonely: dict[str, set[ServiceKey]] = {}
         self._refilled: dict[tuple[str, Version], set[ServiceKey]] = {}
         """Lines that had an address freed, and who was asked since whether it can use it."""
@@ -279,6 +280,8 @@ class Ipam:
             line = plan.name, entry.address.version
             if line in self._hungry:
                 self._refilled[line] = set()
+            if line in self._spared and not plan.lines[entry.address.version].free:
+                self._mark(self._spared[line])
 
     def _judge_need(self, record: Record) -> None:
         if any(key in self._book.services for key in record.services):
@@ -355,6 +358,8 @@ class Ipam:
                 _discard(self._awaiting, address, key)
             for line in old.pools:
                 _discard(self._hungry, line, key)
+            for line in old.spared:
+                _discard(self._spared, line, key)
             _discard(self._lonely, old.sharing_key, key)
         if not (verdict.restless or verdict.addresses or verdict.pools):
             return
@@ -363,6 +368,8 @@ class Ipam:
             self._awaiting.setdefault(address, set()).add(key)
         for line in verdict.pools:
             self._hungry.setdefault(line, set()).add(key)
+        for line in verdict.spared:
+            self._spared.setdefault(line, set()).add(key)
         if verdict.sharing_key:
             self._lonely.setdefault(verdict.sharing_key, set()).add(key)
 

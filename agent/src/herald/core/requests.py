@@ -103,11 +103,12 @@ def parse_request(service: Service) -> Request:
         if each.address.version not in families:
             asked = " and ".join(family(version) for version in families)
             problems.append(f"{each.field}: wanted {asked} (spec.ipFamilies), found {each.address}")
+    first = {each.address: each for each in reversed(wanted)}
     namespaces = _read(service.annotations, SHARING_CROSS_NAMESPACE, notes).text.split(",")
     return Request(
         families=families,
         policy=policy,
-        wanted=tuple({each.address: each for each in reversed(wanted)}.values())[::-1],
+        wanted=tuple(first[address] for address in dict.fromkeys(each.address for each in wanted)),
         pool=pool.text,
         pool_field=pool.field,
         sharing_key=_read(service.annotations, SHARING_KEY, notes).text,

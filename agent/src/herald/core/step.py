@@ -365,13 +365,13 @@ class Decider:
 
     def _follow_leases(self) -> None:
         for name in self._election.touched:
+            self._allocator.lease_changed(name)
             lock = self._election.locks.get(name)
             if lock is None:
                 self._count_holder(name, "")
                 continue
             holder = lock.lease.holder if lock.lease is not None and lock.holder else ""
             self._count_holder(name, holder if lock.address is not None else "")
-            self._allocator.lease_changed(lock)
             self._status.mark(lock.services)
             self._tell_announced(lock)
         self._election.touched.clear()
@@ -484,7 +484,8 @@ class Decider:
             and (policies := policies_for(service, self._world.policies.values()))
         ]
         if not announced:
-            reason = "no policy selects its Services" if lock.services else "no Service needs it"
+            needed = any(key in self._world.services for key in lock.services)
+            reason = "no policy selects its Services" if needed else "no Service needs it"
             return Placement((), dict.fromkeys(self._reports, reason))
         policies_of_services = [policies for _, policies in announced]
         local = [
