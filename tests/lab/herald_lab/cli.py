@@ -194,11 +194,9 @@ def _fault(lab: Lab, arguments: Arguments) -> None:
     lifecycle.need(lab)
     machine = layout.node(arguments.node)
     nodes.netns(lab, machine.name)  # without power there is nothing to harm
-    began = time.time()  # for timelines; the first thing that a fault does is its harm
     moment = time.time()
     faults.FAULTS[arguments.kind](lab, machine)
     print(f"{machine.name}: {arguments.kind} at {moment:.3f}")
-    print(f"{machine.name} {arguments.kind} {began:.3f}")
 
 
 def _heal(lab: Lab, arguments: Arguments) -> None:
