@@ -284,6 +284,7 @@ class Machine:
             return [ev.KernelAnswer(effect.id)]
         if isinstance(effect, fx.SendFrames):
             self.frames += effect.announcements
+            self.cluster.check_frames(self, effect)
             return [ev.FramesAnswer(effect.id)]
         if isinstance(effect, fx.Finish):
             self.finished = effect
@@ -438,6 +439,15 @@ class Cluster:
         nodes = self.answering().get(ip_address(self.get(name).ingress[0]), [])
         assert len(nodes) == 1, nodes
         return nodes[0]
+
+    def check_frames(self, sender: Machine, effect: fx.SendFrames) -> None:
+        """Nobody announces past its deadline, nor what another node answers."""
+        for frame in effect.announcements:
+            if sender.clock() >= sender.kernel.session.deadline:
+                raise Violation(f"{sender.name} announces {frame.address} past its deadline")
+            others = set(self.answering().get(frame.address, ())) - {sender.name}
+            if others:
+                raise Violation(f"{sender.name} announces {frame.address}, answered by {others}")
 
     def check(self) -> None:
         for address, nodes in self.answering().items():

@@ -80,6 +80,8 @@ class Announcer:
         return max(self._due[0][0], self._not_before) if self._due else None
 
     def tick(self, now: int) -> None:
+        """Send what is due. To be called only while this node is live: past the deadline another may hold the
+        address, and our frame would take its clients away."""
         if not self._due or now < max(self._due[0][0], self._not_before):
             return
         frames: list[Announcement] = []

@@ -135,6 +135,7 @@ class Decider:
             self._world, self._election, self._allocator, self._describe, self._out
         )
         self._started = False
+        self._live = False
         self._watch_sound = False
         self._answered = True
         self._stop_by: int | None = None
@@ -161,9 +162,9 @@ class Decider:
             return None
         deadlines = (
             self._presence.next_deadline(),
-            self._observer.next_deadline() if self._presence.epoch else None,
+            self._observer.next_deadline() if self._live else None,
             self._election.next_deadline(),
-            self._announcer.next_deadline(),
+            self._announcer.next_deadline() if self._live else None,
             self._allocator.next_deadline(0),
             self._status.next_deadline(),
             self._stop_by,
@@ -323,13 +324,14 @@ class Decider:
         self._presence.wanted_duration = self._duration()
         self._presence.tick(now)
         self._observer.in_touch(self._watch_sound and self._answered, now)
-        live = self._presence.live(now)
+        live = self._live = self._presence.live(now)
         if live:
             self._observer.tick(now)
         self._election.synced = self._world.complete
         self._notice_changes(live)
         self._election.tick(now)
-        self._announcer.tick(now)
+        if live:
+            self._announcer.tick(now)
         leads = live and any(lock.held for lock in self._ipam_lock())
         self._allocator.lead(leads and self._world.complete, now)
         self._follow_leases()
