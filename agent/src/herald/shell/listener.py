@@ -27,9 +27,15 @@ class KernelEvents(Protocol):
 
 
 class Listener:
-    def __init__(self, source: KernelEvents, post: Callable[[ConflictSeen], None]) -> None:
+    def __init__(
+        self,
+        source: KernelEvents,
+        post: Callable[[ConflictSeen], None],
+        retry: float = RETRY,
+    ) -> None:
         self._source = source
         self._post = post
+        self._retry = retry
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kernel-events", daemon=True)
 
@@ -49,7 +55,7 @@ class Listener:
                         self._pass_on(event)
             except Exception as error:
                 log.warning("kernel-events-failed", extra={"fields": {"error": str(error)}})
-                self._stopping.wait(RETRY)
+                self._stopping.wait(self._retry)
 
     def _pass_on(self, event: KernelEvent) -> None:
         fields = {

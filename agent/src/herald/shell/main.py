@@ -79,6 +79,8 @@ def main(
         return _give_up(notifier, EX_CONFIG, str(error))
     except StartError as error:
         return _give_up(notifier, error.status, str(error))
+    finally:
+        notifier.close()
 
 
 def run(

@@ -46,6 +46,11 @@ class Notifier:
             self._status = text
             self._send(f"STATUS={_line(text)}")
 
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
     def _send(self, message: str) -> None:
         if not self._address:
             return

@@ -46,6 +46,6 @@ def headline(status: Any) -> str:
         return "running"
     held = len(fields.get("held", ()))
     parts = [str(fields.get("phase", "running")), f"holds {held} address{'es' * (held != 1)}"]
-    if fields.get("is_allocator"):
+    if fields.get("allocator"):
         parts.append("allocates addresses")
     return "; ".join(parts + problems(fields))
