@@ -47,6 +47,8 @@ def inventory(lab: Lab) -> dict[str, Any]:
                 "ansible_user": "root",
                 "ansible_ssh_private_key_file": str(lab.state / "ssh/operator"),
                 "ansible_ssh_common_args": options,
+                # Ansible calls its shared connections by address alone, and labs share addresses.
+                "ansible_control_path_dir": str(lab.state / "ssh/control"),
             },
             "children": {
                 "herald": {
