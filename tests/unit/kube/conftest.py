@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.unit.kube.servers import ApiServer, Exchange, make_certificate
 
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.unit.kube.servers import ApiServer, Exchange, make_certificate
 
 from herald.kube.clock import boottime
 from herald.kube.https import Https, HttpsConnection, Server
 from herald.kube.transport import NoAnswer, Reply, Request, Silence
-from tests.unit.kube.servers import ApiServer, Exchange, make_certificate
 
 SECOND = 1_000_000_000
 GET = Request("GET", "/api/v1/nodes?limit=500")

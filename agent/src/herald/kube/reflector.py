@@ -81,8 +81,12 @@ class Reflector:
         wanted: Callable[[KubeObject], bool] | None = None,
         clock: Callable[[], int] = boottime,
         jitter: Callable[[float, float], float] = random.uniform,
+        sleep: Callable[[threading.Event, float], object] = threading.Event.wait,
     ) -> None:
-        """``wanted``: objects for which it says no are left out, as if they did not exist."""
+        """``wanted``: objects for which it says no are left out, as if they did not exist.
+
+        ``sleep`` waits for so many seconds, or until the event.
+        """
         self.watched = watched
         self.kind: Kind = watched.kind
         self._transport = transport
@@ -91,6 +95,7 @@ class Reflector:
         self._wanted = wanted
         self._clock = clock
         self._jitter = jitter
+        self._sleep = sleep
         self._thread = threading.Thread(
             target=self._run, name=f"watch {self.kind.__name__}", daemon=True
         )
@@ -104,7 +109,7 @@ class Reflector:
         """The highest resourceVersion that came."""
         self._awaited: tuple[int, int] | None = None
         """A resourceVersion that this agent wrote and the watch has not shown, and when it was written."""
-        # Its own thread's:
+        # Written by its own thread alone:
         self._version = ""
         """The resourceVersion up to which everything has been told; empty where that must be listed."""
         self._told: set[Key] = set()
@@ -139,7 +144,9 @@ class Reflector:
         """This agent's write was given that resourceVersion: the watch must show it before long."""
         now = self._clock()
         with self._lock:
-            if self._awaited is None or self._seen >= self._awaited[0]:
+            if self._broken or not self._version:
+                self._awaited = None
+            elif self._awaited is None or self._seen >= self._awaited[0]:
                 self._awaited = (version, now)
             elif now - self._awaited[1] > ECHO:
                 self._cut = f"a write of {ECHO // 1_000_000_000} s ago has not been shown"
@@ -211,8 +218,6 @@ class Reflector:
             self._check(stream)
             raise _Unsound("a watch: wanted a stream", relist=True)
         if self._broken:
-            with self._lock:
-                self._awaited = None
             self._tell(WatchResumed(self.kind))
             self._broken = False
         lines = 0
@@ -302,7 +307,7 @@ class Reflector:
         self._failures = min(self._failures + 1, 16)
         most = self.watched.retry_most
         delay = min(most, self.watched.retry_first * 2 ** (self._failures - 1))
-        self._stopping.wait(max(min(asked, PATIENCE), self._jitter(delay / 2, delay)))
+        self._sleep(self._stopping, max(min(asked, PATIENCE), self._jitter(delay / 2, delay)))
 
     def _check(self, reply: Reply) -> None:
         if (no := refusal(reply)) is not None:

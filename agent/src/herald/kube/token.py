@@ -33,7 +33,8 @@ from herald.kube.transport import Json, NoAnswer, Request, Transport, refusal
 log = logging.getLogger(__name__)
 
 LIFETIME_MIN = 600
-"""Seconds; the API server issues no token for less."""
+LIFETIME_MAX = 86400
+"""Seconds; the API server issues no token for less, and Herald's admission rules let none be asked for more."""
 RETRY = (30.0, 120.0)
 """Seconds between attempts to renew, at random between these."""
 LOOK = 300.0
@@ -58,7 +59,7 @@ class Claims:
 
     @property
     def lifetime(self) -> int:
-        return max(LIFETIME_MIN, self.expires - self.issued)
+        return min(max(self.expires - self.issued, LIFETIME_MIN), LIFETIME_MAX)
 
 
 def claims(token: str) -> Claims | None:
