@@ -44,20 +44,18 @@ static __always_inline const struct arp_frame *arp_parse(struct __sk_buff *skb)
     return arp;
 }
 
-/* The reply goes to the Ethernet source, also where SHA is another (Wi-Fi, proxies). */
-static __always_inline void arp_answer(struct arp_frame *answer, const struct arp_frame *asked,
-                                       const __u8 *own)
+/* Turn a request into its reply. It goes to the Ethernet source, also where SHA is another (Wi-Fi,
+ * proxies). */
+static __always_inline void arp_answer(struct arp_frame *arp, const __u8 *own)
 {
-    eth_answer(&answer->eth, &asked->eth, own);
-    answer->htype = asked->htype;
-    answer->ptype = asked->ptype;
-    answer->hlen = asked->hlen;
-    answer->plen = asked->plen;
-    answer->op = NET16(ARPOP_REPLY);
-    __builtin_memcpy(answer->sha, own, ETH_ALEN);
-    answer->spa = asked->tpa;
-    __builtin_memcpy(answer->tha, asked->sha, ETH_ALEN);
-    answer->tpa = asked->spa;
+    __be32 asked = arp->tpa;
+
+    eth_answer(&arp->eth, own);
+    arp->op = NET16(ARPOP_REPLY);
+    __builtin_memcpy(arp->tha, arp->sha, ETH_ALEN);
+    arp->tpa = arp->spa;
+    __builtin_memcpy(arp->sha, own, ETH_ALEN);
+    arp->spa = asked;
 }
 
 #endif

@@ -1,7 +1,8 @@
 /* Copyright: (c) 2026, Herald contributors
  * SPDX-License-Identifier: GPL-2.0-or-later OR Apache-2.0
  *
- * The responder: answers ARP for addresses that this node announces, on tc ingress.
+ * The responder: answers ARP, NDP and pings for the addresses that this node announces, on tc
+ * ingress.
  *
  * What it does not answer it passes untouched (TC_ACT_UNSPEC is TCX_NEXT): the next program on the
  * hook and the kernel see it as if this one were not there. It answers only until the session's
@@ -14,7 +15,8 @@
 
 #include "layout.h"
 #include "arp.h"
-#include <uapi/linux/in6.h>
+#include "ip.h"
+#include "nd.h"
 
 #define AF_INET 2
 #define AF_INET6 10
@@ -25,7 +27,7 @@
 BPF_F_TABLE("hash", struct vip4_key, struct entry, vip4, LAYOUT_ENTRIES, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", struct vip6_key, struct entry, vip6, LAYOUT_ENTRIES, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", __be32, struct seen, seen4, LAYOUT_ENTRIES, BPF_F_NO_PREALLOC);
-BPF_F_TABLE("hash", struct in6_addr, struct seen, seen6, LAYOUT_ENTRIES, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("hash", struct ip6_address, struct seen, seen6, LAYOUT_ENTRIES, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("array", __u32, struct session, session, 1, BPF_F_MMAPABLE);
 BPF_RINGBUF_OUTPUT(events, LAYOUT_EVENT_PAGES);
 
@@ -164,11 +166,35 @@ static __always_inline int find4(struct subject *of, __be32 address, __u32 ifind
     return 1;
 }
 
+static __always_inline int find6(struct subject *of, const struct ip6_address *address,
+                                 __u32 ifindex, __u64 now)
+{
+    struct vip6_key key = {.ifindex = ifindex};
+    struct ip6_address name = *address;
+    struct seen fresh = {};
+    struct entry *entry;
+
+    __builtin_memcpy(key.address, &name, sizeof(name));
+    entry = vip6.lookup(&key);
+    if (!entry)
+        return 0;
+    of->entry = *entry;
+    of->event = (struct event){.at = now, .ifindex = ifindex, .family = AF_INET6};
+    __builtin_memcpy(of->event.address, &name, sizeof(name));
+    of->seen = seen6.lookup(&name);
+    if (!of->seen) {
+        seen6.insert(&name, &fresh);
+        of->seen = seen6.lookup(&name);
+    }
+    return 1;
+}
+
 static __always_inline int on_arp(struct __sk_buff *skb)
 {
     const struct arp_frame *arp = arp_parse(skb);
     __u64 now = bpf_ktime_get_boot_ns();
-    struct arp_frame asked, answer;
+    struct arp_frame asked;
+    __u8 asker[ETH_ALEN];
     struct subject of;
     int verdict;
 
@@ -192,11 +218,109 @@ static __always_inline int on_arp(struct __sk_buff *skb)
     if (!may_answer(&of, now))
         return TC_ACT_UNSPEC;
 
-    arp_answer(&answer, &asked, of.entry.mac);
+    __builtin_memcpy(asker, asked.sha, ETH_ALEN);
+    arp_answer(&asked, of.entry.mac);
+    verdict = send_back(skb, &asked, sizeof(asked), sizeof(asked));
+    if (verdict == TC_ACT_REDIRECT)
+        note_answer(&of, asker);
+    return verdict;
+}
+
+/* A neighbour solicitation or advertisement: who says what about which address? */
+static __always_inline int on_nd(struct __sk_buff *skb)
+{
+    __u64 now = bpf_ktime_get_boot_ns();
+    struct na_frame answer;
+    struct nd_frame *nd = &answer.nd;
+    struct subject of;
+    __u8 mac[ETH_ALEN];
+    int verdict;
+
+    if (!nd_parse(skb, nd, mac))
+        return TC_ACT_UNSPEC;
+    if (nd->type == ND_ADVERTISEMENT) {
+        if (find6(&of, &nd->target, skb->ifindex, now) && !mac_equal(mac, of.entry.mac))
+            note_conflict(&of, mac, now);
+        return TC_ACT_UNSPEC;
+    }
+    if (find6(&of, &nd->ip.source, skb->ifindex, now) && !mac_equal(mac, of.entry.mac)) {
+        note_conflict(&of, mac, now);
+        return TC_ACT_UNSPEC;
+    }
+    if (!find6(&of, &nd->target, skb->ifindex, now) || !nd_asks(nd, of.entry.mac))
+        return TC_ACT_UNSPEC;
+    if (nd_is_dad(nd))
+        note_probe(&of, mac, now);
+    if (!may_answer(&of, now))
+        return TC_ACT_UNSPEC;
+
+    nd_answer(&answer, of.entry.mac);
     verdict = send_back(skb, &answer, sizeof(answer), sizeof(answer));
     if (verdict == TC_ACT_REDIRECT)
-        note_answer(&of, asked.sha);
+        note_answer(&of, mac);
     return verdict;
+}
+
+static __always_inline int on_ipv4(struct __sk_buff *skb)
+{
+    const struct ping4_frame *at;
+    struct ping4_frame ping;
+    struct subject of;
+    struct cursor c;
+    __u64 now;
+
+    make_linear(skb, sizeof(*at));
+    c = cursor_of(skb);
+    at = take(&c, sizeof(*at));
+    if (!at || at->ip.protocol != IPPROTO_ICMP || at->icmp.type != ICMP_ECHO)
+        return TC_ACT_UNSPEC;
+    __builtin_memcpy(&ping, at, sizeof(ping));
+    now = bpf_ktime_get_boot_ns();
+    if (!ping4_valid(&ping, skb->len) || !find4(&of, ping.ip.dest, skb->ifindex, now))
+        return TC_ACT_UNSPEC;
+    if (!(of.entry.flags & ENTRY_ANSWER_PING) || !eth_is_for(&ping.eth, of.entry.mac) ||
+        !may_answer(&of, now))
+        return TC_ACT_UNSPEC;
+    ping4_answer(&ping, of.entry.mac);
+    return send_back(skb, &ping, sizeof(ping), ETH_HLEN + HOST16(ping.ip.length));
+}
+
+static __always_inline int on_ping6(struct __sk_buff *skb, const struct ping6_frame *at)
+{
+    __u64 now = bpf_ktime_get_boot_ns();
+    struct ping6_frame ping;
+    struct subject of;
+
+    __builtin_memcpy(&ping, at, sizeof(ping));
+    if (!ping6_valid(&ping, skb->len) || !find6(&of, &ping.ip.dest, skb->ifindex, now))
+        return TC_ACT_UNSPEC;
+    if (!(of.entry.flags & ENTRY_ANSWER_PING) || !eth_is_for(&ping.eth, of.entry.mac) ||
+        !may_answer(&of, now))
+        return TC_ACT_UNSPEC;
+    ping6_answer(&ping, of.entry.mac);
+    return send_back(skb, &ping, sizeof(ping),
+                     ETH_HLEN + sizeof(struct ip6_header) + HOST16(ping.ip.payload_length));
+}
+
+static __always_inline int on_ipv6(struct __sk_buff *skb)
+{
+    const struct ping6_frame *at;
+    struct cursor c;
+
+    make_linear(skb, sizeof(*at));
+    c = cursor_of(skb);
+    at = take(&c, sizeof(*at));
+    if (!at || at->ip.next_header != IPPROTO_ICMPV6)
+        return TC_ACT_UNSPEC;
+    switch (at->icmp.type) {
+    case ND_SOLICITATION:
+    case ND_ADVERTISEMENT:
+        return on_nd(skb);
+    case ICMPV6_ECHO_REQUEST:
+        return on_ping6(skb, at);
+    default:
+        return TC_ACT_UNSPEC;
+    }
 }
 
 int responder(struct __sk_buff *skb)
@@ -207,6 +331,10 @@ int responder(struct __sk_buff *skb)
     switch (skb->protocol) {
     case NET16(ETH_P_ARP):
         return on_arp(skb);
+    case NET16(ETH_P_IP):
+        return on_ipv4(skb);
+    case NET16(ETH_P_IPV6):
+        return on_ipv6(skb);
     default:
         return TC_ACT_UNSPEC;
     }

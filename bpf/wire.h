@@ -72,12 +72,33 @@ static __always_inline int mac_is_broadcast(const __u8 *mac)
     return (mac[0] & mac[1] & mac[2] & mac[3] & mac[4] & mac[5]) == 0xff;
 }
 
-static __always_inline void eth_answer(struct ethhdr *answer, const struct ethhdr *asked,
-                                       const __u8 *own)
+static __always_inline void eth_answer(struct ethhdr *eth, const __u8 *own)
 {
-    __builtin_memcpy(answer->h_dest, asked->h_source, ETH_ALEN);
-    __builtin_memcpy(answer->h_source, own, ETH_ALEN);
-    answer->h_proto = asked->h_proto;
+    __builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
+    __builtin_memcpy(eth->h_source, own, ETH_ALEN);
+}
+
+/* The internet checksum (RFC 1071) of what is summed up so far: 0 where a correct one is included.
+ */
+static __always_inline __u16 checksum_fold(__s64 sum)
+{
+    __u32 folded = (__u32)sum;
+
+    folded = (folded & 0xffff) + (folded >> 16);
+    folded = (folded & 0xffff) + (folded >> 16);
+    return (__u16)~folded;
+}
+
+/* size is a multiple of 4 */
+static __always_inline __s64 checksum_add(__s64 sum, void *data, __u32 size)
+{
+    return bpf_csum_diff(NULL, 0, data, size, (__u32)sum);
+}
+
+/* A 16-bit word under a checksum has changed (RFC 1624, equation 3). */
+static __always_inline __be16 checksum_change(__be16 checksum, __be16 from, __be16 to)
+{
+    return checksum_fold((__s64)(__u16)~checksum + (__u16)~from + to);
 }
 
 #endif

@@ -149,8 +149,8 @@ def open_map(path: Path) -> int:
     return fd
 
 
-def test_run(program: int, frame: bytes, ifindex: int, repeat: int = 1) -> tuple[int, bytes, int]:
-    """Run a program on a frame without a wire: verdict, frame after, nanoseconds for one run."""
+def run_once(program: int, frame: bytes, ifindex: int, repeat: int = 1) -> tuple[int, bytes, int]:
+    """Run a program on a frame, without a wire: verdict, frame after, nanoseconds of a run."""
     data_in = _buffer(frame)
     data_out = _buffer(bytes(len(frame) + 512))
     # struct __sk_buff as far as the kernel lets us set it: ifindex is its 11th word.

@@ -255,23 +255,23 @@ def _give_to(user: pwd.struct_passwd | None, bpffs: Path) -> None:
     """Folder and pins to the agent's user alone, and the way to them open for its group alone."""
     folder = pin_folder(bpffs)
     uid, gid = (user.pw_uid, user.pw_gid) if user else (0, 0)
-    os.chmod(folder, 0o700)
+    folder.chmod(0o700)
     os.chown(folder, uid, gid)
     for path in folder.iterdir():
-        os.chmod(path, 0o600)
+        path.chmod(0o600)
         os.chown(path, uid, gid)
     if not user or user.pw_uid == 0:
         return
     # systemd mounts /sys/fs/bpf with mode 0700.
     for above in (bpffs, bpffs.parent):
-        info = os.stat(above)
+        info = above.stat()
         if info.st_mode & stat.S_IXOTH or _filesystem(above) != BPF_FS_MAGIC:
             continue
         if info.st_gid in (0, gid):
             os.chown(above, info.st_uid, gid)
-            os.chmod(above, info.st_mode | stat.S_IXGRP)
+            above.chmod(info.st_mode | stat.S_IXGRP)
         else:
-            os.chmod(above, info.st_mode | stat.S_IXOTH)
+            above.chmod(info.st_mode | stat.S_IXOTH)
 
 
 # --- Compiling ------------------------------------------------------------------------------------
@@ -531,8 +531,8 @@ def remove(bpffs: Path) -> str:
     if bpffs.is_dir() and not any(bpffs.iterdir()):
         bpffs.rmdir()
     above = bpffs.parent
-    if above.is_dir() and _filesystem(above) == BPF_FS_MAGIC and os.stat(above).st_gid != 0:
-        os.chmod(above, os.stat(above).st_mode & ~stat.S_IXGRP)
+    if above.is_dir() and _filesystem(above) == BPF_FS_MAGIC and above.stat().st_gid != 0:
+        above.chmod(above.stat().st_mode & ~stat.S_IXGRP)
         os.chown(above, 0, 0)
     return "removed"
 

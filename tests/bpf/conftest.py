@@ -1,0 +1,71 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The loaded responder for one test session, on a bpffs of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.bpf.kernel import Kernel
+
+LOADER = Path(__file__).resolve().parents[2] / "agent/src/herald/datapath/loader.py"
+
+
+def loader(bpffs: Path, *arguments: str, source: Path = LOADER) -> subprocess.CompletedProcess[str]:
+    """Run the loader as the unit does: a process of its own, by the system's Python."""
+    return subprocess.run(
+        ["/usr/bin/python3", "-I", str(source), "--bpffs", str(bpffs), *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@contextmanager
+def mounted_bpffs(folder: Path) -> Iterator[Path]:
+    """A bpffs of the test's own, with a folder for the pins in it; both gone at the end."""
+    subprocess.run(["mount", "-t", "bpf", "bpf", str(folder)], check=True)
+    try:
+        yield folder / "herald"
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def bpffs(tmp_path: Path) -> Iterator[Path]:
+    """An empty one."""
+    with mounted_bpffs(tmp_path) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def loaded_bpffs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One that the loader has filled."""
+    assert os.geteuid() == 0, "programs are loaded into the kernel: run as root"
+    with mounted_bpffs(tmp_path_factory.mktemp("bpffs")) as folder:
+        done = loader(folder)
+        assert done.returncode == 0, done.stderr
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def loaded(loaded_bpffs: Path) -> Iterator[Kernel]:
+    """The program and its maps, without an interface."""
+    kernel = Kernel(loaded_bpffs)
+    try:
+        yield kernel
+    finally:
+        kernel.close()
+
+
+@pytest.fixture
+def kernel(loaded: Kernel) -> Kernel:
+    """The same with empty maps and no session."""
+    loaded.clear()
+    return loaded
