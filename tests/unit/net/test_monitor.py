@@ -1,0 +1,239 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Looking at devices when something was heard, and in a network namespace of its own for real."""
+
+from __future__ import annotations
+
+import json
+import queue
+import socket
+import subprocess
+import sys
+from ipaddress import ip_interface
+from pathlib import Path
+
+import pytest
+
+import herald
+from herald.core.events import InterfacesSeen
+from herald.core.model import Interface
+from herald.net import monitor
+from herald.net.monitor import Monitor
+
+
+class Notices:
+    """Hears when the test says so."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = socket.socketpair()
+        self.ours.setblocking(False)
+        self.closed = False
+
+    def say(self) -> None:
+        self.theirs.send(b"changed")
+
+    def fileno(self) -> int:
+        return self.ours.fileno()
+
+    def drain(self) -> None:
+        try:
+            while True:
+                self.ours.recv(100)
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        self.closed = True
+        self.ours.close()
+        self.theirs.close()
+
+
+class Kernel:
+    def __init__(self) -> None:
+        self.interfaces = (Interface(1, "lo", b"", up=True, carrier=True),)
+        self.fails = 0
+        self.notices: list[Notices] = []
+        self.posted: queue.Queue[InterfacesSeen] = queue.Queue()
+
+    def read(self) -> tuple[Interface, ...]:
+        if self.fails:
+            self.fails -= 1
+            raise OSError("no buffer space")
+        return self.interfaces
+
+    def subscribe(self) -> Notices:
+        self.notices.append(Notices())
+        return self.notices[-1]
+
+    def add(self, index: int) -> None:
+        new = Interface(index, f"eth{index}", bytes(6), up=True, carrier=True)
+        self.interfaces = (*self.interfaces, new)
+
+    def seen(self) -> tuple[Interface, ...]:
+        return self.posted.get(timeout=10).interfaces
+
+
+@pytest.fixture
+def kernel() -> Kernel:
+    return Kernel()
+
+
+@pytest.fixture
+def watching(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> Monitor:
+    monkeypatch.setattr(monitor, "RETRY", 0.01)
+    monkeypatch.setattr(monitor, "SPACING", 0.01)
+    return Monitor(kernel.posted.put, kernel.read, kernel.subscribe)
+
+
+def test_the_devices_are_posted_at_the_start_and_after_a_change(
+    kernel: Kernel, watching: Monitor
+) -> None:
+    watching.start()
+    assert kernel.seen() == kernel.interfaces
+    kernel.add(2)
+    kernel.notices[0].say()
+    assert kernel.seen() == kernel.interfaces
+    watching.stop()
+    assert kernel.notices[0].closed
+
+
+def test_notices_that_change_nothing_are_not_passed_on(kernel: Kernel, watching: Monitor) -> None:
+    watching.start()
+    kernel.seen()
+    kernel.notices[0].say()
+    kernel.add(2)
+    kernel.notices[0].say()
+    assert kernel.seen() == kernel.interfaces
+    watching.stop()
+    assert kernel.posted.empty()
+
+
+def test_without_a_notice_it_looks_again_all_the_same(
+    kernel: Kernel, watching: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor, "RESYNC", 0.01)
+    watching.start()
+    kernel.seen()
+    kernel.add(2)
+    while kernel.seen() != kernel.interfaces:
+        pass
+    watching.stop()
+
+
+def test_a_failure_begins_again_with_a_new_subscription(kernel: Kernel, watching: Monitor) -> None:
+    kernel.fails = 2
+    watching.start()
+    assert kernel.seen() == kernel.interfaces
+    watching.stop()
+    assert [each.closed for each in kernel.notices] == [True, True, True]
+
+
+def test_a_monitor_that_never_started_stops(watching: Monitor) -> None:
+    watching.stop()
+
+
+# --- The real kernel ------------------------------------------------------------------------------
+
+LOOK = """
+import json, sys
+from dataclasses import asdict
+from herald.net.monitor import read_interfaces
+seen = [asdict(each) for each in read_interfaces()]
+json.dump(seen, sys.stdout, default=lambda v: v.hex(":") if isinstance(v, bytes) else str(v))
+"""
+
+SCENE = f"""
+set -e
+ip link set lo up
+ip link add br0 type bridge
+ip link add va type veth peer name vb address 02:00:00:00:00:0b
+ip link set va master br0
+ip link set br0 up
+ip link set va up
+ip link set vb up
+ip address add 192.0.2.5/24 dev vb
+ip address add 2001:db8::5/64 dev vb nodad
+ip address add 10.9.9.1 peer 10.9.9.2/32 dev br0
+ip link add quiet type veth peer name nocarrier
+ip link set nocarrier up
+{sys.executable} -c "$LOOK"
+"""
+
+
+def _in_a_namespace(script: str) -> str:
+    environment = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "PYTHONPATH": str(Path(herald.__file__).parent.parent),
+        "LOOK": LOOK,
+    }
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--net", "sh", "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_the_kernel_says_is_understood() -> None:
+    seen = {each["name"]: each for each in json.loads(_in_a_namespace(SCENE))}
+    assert set(seen) >= {"lo", "br0", "va", "vb", "quiet", "nocarrier"}
+    lo, br0, va, vb = seen["lo"], seen["br0"], seen["va"], seen["vb"]
+    assert lo["mac"] == ""
+    assert vb["mac"] == "02:00:00:00:00:0b"
+    assert (vb["up"], vb["carrier"], vb["kind"], vb["master"]) == (True, True, "veth", 0)
+    assert {ip_interface(each) for each in vb["addresses"]} > {
+        ip_interface("192.0.2.5/24"),
+        ip_interface("2001:db8::5/64"),
+    }
+    assert (br0["kind"], va["master"]) == ("bridge", br0["index"])
+    assert "10.9.9.1/32" in br0["addresses"]
+    assert (seen["quiet"]["up"], seen["quiet"]["carrier"]) == (False, False)
+    assert (seen["nocarrier"]["up"], seen["nocarrier"]["carrier"]) == (True, False)
+
+
+WATCH = """
+import queue, subprocess, sys
+from herald.net.monitor import Monitor
+seen = queue.Queue()
+monitor = Monitor(seen.put)
+monitor.start()
+def until(wanted):
+    while not wanted(seen.get(timeout=10).interfaces):
+        pass
+until(lambda all: any(i.name == "lo" for i in all))
+subprocess.run("ip link add va type veth peer name vb", shell=True, check=True)
+until(lambda all: any(i.name == "va" for i in all))
+subprocess.run("ip link set va up; ip link set vb up", shell=True, check=True)
+until(lambda all: any(i.name == "va" and i.carrier for i in all))
+subprocess.run("ip link set vb down", shell=True, check=True)
+until(lambda all: any(i.name == "va" and i.up and not i.carrier for i in all))
+subprocess.run("ip address add 192.0.2.5/24 dev va", shell=True, check=True)
+until(lambda all: any(str(a) == "192.0.2.5/24" for i in all for a in i.addresses))
+subprocess.run("ip link delete va", shell=True, check=True)
+until(lambda all: all and not any(i.name == "va" for i in all))
+monitor.stop()
+print("ended")
+"""
+
+
+def test_changes_are_heard() -> None:
+    assert _in_a_namespace(f"{sys.executable} -c '{WATCH}'") == "ended\n"
+
+
+BARE = """
+import sys
+from herald.net.messages import load
+link = load().link
+print("pyroute2" in sys.modules, "pyroute2.ndb.main" in sys.modules)
+from pyroute2 import IPRoute
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+print("pyroute2.ndb.main" in sys.modules, ifinfmsg is link)
+"""
+
+
+def test_only_the_messages_of_pyroute2_are_imported_and_the_rest_can_be() -> None:
+    assert _in_a_namespace(f"{sys.executable} -c '{BARE}'") == "False False\nTrue True\n"
