@@ -224,6 +224,40 @@ def test_frozen_node_stands_still_and_its_kernel_goes_on(lab: Lab) -> None:
         lab.exec(NODE, "systemctl", "stop", "ticks")
 
 
+AGENT = """\
+[Service]
+ExecStart=/bin/sleep infinity
+Restart=always
+RestartSec=0
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def test_agent_is_killed_or_stopped_and_healed(other: Lab, wait_for: Callable[..., None]) -> None:
+    other("up")
+    put = f"printf '{AGENT}' > /etc/systemd/system/herald-agent.service"
+    other.exec(NODE, "sh", "-c", f"{put} && systemctl enable --now herald-agent")
+
+    def pid() -> str:
+        return other.exec(NODE, "systemctl", "show", "-P", "MainPID", "herald-agent").strip()
+
+    first = pid()
+    other("fault", NODE, "agent-kill")
+    wait_for("systemd to start it again", lambda: pid() not in {first, "0"})
+
+    second = pid()
+    with other.fault(NODE, "agent-stop"):
+        assert other.status()["nodes"][NODE]["faults"] == ["agent-stop"]
+        assert pid() == second
+    assert other.status()["nodes"][NODE]["faults"] == []
+    assert pid() == second
+
+    other.exec(NODE, "systemctl", "stop", "herald-agent")
+    other("heal", NODE)
+    assert other.status()["nodes"][NODE]["agent"] == "active"
+
+
 CURL = ("curl", "-sk", "-m", "3", "-o", "/dev/null", "-w", "%{http_code}")
 
 

@@ -8,8 +8,10 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -20,6 +22,27 @@ class LabError(Exception):
 def say(message: str) -> None:
     """Progress, for people; results go to standard output."""
     print(f"lab: {message}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def patience(what: str, interval: float = 20) -> Iterator[None]:
+    """Say what takes long, then every `interval` seconds that it goes on, and when it is done."""
+    say(what)
+    started = time.monotonic()
+    done = threading.Event()
+
+    def remind() -> None:
+        while not done.wait(interval):
+            say(f"  … {time.monotonic() - started:.0f} s")
+
+    reminder = threading.Thread(target=remind, daemon=True)
+    reminder.start()
+    try:
+        yield
+    finally:
+        done.set()
+        reminder.join()
+    say(f"  done after {time.monotonic() - started:.0f} s")
 
 
 def run(

@@ -103,10 +103,19 @@ def heal(lab: Lab, machine: Host) -> None:
         netns=nodes.netns(lab, machine.name),
         check=False,
     )
-    inside = nodes.into(lab, machine.name)
-    if run(*inside, "systemctl", "is-enabled", AGENT, check=False).strip() == "enabled":
-        run(*inside, "systemctl", "kill", "--kill-whom=main", "--signal=CONT", AGENT, check=False)
-        run(*inside, "systemctl", "reset-failed", AGENT, check=False)
+    _heal_agent(nodes.into(lab, machine.name))
+
+
+def _heal_agent(inside: list[str]) -> None:
+    """Go on, if it hangs; run, if it is meant to."""
+    show = ("systemctl", "show", "--property=LoadState,UnitFileState", AGENT)
+    state = run(*inside, *show).split()
+    if "LoadState=loaded" not in state:
+        return
+    # With nothing to signal, it fails: the agent has ended meanwhile.
+    run(*inside, "systemctl", "kill", "--kill-whom=main", "--signal=CONT", AGENT, check=False)
+    if "UnitFileState=enabled" in state:
+        run(*inside, "systemctl", "reset-failed", AGENT)
         run(*inside, "systemctl", "start", AGENT)
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
-from herald_lab.commands import LabError, run, say
+from herald_lab.commands import LabError, patience, run
 from herald_lab.layout import cgroup2
 
 # Package: a program that it brings, by which its presence is known.
@@ -48,10 +48,10 @@ def prepare() -> None:
             f"programs of these Debian packages are missing: {' '.join(missing)}; "
             "there is no apt-get here, so install their like by your own means"
         )
-    say(f"installing {' '.join(missing)}")
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    run("apt-get", "update", "-qq", env=quiet)
-    run("apt-get", "install", "-qq", "--no-install-recommends", *missing, env=quiet)
+    with patience(f"installing {' '.join(missing)}"):
+        run("apt-get", "update", "-qq", env=quiet)
+        run("apt-get", "install", "-qq", "--no-install-recommends", *missing, env=quiet)
 
 
 def headers() -> Path | None:

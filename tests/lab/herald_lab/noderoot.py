@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 from herald_lab import layout
-from herald_lab.commands import run, say
+from herald_lab.commands import patience, run
 from herald_lab.programs import locked
 
 SUITE = "bookworm"
@@ -73,11 +73,11 @@ def folder() -> Path:
 
 
 def _make(kept: Path) -> None:
-    say("making the nodes' root file system with debootstrap, once: about a minute")
     partial = kept.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     include = f"--include={','.join(PACKAGES)}"
-    run("debootstrap", "--variant=minbase", include, SUITE, partial, MIRROR)
+    with patience("making the nodes' root file system with debootstrap, once: about a minute"):
+        run("debootstrap", "--variant=minbase", include, SUITE, partial, MIRROR)
     for pattern in _DROPPED:
         for path in partial.glob(pattern):
             if path.is_dir() and not path.is_symlink():

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from herald_lab import layout
-from herald_lab.commands import LabError, run, say
+from herald_lab.commands import LabError, patience, run, say
 
 PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kubectl")
 _SOURCES = layout.SOURCES / "kubernetes"
@@ -64,17 +64,19 @@ def _build(kept: Path) -> None:
         for package in _VERSION_VARIABLES
         for name, value in values.items()
     )
-    say(f"building Kubernetes {version[1]} from its Go modules, once: about seven minutes")
     partial = kept.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
-    run(
-        *("nice", _go(), "build", "-buildvcs=false", "-trimpath", "-ldflags", f"-s -w {flags}"),
-        *("-o", partial / "kubernetes", "."),
-        cwd=_SOURCES,
-        env=environment,
-    )
+    go = _go()
+    words = f"building Kubernetes {version[1]} from its Go modules, once: about seven minutes"
+    with patience(words):
+        run(
+            *("nice", go, "build", "-buildvcs=false", "-trimpath", "-ldflags", f"-s -w {flags}"),
+            *("-o", partial / "kubernetes", "."),
+            cwd=_SOURCES,
+            env=environment,
+        )
     for part in PARTS:
         (partial / part).symlink_to("kubernetes")
     partial.rename(kept)
