@@ -165,14 +165,15 @@ class ApiServer:
             self._closing.wait()
             connection.close()
             return
-        with contextlib.suppress(OSError, ValueError):
-            with self._context.wrap_socket(connection, server_side=True) as tls:
-                self._sockets.add(tls)
-                with tls.makefile("rb") as reader:
-                    for exchange in self._requests(tls, reader, number):
-                        self.seen.put(exchange)
-                        self.handler(exchange)
-                self._sockets.discard(tls)
+        with (
+            contextlib.suppress(OSError, ValueError),
+            self._context.wrap_socket(connection, server_side=True) as tls,
+            tls.makefile("rb") as reader,
+        ):
+            self._sockets.add(tls)
+            for exchange in self._requests(tls, reader, number):
+                self.seen.put(exchange)
+                self.handler(exchange)
         self._sockets.discard(connection)
 
     def _requests(self, tls: ssl.SSLSocket, reader, number: int) -> Iterator[Exchange]:

@@ -387,7 +387,7 @@ def test_attempts_are_further_and_further_apart(start: Start, inbox: Inbox) -> N
 
 def test_attempts_are_jittered(start: Start, inbox: Inbox) -> None:
     sleeps = Sleeps()
-    kind = replace(LEASES, retry_first=1.0)
+    kind = replace(LEASES, retry_first=1.0, retry_most=5.0)
     transport = FakeTransport(says(500), lists(version=1), STAYS)
     start(transport, kind, sleep=sleeps, jitter=lambda low, high: low)
     inbox.take(2)
