@@ -13,9 +13,6 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
-
-from herald.core.ipam import Ipam, Record
-from herald.core.model import Requirement, Selector
 from tests.unit.core.ipam_world import (
     MAC,
     Allocator,
@@ -27,9 +24,10 @@ from tests.unit.core.ipam_world import (
     settle,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from herald.core.ipam import Record
+from herald.core.model import Requirement
 
+if TYPE_CHECKING:
     from herald.core.model import Pool, Service
 
 Step = "Callable[[World], None]"
@@ -411,7 +409,7 @@ REQUESTS = [
         "a pool that is not there",
         (V4, service("s", pool="q")),
         {"s": "- NoPool"},
-        says={"s": "herald.dev/pool: wanted pool q, found no pool"},
+        says={"s": "herald.dev/pool: wanted a pool, found none named 'q'"},
     ),
     Case(
         "a pool that is disabled",
@@ -439,7 +437,7 @@ REQUESTS = [
         "an address that the wanted pool does not have",
         (V4, pool("q", "198.51.100.0/30"), service("s", pool="q", ips="192.0.2.1")),
         {"s": "- InvalidRequest"},
-        says={"s": "wanted pool q, found 192.0.2.1 in pool p"},
+        says={"s": "wanted pool 'q', found 192.0.2.1 in p"},
     ),
     Case(
         "an address outside every pool",
@@ -728,6 +726,12 @@ STICKY = [
         {"s": "192.0.2.0 Orphaned"},
         (without_agent(lost_leases("192.0.2.0"), gone("p")),),
         says={"s": "192.0.2.0, which is in no pool"},
+    ),
+    Case(
+        "leases lost and the pool gone, while something else is missing",
+        (V4, service("r", ips="192.0.2.7"), service("s", ips="192.0.2.5,192.0.2.7")),
+        {"s": "192.0.2.5 NoPool"},
+        (without_agent(lost_leases("192.0.2.5"), gone("p")),),
     ),
     Case(
         "the status is wiped: the lease wins",

@@ -17,11 +17,11 @@ from itertools import combinations
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.unit.core.ipam_world import Allocator, Cluster, pool, service, settle, wanted_conditions
 
 from herald.core import selectors
 from herald.core.ipam import Ipam, Record
 from herald.core.model import Address, Pool, Service, ServiceKey
-from tests.unit.core.ipam_world import Allocator, Cluster, pool, service, settle, wanted_conditions
 
 NAMES = ("a", "b", "x/c", "x/d", "e")
 BLOCKS = (
@@ -166,9 +166,14 @@ def is_ours(each: Service) -> bool:
 
 
 def families(each: Service) -> list[int]:
-    return list(
-        each.ip_families if each.ip_family_policy != "SingleStack" else each.ip_families[:1]
-    )
+    first = each.ip_families[0]
+    match each.ip_family_policy:
+        case "RequireDualStack":
+            return [first, 10 - first]
+        case "PreferDualStack":
+            return list(each.ip_families)
+        case _:
+            return [first]
 
 
 class Model(RuleBasedStateMachine):

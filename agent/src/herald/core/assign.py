@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from herald.core import selectors, sharing
-from herald.core.addresses import family, make_address
+from herald.core.addresses import family, make_address, shown
 from herald.core.book import Record
 from herald.core.model import Condition
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 ALLOCATED = "herald.dev/Allocated"
 
+_HELD = "held: "
 _NAMED_MAX = 5
 _MESSAGE_MAX = 2048
 
@@ -168,7 +169,7 @@ class _Case:
         if record is None:
             claimants = self.book.pools.claimants(address)
             foreign = self._held_elsewhere(address) or not claimants
-            asked = self._is_ours or self.known.service.load_balancer_class
+            asked = self.known.service.load_balancer_class or self._says(address)
             if foreign and not asked:
                 return None
             return Record(address, claimants[0].name if claimants else "", frozenset({self.key}))
@@ -177,13 +178,16 @@ class _Case:
             return None
         return Record(address, record.pool, record.services | {self.key})
 
-    @property
-    def _is_ours(self) -> bool:
-        """Whether the Service itself says that Herald gave what it shows."""
-        return any(
-            condition.type == ALLOCATED and condition.status == "True"
-            for condition in self.known.service.conditions
-        )
+    def _says(self, address: Address) -> bool:
+        """Whether the Service's own condition says that Herald gave it the address.
+
+        One that is True says so of all that is shown; one that is False tells what is held all the same.
+        """
+        for condition in self.known.service.conditions:
+            if condition.type == ALLOCATED:
+                held = condition.message.partition(_HELD)[2].replace(",", " ").split()
+                return condition.status == "True" or str(address) in held
+        return False
 
     def _held_elsewhere(self, address: Address) -> bool:
         """Whether a Service that is not in Herald's care shows the address."""
@@ -195,7 +199,8 @@ class _Case:
         return (
             bool(service.ingress)
             and not service.load_balancer_class
-            and not (given or self.keep or self._is_ours or self.known.request.own)
+            and not (given or self.keep or self.known.request.own)
+            and not any(map(self._says, self.known.shown))
         )
 
     # --- What is asked for -----------------------------------------------------------------------------
@@ -276,7 +281,7 @@ class _Case:
         plan = claimants[0]
         wanted, field_name = self.known.request.pool, self.known.request.pool_field
         if wanted and plan.name != wanted:
-            text = f"{field_name}: wanted pool {wanted}, found {address} in pool {plan.name}"
+            text = f"{field_name}: wanted pool {shown(wanted)}, found {address} in {plan.name}"
             return _Problem("InvalidRequest", text)
         if not plan.giving:
             return _Problem("NoPool", f"{address} is in pool {plan.name}, which {_why_not(plan)}")
@@ -345,7 +350,7 @@ class _Case:
         field_name = self.known.request.pool_field
         plan = self.book.pools.get(wanted)
         if plan is None:
-            text = f"{field_name}: wanted pool {wanted}, found no pool of that name"
+            text = f"{field_name}: wanted a pool, found none named {shown(wanted)}"
             return [], _Problem("NoPool", text)
         if not plan.giving:
             text = f"{field_name}: wanted pool {wanted}, which {_why_not(plan)}"
@@ -442,7 +447,7 @@ class _Case:
                     self._give_up(address)
 
     def _conclude(self) -> Verdict:
-        book, shown = self.book, self.known.shown
+        book = self.book
         given = {record.address: record for record in self.give}
         held = list({**dict.fromkeys(self.keep), **given})
         if len(held) > 1:
@@ -457,7 +462,7 @@ class _Case:
             confirmed = seen is not None and self.key in seen.services
             if address not in given or address in self.keep:
                 settled &= confirmed
-                if confirmed or address in shown:
+                if confirmed or address in self.known.shown:
                     addresses.append(address)
             record = given.get(address) or (entry.record if entry else None)
             pool = record.pool if record else ""
@@ -522,7 +527,7 @@ class _Case:
         if self.problems:
             missing = _list(dict.fromkeys(problem.text for problem in self.problems), "; ")
             message = "; ".join(
-                filter(None, (missing, f"held: {held}" if held else "", *strangers))
+                filter(None, (missing, f"{_HELD}{held}" if held else "", *strangers))
             )
             return Condition(ALLOCATED, "False", self.problems[0].reason, message[:_MESSAGE_MAX])
         lacking = [f"{problem.text}" for problem in self.lacking.values()]
