@@ -7,14 +7,11 @@ from __future__ import annotations
 import json
 import queue
 import socket
-import subprocess
-import sys
 from ipaddress import ip_interface
-from pathlib import Path
 
 import pytest
+from tests.unit.net.namespaces import PYTHON, run
 
-import herald
 from herald.core.events import InterfacesSeen
 from herald.core.model import Interface
 from herald.net import monitor
@@ -156,30 +153,17 @@ ip address add 2001:db8::5/64 dev vb nodad
 ip address add 10.9.9.1 peer 10.9.9.2/32 dev br0
 ip link add quiet type veth peer name nocarrier
 ip link set nocarrier up
-{sys.executable} -c "$LOOK"
+ip route add default via 192.0.2.1 dev vb
+ip -6 route add default via fe80::1 dev vb
+ip route add default metric 9 nexthop via 192.0.2.2 dev vb nexthop via 10.9.9.2 dev br0
+ip route add blackhole default metric 99
+ip route add 198.51.100.0/24 via 192.0.2.77 dev vb
+{PYTHON} -c "$LOOK"
 """
 
 
-def _in_a_namespace(script: str) -> str:
-    environment = {
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "PYTHONPATH": str(Path(herald.__file__).parent.parent),
-        "LOOK": LOOK,
-    }
-    done = subprocess.run(
-        ["unshare", "--map-root-user", "--net", "sh", "-c", script],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_what_the_kernel_says_is_understood() -> None:
-    seen = {each["name"]: each for each in json.loads(_in_a_namespace(SCENE))}
+    seen = {each["name"]: each for each in json.loads(run(SCENE, LOOK=LOOK))}
     assert set(seen) >= {"lo", "br0", "va", "vb", "quiet", "nocarrier"}
     lo, br0, va, vb = seen["lo"], seen["br0"], seen["va"], seen["vb"]
     assert lo["mac"] == ""
@@ -190,6 +174,9 @@ def test_what_the_kernel_says_is_understood() -> None:
         ip_interface("2001:db8::5/64"),
     }
     assert (br0["kind"], va["master"]) == ("bridge", br0["index"])
+    assert vb["gateways"] == ["192.0.2.1", "192.0.2.2", "fe80::1"]
+    assert br0["gateways"] == ["10.9.9.2"]
+    assert va["gateways"] == []
     assert "10.9.9.1/32" in br0["addresses"]
     assert (seen["quiet"]["up"], seen["quiet"]["carrier"]) == (False, False)
     assert (seen["nocarrier"]["up"], seen["nocarrier"]["carrier"]) == (True, False)
@@ -221,7 +208,7 @@ print("ended")
 
 
 def test_changes_are_heard() -> None:
-    assert _in_a_namespace(f"{sys.executable} -c '{WATCH}'") == "ended\n"
+    assert run(f'{PYTHON} -c "$WATCH"', WATCH=WATCH) == "ended\n"
 
 
 BARE = """
@@ -236,4 +223,4 @@ print("pyroute2.ndb.main" in sys.modules, ifinfmsg is link)
 
 
 def test_only_the_messages_of_pyroute2_are_imported_and_the_rest_can_be() -> None:
-    assert _in_a_namespace(f"{sys.executable} -c '{BARE}'") == "False False\nTrue True\n"
+    assert run(f'{PYTHON} -c "$BARE"', BARE=BARE) == "False False\nTrue True\n"

@@ -9,9 +9,10 @@ import socket
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
+from tests.unit.net.namespaces import PYTHON, TWO_HOSTS, run
 
-from herald.core.effects import Announcement
-from herald.net.frames import announcement
+from herald.core.effects import Announcement, Probe
+from herald.net.frames import announcement, probe
 from herald.net.sender import Sender
 
 MAC = bytes.fromhex("02cafe00017f")
@@ -75,3 +76,73 @@ def test_it_closes_its_socket() -> None:
     with Sender(device):
         pass
     assert device.closed
+
+
+def test_probes_are_sent_from_the_address_that_they_name() -> None:
+    device = Device()
+    own, own6 = IPv4Address("192.0.2.11"), IPv6Address("2001:db8::11")
+    probes = [Probe(LOOPBACK, MAC, own, VIP), Probe(LOOPBACK, MAC, own6, VIP6)]
+    assert Sender(device).probe(probes) == ""
+    assert device.frames == [("lo", probe(VIP, MAC, own)), ("lo", probe(VIP6, MAC, own6))]
+
+
+# --- The real kernel ------------------------------------------------------------------------------
+
+SEND = """
+import subprocess
+from ipaddress import ip_address
+from socket import if_nametoindex
+from herald.core.effects import Announcement
+from herald.net.sender import Sender
+mac = bytes.fromhex("02000000000a")
+index = if_nametoindex("va")
+with Sender.open() as sender:
+    def send():
+        addresses = ("192.0.2.1", "2001:db8::1")
+        print(sender.send([Announcement(ip_address(a), index, mac) for a in addresses]))
+    send()
+    subprocess.run("ip link set va down", shell=True, check=True)
+    send()
+    subprocess.run("ip link delete va", shell=True, check=True)
+    send()
+"""
+
+
+def test_devices_that_are_down_or_gone_refuse_by_name() -> None:
+    said = run(TWO_HOSTS + f'{PYTHON} -c "$SEND"', SEND=SEND).splitlines()
+    assert said[:2] == ["", "ENETDOWN: 192.0.2.1 on va; ENETDOWN: 2001:db8::1 on va"]
+    assert said[2].startswith("ENXIO: 192.0.2.1: no device has index ")
+
+
+NEIGHBOURS = """
+$there ip neighbour replace 192.0.2.7 lladdr 02:00:00:00:00:77 dev vb nud reachable
+$there ip neighbour replace 2001:db8::7 lladdr 02:00:00:00:00:77 dev vb nud reachable
+{PYTHON} -c "$ANNOUNCE"
+for tried in $(seq 100); do
+  [ "$($there ip neighbour show dev vb | grep -c 02:00:00:00:00:0a)" = 2 ] && break
+  sleep 0.05
+done
+$there ip neighbour show dev vb | grep -v fe80 | cut -d" " -f1,3 | sort
+"""
+
+ANNOUNCE = """
+from ipaddress import ip_address
+from socket import if_nametoindex
+from herald.core.effects import Announcement
+from herald.net.sender import Sender
+mac = bytes.fromhex("02000000000a")
+index = if_nametoindex("va")
+with Sender.open() as sender:
+    addresses = ("192.0.2.7", "2001:db8::7")
+    error = sender.send([Announcement(ip_address(a), index, mac) for a in addresses])
+    assert not error, error
+"""
+
+
+def test_an_announcement_moves_a_fresh_neighbour_entry_to_the_new_mac() -> None:
+    """Within the neighbour lock time of a second, in which a reply of another form is ignored."""
+    script = TWO_HOSTS + NEIGHBOURS.replace("{PYTHON}", PYTHON)
+    assert run(script, ANNOUNCE=ANNOUNCE).splitlines() == [
+        "192.0.2.7 02:00:00:00:00:0a",
+        "2001:db8::7 02:00:00:00:00:0a",
+    ]

@@ -55,6 +55,15 @@ def announcement(address: Address, mac: bytes) -> tuple[bytes, ...]:
     return (unsolicited_advertisement(address, mac),)
 
 
+def probe(target: Address, mac: bytes, source: Address) -> bytes:
+    """The question whether ``target`` is there, from an address of this node."""
+    if isinstance(target, IPv4Address) and isinstance(source, IPv4Address):
+        return arp_request(target, mac, source)
+    if isinstance(target, IPv6Address) and isinstance(source, IPv6Address):
+        return neighbour_solicitation(target, mac, source)
+    raise ValueError(f"source: wanted an address of {target}'s family, found {source}")
+
+
 # --- ARP ------------------------------------------------------------------------------------------
 
 

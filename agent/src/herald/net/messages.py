@@ -23,6 +23,8 @@ class Messages(NamedTuple):
     """RTM_NEWLINK: pyroute2.netlink.rtnl.ifinfmsg."""
     address: type[Any]
     """RTM_NEWADDR: pyroute2.netlink.rtnl.ifaddrmsg."""
+    route: type[Any]
+    """RTM_NEWROUTE: pyroute2.netlink.rtnl.rtmsg."""
 
 
 @cache
@@ -36,7 +38,8 @@ def load() -> Messages:
     try:
         from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
         from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+        from pyroute2.netlink.rtnl.rtmsg import rtmsg
     finally:
         if bare is not None:
             del sys.modules[_PACKAGE]
-    return Messages(ifinfmsg, ifaddrmsg)
+    return Messages(ifinfmsg, ifaddrmsg, rtmsg)

@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Watches this node's devices and addresses, and posts all of them whenever something changed.
+"""Watches this node's devices, addresses and gateways, and posts all of them whenever something changed.
 
 No change notice is believed: each only says that it is time to look again, so that a lost one
 (ENOBUFS, a burst) costs nothing but the wait for the next look, 10 s at most. The kernel's answers
@@ -19,11 +19,11 @@ import socket
 import struct
 import threading
 import time
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING, Any, Protocol
 
 from herald.core.events import InterfacesSeen
-from herald.core.model import AddressOnLink, Interface
+from herald.core.model import Address, AddressOnLink, Interface
 from herald.net.messages import load
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
     from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+    from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 RESYNC = 10.0
 """Seconds between looks when nothing was heard."""
@@ -44,6 +45,7 @@ _RTMGRP_IPV4_IFADDR = 0x10
 _RTMGRP_IPV6_IFADDR = 0x100
 _RTM_NEWLINK, _RTM_GETLINK = 16, 18
 _RTM_NEWADDR, _RTM_GETADDR = 20, 22
+_RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_REQUEST, _NLM_F_DUMP, _NLM_F_DUMP_INTR = 0x1, 0x300, 0x10
 _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS = 29, 0x8
@@ -55,6 +57,10 @@ _GET_LINKS = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + struct.pack(
     "=HHI", 8, _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS
 )
 _GET_ADDRESSES = struct.pack("=BBBBI", 0, 0, 0, 0, 0)
+_GET_ROUTES = bytes(12)
+_RTM_DST_LEN = _HEADER.size + 1
+"""Where struct rtmsg says how long a route's prefix is: 0 is a default route."""
+_RTN_UNICAST = 1
 _DUMP_BUFFER = 1 << 16
 _DUMP_TIMEOUT = 5.0
 
@@ -92,8 +98,14 @@ def _read_once() -> tuple[Interface, ...]:
         for data in _dump(netlink, _RTM_GETADDR, _RTM_NEWADDR, _GET_ADDRESSES):
             index, address = _address(_decoded(messages.address, data))
             addresses.setdefault(index, []).append(address)
+        gateways: dict[int, set[Address]] = {}
+        for data in _dump(netlink, _RTM_GETROUTE, _RTM_NEWROUTE, _GET_ROUTES):
+            # A node may have thousands of routes, and few of them are worth decoding.
+            if data[_RTM_DST_LEN] == 0:
+                for index, gateway in _next_hops(_decoded(messages.route, data)):
+                    gateways.setdefault(index, set()).add(gateway)
         links = [
-            _interface(_decoded(messages.link, data), addresses)
+            _interface(_decoded(messages.link, data), addresses, gateways)
             for data in _dump(netlink, _RTM_GETLINK, _RTM_NEWLINK, _GET_LINKS)
         ]
     return tuple(sorted(links, key=lambda link: link.index))
@@ -133,7 +145,22 @@ def _address(message: ifaddrmsg) -> tuple[int, AddressOnLink]:
     return message["index"], ip_interface(f"{address}/{message['prefixlen']}")
 
 
-def _interface(message: ifinfmsg, addresses: dict[int, list[AddressOnLink]]) -> Interface:
+def _next_hops(message: rtmsg) -> Iterator[tuple[int, Address]]:
+    """Device and gateway of each way out that a default route names."""
+    if message["type"] != _RTN_UNICAST:
+        return
+    for hop in [message, *(message.get_attr("RTA_MULTIPATH") or ())]:
+        gateway = hop.get_attr("RTA_GATEWAY")
+        if gateway is not None:
+            index = hop["oif"] if hop is not message else message.get_attr("RTA_OIF")
+            yield index, ip_address(gateway)
+
+
+def _interface(
+    message: ifinfmsg,
+    addresses: dict[int, list[AddressOnLink]],
+    gateways: dict[int, set[Address]],
+) -> Interface:
     index: int = message["index"]
     flags: int = message["flags"]
     mac = message.get_attr("IFLA_ADDRESS") if message["ifi_type"] == _ARPHRD_ETHER else None
@@ -146,6 +173,7 @@ def _interface(message: ifinfmsg, addresses: dict[int, list[AddressOnLink]]) -> 
         kind=message.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or "",
         master=message.get_attr("IFLA_MASTER") or 0,
         addresses=tuple(addresses.get(index, ())),
+        gateways=tuple(sorted(gateways.get(index, ()), key=lambda each: (each.version, each))),
     )
 
 

@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Sends announcements out of the node's devices.
+"""Sends announcements and probes out of the node's devices.
 
 An announcement counts as sent when the device has accepted the frame: ``sendto`` took every byte.
 What a switch makes of it, nobody here can know.
@@ -12,13 +12,14 @@ import errno
 import socket
 from typing import TYPE_CHECKING, Protocol, Self
 
-from herald.net.frames import announcement
+from herald.net.frames import announcement, probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
-    from herald.core.effects import Announcement
+    from herald.core.effects import Announcement, Probe
+    from herald.core.model import Address
 
 
 class FrameSocket(Protocol):
@@ -49,22 +50,32 @@ class Sender:
         """
         errors: dict[str, None] = {}
         for item in announcements:
-            if error := self._announce(item):
+            frames = announcement(item.address, item.mac)
+            if error := self._send(item.ifindex, item.address, frames):
                 errors[error] = None
         return "; ".join(errors)
 
-    def _announce(self, item: Announcement) -> str:
+    def probe(self, probes: Iterable[Probe]) -> str:
+        """Ask; what failed, or "". Who answers, ``segment`` hears."""
+        errors: dict[str, None] = {}
+        for item in probes:
+            frame = probe(item.target, item.mac, item.source)
+            if error := self._send(item.ifindex, item.target, (frame,)):
+                errors[error] = None
+        return "; ".join(errors)
+
+    def _send(self, ifindex: int, address: Address, frames: Iterable[bytes]) -> str:
         try:
-            name = socket.if_indextoname(item.ifindex)
+            name = socket.if_indextoname(ifindex)
         except OSError:
-            return f"ENXIO: {item.address}: no device has index {item.ifindex}"
-        for frame in announcement(item.address, item.mac):
+            return f"ENXIO: {address}: no device has index {ifindex}"
+        for frame in frames:
             try:
                 sent = self._frames.sendto(frame, socket.MSG_DONTWAIT, (name, 0))
             except OSError as error:
-                return f"{error_name(error)}: {item.address} on {name}"
+                return f"{error_name(error)}: {address} on {name}"
             if sent != len(frame):
-                return f"EMSGSIZE: {item.address} on {name}: {sent} of {len(frame)} bytes sent"
+                return f"EMSGSIZE: {address} on {name}: {sent} of {len(frame)} bytes sent"
         return ""
 
     def close(self) -> None:

@@ -25,7 +25,9 @@ from herald.core.effects import (
     PatchPolicy,
     PatchPool,
     PatchService,
+    Probe,
     SendFrames,
+    SendProbes,
     SetAttachments,
     SetEntries,
     SetSession,
@@ -56,6 +58,8 @@ class Responder(Protocol):
 
 class Frames(Protocol):
     def send(self, announcements: Iterable[Announcement]) -> str: ...
+
+    def probe(self, probes: Iterable[Probe]) -> str: ...
 
 
 class Memberships(Protocol):
@@ -124,6 +128,10 @@ class Hands:
                 return KernelAnswer(effect.id)
             case SendFrames():
                 return FramesAnswer(effect.id, self._frames.send(effect.announcements))
+            case SendProbes():
+                if error := self._frames.probe(effect.probes):
+                    # Nobody will answer then, which is what the decider goes by.
+                    log.debug("probes-failed", extra={"fields": {"error": error}})
             case SetAttachments():
                 self._attachments = effect.interfaces
                 self._attach()

@@ -66,4 +66,5 @@ class Listener:
         }
         log.debug("kernel-event", extra={"fields": fields})
         if event.kind in _CONFLICTS:
-            self._post(ConflictSeen(event.address, event.mac, event.ifindex))
+            silenced = event.kind is KernelEventKind.SILENCED
+            self._post(ConflictSeen(event.address, event.mac, event.ifindex, silenced))

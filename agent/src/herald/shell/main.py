@@ -27,6 +27,7 @@ from herald.datapath.responder import DatapathError, Responder
 from herald.kube.client import KubeClient, KubeConfig
 from herald.net.groups import Groups
 from herald.net.monitor import Monitor
+from herald.net.segment import Ears
 from herald.net.sender import Sender
 from herald.shell.clock import boottime
 from herald.shell.config import CONFIG_FILE, Attach, Config, ConfigError, load
@@ -131,7 +132,7 @@ def run(
 
     runner = Runner(decider, hands, inbox, notifier, counters, clock, after_renewal)
     stack.callback(late.stop)
-    for part in (monitor, listener):
+    for part in (monitor, listener, Ears(inbox.post)):
         part.start()
         stack.callback(part.stop)
     stack.callback(client.stop)
