@@ -43,6 +43,7 @@ def environment() -> dict[str, str]:
         "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}",
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build/collections"),
         "ANSIBLE_NOCOWS": "1",
+        "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -72,7 +72,7 @@ def tell(
     zero = moments[0] if moments else min(report["start"] for report in reports)
     samples = [(sent - zero, rtt) for sent, rtt, _ in outage["samples"]] if outage else []
     lanes = _lanes(answers, zero) if answers else []
-    measured = [time for time, _ in samples] + [t for lane in lanes for t in lane.answers]
+    measured = [time for time, _ in samples] or [t for lane in lanes for t in lane.answers]
     begin, end = min(measured, default=0.0), max(measured, default=1.0)
     moments += [worst["end"]] if worst else []
     for before, after in pairwise(answers["spells"] if answers else []):
