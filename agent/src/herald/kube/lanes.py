@@ -203,7 +203,7 @@ class Lanes:
     def _release(self, job: Job) -> bool:
         """Whether the job was still open, and the lane goes on; False for a lane that was given up."""
         with self._changed:
-            if job.settled:
+            if job.settled or self._stopping:
                 return False
             job.settled = True
             job.lane = None
