@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from tests.bpf.kernel import Kernel
@@ -28,27 +29,32 @@ def loader(bpffs: Path, *arguments: str, source: Path = LOADER) -> subprocess.Co
 
 
 @contextmanager
-def mounted_bpffs(folder: Path) -> Iterator[Path]:
+def mounted_bpffs() -> Iterator[Path]:
     """A bpffs of the test's own, with a folder for the pins in it; both gone at the end."""
-    subprocess.run(["mount", "-t", "bpf", "bpf", str(folder)], check=True)
-    try:
-        yield folder / "herald"
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    assert os.geteuid() == 0, "programs are loaded into the kernel: run as root"
+    with TemporaryDirectory(prefix="herald-bpffs-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        folder = folder / "bpf"
+        folder.mkdir()
+        subprocess.run(["mount", "-t", "bpf", "bpf", str(folder)], check=True)
+        try:
+            yield folder / "herald"
+        finally:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture
-def bpffs(tmp_path: Path) -> Iterator[Path]:
+def bpffs() -> Iterator[Path]:
     """An empty one."""
-    with mounted_bpffs(tmp_path) as folder:
+    with mounted_bpffs() as folder:
         yield folder
 
 
 @pytest.fixture(scope="session")
-def loaded_bpffs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def loaded_bpffs() -> Iterator[Path]:
     """One that the loader has filled."""
-    assert os.geteuid() == 0, "programs are loaded into the kernel: run as root"
-    with mounted_bpffs(tmp_path_factory.mktemp("bpffs")) as folder:
+    with mounted_bpffs() as folder:
         done = loader(folder)
         assert done.returncode == 0, done.stderr
         yield folder

@@ -154,7 +154,8 @@ def _map_create(name: str, shape: MapShape) -> int:
     return bpf(BPF_MAP_CREATE, attr)
 
 
-def _program_load(instructions: bytes) -> int:
+def load_program(instructions: bytes) -> int:
+    """Load a classifier: its file descriptor. Raises LoaderError with the verifier's last words."""
     code = ctypes.create_string_buffer(instructions, len(instructions))
     licence = ctypes.create_string_buffer(b"GPL")
     head = struct.pack(
@@ -475,7 +476,7 @@ def load(bpffs: Path, user: pwd.struct_passwd | None) -> str:
         pinned = {name: _open_or_make_map(folder, name) for name in MAPS}
     except OSError as refused:
         raise LoaderError(f"cannot make the maps: {_why_refused(refused)}") from refused
-    program = _program_load(_relocate(instructions, compiled, pinned))
+    program = load_program(_relocate(instructions, compiled, pinned))
     pin = program_pin(bpffs)
     pin.unlink(missing_ok=True)
     obj_pin(program, pin)

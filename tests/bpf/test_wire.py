@@ -1,0 +1,345 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The responder on a wire: attached by tcx and by clsact, restarted, replaced, detached."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from tests.bpf.conftest import loader
+from tests.bpf.frames import OWN_MAC, PEER4, VIP4, VIP6, arp, arp_reply, na_answer, ns, ping4, sllao
+from tests.bpf.kernel import HOUR, boottime
+from tests.bpf.table import entry
+from tests.bpf.wire import Wire, ip, wire
+
+from herald.core.kernel import EntryKey, KernelEventKind, Session
+from herald.datapath import tcx
+from herald.datapath.bpf import DatapathError, obj_pin
+from herald.datapath.loader import load_program
+from herald.datapath.responder import AttachBy, Responder
+
+ASK, ANSWER = bytes(arp()), bytes(arp_reply())
+BOTH = pytest.mark.parametrize("by", ["tcx", "clsact"])
+
+
+@pytest.fixture
+def cable() -> Iterator[Wire]:
+    with wire() as laid:
+        yield laid
+
+
+@pytest.fixture
+def responder(loaded_bpffs: Path, cable: Wire, by: AttachBy) -> Iterator[Responder]:
+    """Attached, with both addresses, for an hour."""
+    opened = Responder.open(loaded_bpffs, by)
+    fill(opened, cable)
+    opened.attach(cable.ifindex)
+    try:
+        yield opened
+    finally:
+        for ifindex in opened.attached() | {cable.ifindex}:
+            opened.detach(ifindex)
+        opened.set_entries(opened.entries().keys(), {})
+        opened.set_session(0, 0, 0, hold=False)
+        list(opened.events())
+        opened.close()
+
+
+def fill(responder: Responder, cable: Wire) -> None:
+    now = boottime()
+    responder.set_session(now + HOUR, 0, now, hold=False)
+    responder.set_entries(
+        (), {EntryKey(ip_address(vip), cable.ifindex): entry(now) for vip in (VIP4, VIP6)}
+    )
+
+
+def filters(side: str = "ingress") -> list[str]:
+    """Names of the clsact filters on the node's interface, in the order in which they run."""
+    shown = subprocess.run(
+        ["tc", "-json", "filter", "show", "dev", "node", side],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return [
+        found["options"]["bpf_name"]
+        for found in json.loads(shown or "[]")
+        if "bpf_name" in found.get("options", {})
+    ]
+
+
+def qdiscs() -> list[str]:
+    shown = subprocess.run(
+        ["tc", "-json", "qdisc", "show", "dev", "node"], check=True, capture_output=True, text=True
+    ).stdout
+    return [found["kind"] for found in json.loads(shown)]
+
+
+@BOTH
+def test_arping_is_answered(responder: Responder, cable: Wire) -> None:
+    done = cable.run("arping", "-c", "3", "-w", "10", "-I", "client", VIP4)
+
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count(f"reply from {VIP4} [{OWN_MAC.upper()}]") == 3
+
+
+@BOTH
+def test_answers_on_the_wire_are_the_golden_ones(responder: Responder, cable: Wire) -> None:
+    assert cable.ask(ASK, ASK, ANSWER) == []
+    assert cable.receive() == ANSWER
+    cable.send(bytes(ns(sllao())))
+    assert cable.receive() == bytes(na_answer())
+
+
+@BOTH
+def test_the_first_answer_is_an_event(responder: Responder, cable: Wire) -> None:
+    cable.send(ASK)
+    cable.receive()
+
+    assert responder.poll(5)
+    assert [event.kind for event in responder.events()] == [KernelEventKind.FIRST_ANSWER]
+    assert not responder.poll(0)
+
+
+@BOTH
+def test_silence_past_the_deadline(responder: Responder, cable: Wire) -> None:
+    responder.set_session(0, 0, 0, hold=False)
+    assert responder.session() == Session()
+    # The kernel itself answers for this one: the mark behind the request.
+    ip("address", "add", "192.0.2.50/24", "dev", "node")
+
+    came = cable.ask(ASK, bytes(arp(tpa="192.0.2.50")), bytes(arp_reply(spa="192.0.2.50")))
+
+    assert came == []
+
+
+@BOTH
+@pytest.mark.parametrize("protocol", ["8100", "88a8"])
+def test_a_tagged_request_is_left_to_the_vlan_device(
+    responder: Responder, cable: Wire, protocol: str
+) -> None:
+    tagged = ASK[:12] + bytes.fromhex(protocol) + b"\x00\x07" + ASK[12:]
+    assert cable.ask(tagged, ASK, ANSWER) == []
+
+
+@BOTH
+def test_frames_too_short_for_their_protocol_are_passed(responder: Responder, cable: Wire) -> None:
+    """The kernel's test run refuses these."""
+    for frame in (bytes(ping4()), bytes(ns(sllao()))):
+        for size in range(14, 54):
+            assert cable.ask(frame[:size], ASK, ANSWER) == []
+
+
+@BOTH
+def test_a_flood_is_answered_one_by_one(responder: Responder, cable: Wire) -> None:
+    def flood() -> None:
+        for _ in range(1000):
+            cable.send(ASK)
+            assert cable.receive() == ANSWER
+
+    flood()
+    assert responder.seen()[ip_address(VIP4)].answered >= 1000
+
+
+@BOTH
+def test_attach_and_detach_may_be_repeated(responder: Responder, cable: Wire) -> None:
+    responder.attach(cable.ifindex)
+    assert responder.attached() == {cable.ifindex}
+    for _ in range(2):
+        responder.detach(cable.ifindex)
+        assert responder.attached() == frozenset()
+    assert qdiscs() == ["noqueue"]
+    assert filters() == []
+
+
+@BOTH
+def test_no_such_interface_is_said(responder: Responder) -> None:
+    with pytest.raises(DatapathError, match="interface 4242"):
+        responder.attach(4242)
+    responder.detach(4242)
+
+
+@BOTH
+def test_a_device_that_is_gone_is_no_longer_attached(responder: Responder, cable: Wire) -> None:
+    ip("link", "delete", "node")
+
+    assert responder.attached() == frozenset()
+    responder.detach(cable.ifindex)
+
+
+@BOTH
+def test_a_restarted_agent_finds_it_all(
+    responder: Responder, loaded_bpffs: Path, cable: Wire, by: AttachBy
+) -> None:
+    session, entries = responder.session(), responder.entries()
+
+    again = Responder.open(loaded_bpffs, by)
+    try:
+        assert (again.session(), again.entries()) == (session, entries)
+        cable.send(ASK)
+        assert cable.receive() == ANSWER
+        again.attach(cable.ifindex)
+        assert again.attached() == {cable.ifindex}
+        assert filters() == (["herald"] if by == "clsact" else [])
+    finally:
+        again.close()
+
+
+@BOTH
+def test_every_request_is_answered_while_agents_come_and_go(
+    responder: Responder, loaded_bpffs: Path, cable: Wire, by: AttachBy
+) -> None:
+    unanswered: list[Exception] = []
+    ended = threading.Event()
+
+    def ask() -> None:
+        asked = 0
+        while not ended.is_set() or asked < 500:
+            cable.send(ASK)
+            try:
+                assert cable.receive() == ANSWER
+            except (AssertionError, TimeoutError) as failed:
+                unanswered.append(failed)
+                return
+            asked += 1
+
+    client = threading.Thread(target=ask)
+    client.start()
+    for _ in range(20):
+        again = Responder.open(loaded_bpffs, by)
+        again.attach(cable.ifindex)
+        fill(again, cable)
+        again.close()
+    ended.set()
+    client.join()
+
+    assert unanswered == []
+
+
+@pytest.fixture
+def dropper(loaded_bpffs: Path) -> Iterator[Path]:
+    """Somebody else's program, which drops every frame: r0 = TC_ACT_SHOT; exit."""
+    pin = loaded_bpffs.parent / "dropper"
+    program = load_program(bytes.fromhex("b7000000020000009500000000000000"))
+    obj_pin(program, pin)
+    os.close(program)
+    yield pin
+    pin.unlink()
+
+
+def add_filter(side: str, preference: int, program: Path) -> None:
+    tc = ["tc", "filter", "add", "dev", "node", side, "pref", str(preference), "protocol", "all"]
+    subprocess.run([*tc, "bpf", "direct-action", "object-pinned", str(program)], check=True)
+
+
+@pytest.mark.parametrize("by", ["clsact"])
+@pytest.mark.parametrize("preference", [1, 2])
+def test_filters_of_others_are_left_alone(
+    responder: Responder, loaded_bpffs: Path, cable: Wire, dropper: Path, preference: int
+) -> None:
+    """Also those that come at our own priority, and while another agent takes over."""
+    add_filter("ingress", 2, dropper)
+    add_filter("egress", preference, dropper)
+    theirs = [name for name in filters() if name != "herald"]
+    assert len(theirs) == 1
+    assert filters() == ["herald", *theirs]
+
+    again = Responder.open(loaded_bpffs, "clsact")
+    again.attach(cable.ifindex)
+    assert filters() == ["herald", *theirs]
+    again.detach(cable.ifindex)
+    again.close()
+
+    assert (filters("ingress"), len(filters("egress"))) == (theirs, 1)
+    assert "clsact" in qdiscs()
+    subprocess.run(["tc", "qdisc", "delete", "dev", "node", "clsact"], check=True)
+
+
+@BOTH
+def test_programs_of_others_that_drop_cannot_hide_requests(
+    responder: Responder, cable: Wire, dropper: Path, by: AttachBy
+) -> None:
+    if by == "tcx":
+        subprocess.run(["tc", "qdisc", "add", "dev", "node", "clsact"], check=True)
+    add_filter("ingress", 2 if by == "clsact" else 1, dropper)
+
+    cable.send(ASK)
+
+    assert cable.receive() == ANSWER
+    subprocess.run(["tc", "qdisc", "delete", "dev", "node", "clsact"], check=True)
+
+
+@pytest.mark.parametrize("by", ["tcx"])
+def test_detached_behind_our_back_is_seen_and_mended(
+    responder: Responder, loaded_bpffs: Path, cable: Wire
+) -> None:
+    fd = tcx.obj_get(loaded_bpffs / "v1" / f"link-{cable.ifindex}")
+    tcx.bpf(tcx.BPF_LINK_DETACH, fd.to_bytes(4, "little"))
+
+    assert responder.attached() == frozenset()
+    responder.attach(cable.ifindex)
+    assert responder.attached() == {cable.ifindex}
+    cable.send(ASK)
+    assert cable.receive() == ANSWER
+
+
+@BOTH
+def test_remove_detaches_and_unpins(cable: Wire, bpffs: Path, by: AttachBy) -> None:
+    assert loader(bpffs).returncode == 0
+    responder = Responder.open(bpffs, by)
+    responder.attach(cable.ifindex)
+    responder.close()
+
+    done = loader(bpffs, "--remove")
+
+    assert done.returncode == 0, done.stderr
+    assert not bpffs.exists()
+    assert qdiscs() == ["noqueue"]
+    shown = subprocess.run(["bpftool", "link"], capture_output=True, text=True).stdout
+    assert f"ifindex node({cable.ifindex})" not in shown
+
+
+def test_auto_is_tcx_where_the_kernel_has_it(loaded_bpffs: Path, cable: Wire) -> None:
+    responder = Responder.open(loaded_bpffs, "auto")
+    responder.attach(cable.ifindex)
+    try:
+        assert filters() == ([] if tcx.supported() else ["herald"])
+    finally:
+        responder.detach(cable.ifindex)
+        responder.close()
+
+
+@BOTH
+def test_ten_thousand_entries_and_back(responder: Responder, cable: Wire) -> None:
+    entries = {
+        EntryKey(ip_address(base + n), cable.ifindex): entry(7)
+        for base in (0x0A000000, 0xFD00 << 112)
+        for n in range(5000)
+    }
+    responder.set_entries((), entries)
+    assert entries.items() <= responder.entries().items()
+    responder.set_entries([*entries, EntryKey(ip_address(PEER4), 3)], {})
+    assert set(responder.entries()) == {
+        EntryKey(ip_address(vip), cable.ifindex) for vip in (VIP4, VIP6)
+    }
+
+
+@pytest.mark.parametrize("by", ["tcx"])
+def test_a_full_table_keeps_what_it_has_and_says_so(responder: Responder, cable: Wire) -> None:
+    entries = {EntryKey(ip_address(0x0A000000 + n), cable.ifindex): entry(7) for n in range(65537)}
+
+    with pytest.raises(
+        DatapathError, match=r"map vip4 is full: it has room for 65536 .* 2 of 65537"
+    ):
+        responder.set_entries((), entries)
+
+    assert EntryKey(ip_address(VIP4), cable.ifindex) in responder.entries()
+    cable.send(ASK)
+    assert cable.receive() == ANSWER
