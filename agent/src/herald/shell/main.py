@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -227,6 +228,7 @@ def _wait_for_stop(inbox: Inbox) -> None:
 
 def _client(config: Config, inbox: Inbox) -> KubeClient:
     api = config.api
+    _check_ca(api.ca_file)
     try:
         client = KubeClient(
             KubeConfig(
@@ -251,6 +253,21 @@ def _client(config: Config, inbox: Inbox) -> KubeClient:
             " run the agent role again, which brings one",
         ) from None
     return client
+
+
+def _check_ca(path: Path) -> None:
+    """The client reads it at each connection, to follow a change; at the start it must be right."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        found = "something else"
+    except OSError as error:
+        found = error.strerror or str(error)
+    else:
+        return
+    raise StartError(
+        EX_CONFIG, f"api.ca_file: {path}: wanted the API server's CA (PEM), found: {found}"
+    )
 
 
 def _give_up(notifier: Notifier, status: int, message: str) -> int:
