@@ -172,6 +172,7 @@ def main() -> int:
     folder = ROOT / "build" / "bench" / "failover"
     results: list[Result] = []
     try:
+        heal_all()
         address = make_service(list(status()["nodes"]))
         for fault in wanted.fault or ["power", "switch"]:
             print(f"{fault}: node -> successor, outage of {address}", flush=True)
