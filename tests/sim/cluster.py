@@ -137,9 +137,29 @@ class Kernel:
 
     session: Session = field(default_factory=Session)
     entries: dict[EntryKey, EntryValue] = field(default_factory=dict)
+    silenced: dict[Address, int] = field(default_factory=dict)
+    """The newest claim that a conflict has silenced."""
 
     def answers(self, now: int) -> set[Address]:
-        return {key.address for key in self.entries} if now < self.session.deadline else set()
+        """As bpf/responder.c decides: until the deadline, and past it until the fuse what may be held."""
+        session = self.session
+        return {
+            key.address
+            for key, entry in self.entries.items()
+            if entry.claimed > self.silenced.get(key.address, 0)
+            and (
+                now < session.deadline
+                or (session.hold and now < session.fuse and entry.claimed < session.renewed)
+            )
+        }
+
+    def conflict(self, address: Address, now: int) -> bool:
+        """Another MAC claims the address; past the deadline, in hold mode, that silences it."""
+        claims = [e.claimed for key, e in self.entries.items() if key.address == address]
+        if not claims or not self.session.hold or now < self.session.deadline:
+            return False
+        self.silenced[address] = max(claims)
+        return True
 
 
 class Machine:
@@ -151,6 +171,8 @@ class Machine:
         self.agent: Decider | None = None
         self.powered = True
         self.reachable = True
+        self.plugged = True
+        """Its switch port forwards frames."""
         self.paused = False
         self.boot = 1
         self.finished: fx.Finish | None = None
@@ -226,6 +248,16 @@ class Machine:
         self.reachable = True
         self.relist()
 
+    def unplug(self) -> None:
+        """The switch drops its frames: neither the API server nor the segment is reached."""
+        self.plugged = False
+        self.cut()
+
+    def plug(self) -> None:
+        self.plugged = True
+        self.cluster.check()
+        self.join()
+
     def pause(self) -> None:
         self.paused = True
 
@@ -285,7 +317,11 @@ class Machine:
         if isinstance(effect, fx.SendFrames):
             self.frames += effect.announcements
             self.cluster.check_frames(self, effect)
+            self.cluster.segment(self, effect)
             return [ev.FramesAnswer(effect.id)]
+        if isinstance(effect, fx.SendProbes):
+            self._probe(effect)
+            return []
         if isinstance(effect, fx.Finish):
             self.finished = effect
             self.kill()
@@ -294,6 +330,17 @@ class Machine:
         elif isinstance(effect, fx.LeaseRequest | fx.PatchService | fx.PatchPool | fx.PatchPolicy):
             self._request(effect)
         return []
+
+    def _probe(self, effect: fx.SendProbes) -> None:
+        life = self._life
+        for probe in effect.probes:
+            other = self.cluster.owner_of(probe.target)
+            if other is not None and other.powered and other.plugged and self.plugged:
+                heard = ev.SegmentHeard(probe.ifindex, probe.target)
+                self.cluster.after(
+                    MILLISECOND,
+                    lambda heard=heard: self.post(heard) if life == self._life else None,  # type: ignore[misc]
+                )
 
     def _request(
         self, effect: fx.LeaseRequest | fx.PatchService | fx.PatchPool | fx.PatchPolicy
@@ -349,6 +396,17 @@ class Cluster:
         self.api.put(
             Pool("pool", "q", 1, 1, "2026-01-01T00:00:00Z", (Block(cidr="198.51.100.0/24"),))
         )
+
+    def api_away(self) -> None:
+        self.api.up = False
+        for machine in self.machines.values():
+            machine.cut()
+            machine.reachable = True
+
+    def api_back(self) -> None:
+        self.api.up = True
+        for machine in self.machines.values():
+            machine.relist()
 
     # --- time -------------------------------------------------------------------------------------------
 
@@ -417,7 +475,8 @@ class Cluster:
     def answering(self) -> dict[Address, list[str]]:
         found: dict[Address, list[str]] = {}
         for machine in self.machines.values():
-            for address in machine.kernel.answers(machine.clock()):
+            # What a node answers behind a dead switch port reaches nobody.
+            for address in machine.kernel.answers(machine.clock()) if machine.plugged else ():
                 found.setdefault(address, []).append(machine.name)
         return found
 
@@ -440,13 +499,29 @@ class Cluster:
         assert len(nodes) == 1, nodes
         return nodes[0]
 
+    def owner_of(self, address: Address) -> Machine | None:
+        return next(
+            (m for m in self.machines.values() if m.interface().addresses[0].ip == address), None
+        )
+
+    def segment(self, sender: Machine, effect: fx.SendFrames) -> None:
+        """Frames reach every other kernel on the segment at once, before anything else happens."""
+        for frame in effect.announcements:
+            for machine in self.machines.values():
+                if machine is sender or not (machine.plugged and sender.plugged):
+                    continue
+                if machine.kernel.conflict(frame.address, machine.clock()):
+                    seen = ev.ConflictSeen(frame.address, frame.mac, 2, silenced=True)
+                    self.after(0, lambda m=machine, seen=seen: m.post(seen))  # type: ignore[misc]
+
     def check_frames(self, sender: Machine, effect: fx.SendFrames) -> None:
         """Nobody announces past its deadline, nor what another node answers."""
         for frame in effect.announcements:
             if sender.clock() >= sender.kernel.session.deadline:
                 raise Violation(f"{sender.name} announces {frame.address} past its deadline")
             others = set(self.answering().get(frame.address, ())) - {sender.name}
-            if others:
+            # In Hold it is this very frame that silences the superseded node.
+            if others and self.settings.on_api_loss == "Withdraw":
                 raise Violation(f"{sender.name} announces {frame.address}, answered by {others}")
 
     def check(self) -> None:

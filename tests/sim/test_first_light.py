@@ -7,6 +7,7 @@ from __future__ import annotations
 from tests.sim.cluster import Cluster
 
 from herald.core.model import SECOND, Lease
+from herald.core.settings import Settings
 
 
 def served_cluster(services: int = 1, **options: object) -> tuple[Cluster, list[str]]:
@@ -131,3 +132,38 @@ def test_a_deleted_presence_is_let_go_of_and_made_anew() -> None:
     assert isinstance(renewed, Lease)
     assert renewed.uid != presence.uid
     assert cluster.now < 60 * SECOND
+
+
+def test_an_api_server_that_is_away_takes_no_address_away_in_hold() -> None:
+    cluster, names = served_cluster(services=4, settings=Settings(on_api_loss="Hold"))
+    cluster.run(5)
+    before = {name: cluster.holder(name) for name in names}
+    cluster.api_away()
+    for _ in range(600):
+        cluster.run(0.1)
+        assert {name: cluster.holder(name) for name in names} == before
+    cluster.api_back()
+    cluster.run(10)
+    assert {name: cluster.holder(name) for name in names} == before
+
+
+def test_a_node_that_hears_nobody_holds_nothing() -> None:
+    cluster, _ = served_cluster(settings=Settings(on_api_loss="Hold"))
+    cluster.run(5)
+    machine = cluster.machines[cluster.holder("web0")]
+    machine.unplug()
+    cluster.run(2.5)
+    assert machine.kernel.answers(machine.clock()) == set()
+
+
+def test_a_superseded_holder_yields_to_the_first_frame() -> None:
+    cluster, _ = served_cluster(settings=Settings(on_api_loss="Hold"))
+    cluster.run(5)
+    old = cluster.machines[cluster.holder("web0")]
+    old.cut()
+    cluster.run(6)
+    assert cluster.holder("web0") != old.name
+    assert old.kernel.silenced
+    old.join()
+    cluster.run(5)
+    assert cluster.served("web0")

@@ -420,7 +420,10 @@ class _Case:
         return self.labels
 
     def _selected_by(self, plan: Plan) -> bool:
-        return selectors.matches(plan.pool.service_selector, self._labels)
+        selector = plan.pool.service_selector
+        if not (selector.match_labels or selector.match_expressions):
+            return True
+        return selectors.matches(selector, self._labels)
 
     # --- The end ---------------------------------------------------------------------------------------
 

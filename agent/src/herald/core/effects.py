@@ -67,6 +67,23 @@ class SendFrames:
     announcements: tuple[Announcement, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """An ARP request, or an NS, from an address of this node: is ``target`` there?"""
+
+    ifindex: int
+    mac: bytes
+    source: Address
+    target: Address
+
+
+@dataclass(frozen=True, slots=True)
+class SendProbes:
+    """Best effort, no answer of its own: who is there becomes SegmentHeard."""
+
+    probes: tuple[Probe, ...]
+
+
 # --- Leases --------------------------------------------------------------------------------------------
 
 
@@ -165,6 +182,7 @@ Effect: TypeAlias = (
     | SetAttachments
     | JoinGroups
     | SendFrames
+    | SendProbes
     | LeaseRequest
     | PatchService
     | PatchPool

@@ -56,6 +56,7 @@ from herald.core.model import (
     ServiceKey,
     presence_lease_name,
     vip_address,
+    vip_lease_name,
 )
 from herald.core.observer import Observer
 from herald.core.outbox import Outbox
@@ -122,6 +123,8 @@ class Lock:
     """Why it was claimed."""
     pairs: dict[int, _Pair] = field(default_factory=dict)
     announced: bool = False
+    silenced: bool = False
+    """A conflict past the deadline has silenced it in the kernel: only a new claim ends that."""
     unable: bool = False
     """No interface took its frames or entries: leave it to others for a while."""
     create: Mapping[str, str] | None = None
@@ -200,6 +203,13 @@ class Election:
         else:
             self._forget_lease(lock, now)
         self._touch(lock)
+
+    def conflict(self, address: Address) -> None:
+        """The kernel has silenced an address: claim it anew, if it is still ours."""
+        lock = self.locks.get(vip_lease_name(address))
+        if lock is not None and lock.held:
+            lock.silenced = True
+            self._dirty[lock.name] = None
 
     def recheck(self, names: Iterable[str] | None = None) -> None:
         """What these locks (None: all) are decided by has changed."""
@@ -382,7 +392,7 @@ class Election:
             self._release(lock, without_finalizer(lease), "deleted", now)
         elif rank is None:
             self._release(lock, lease, lock.placement.why_not.get(self._node, "not needed"), now)
-        elif not lock.held:
+        elif not lock.held or lock.silenced:
             if self._presence.live(now):
                 reason = lease.annotations.get(REASON, "") or "claimed anew"
                 self._claim(lock, lease, reason, now)
@@ -559,6 +569,7 @@ class Election:
         newest = lock.lease is not None and lock.lease.resource_version == lease.resource_version
         if newest and request.epoch == self._presence.epoch and self._presence.live(now):
             lock.held = now
+            lock.silenced = False
             lock.announced = False
             lock.pairs.clear()
 

@@ -146,6 +146,16 @@ class ConflictSeen:
     address: Address
     mac: bytes
     ifindex: int
+    silenced: bool = False
+    """It came past the deadline: the kernel has silenced the address until a new claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentHeard:
+    """Somebody answered a probe: ``address`` is there, on that device's segment."""
+
+    ifindex: int
+    address: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +187,7 @@ Event: TypeAlias = (
     | FramesAnswer
     | InterfacesSeen
     | ConflictSeen
+    | SegmentHeard
     | Tick
     | Stop
     | AnnounceAgain

@@ -17,7 +17,6 @@ The caller must
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING, TypeVar
 
 from herald.core.addresses import spelled
@@ -26,6 +25,7 @@ from herald.core.book import Aside, Book, Entry, Known, Record
 from herald.core.model import LOAD_BALANCER_CLASS, Condition, PoolStatus
 from herald.core.pools import VERSIONS
 from herald.core.requests import parse_request
+from herald.core.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -51,8 +51,7 @@ class Ipam:
         self._used: dict[str, int] = {}
         self._edits = 0
         # Whom to ask again.
-        self._queue: list[tuple[bool, ServiceKey]] = []
-        self._queued: set[ServiceKey] = set()
+        self._turns = Turns()
         self._dirty_pools: set[str] = set()
         # What the last decision of a Service hung on.
         self._hung: dict[ServiceKey, Verdict] = {}
@@ -137,20 +136,14 @@ class Ipam:
     def dirty(self) -> Iterator[ServiceKey]:
         """The Services whose decision may have changed; who is taken from here must be decided.
 
-        Take as many as time allows: the others stay. Those that hold or name addresses come first, then by
-        name, so what is given does not hang on the order in which things were learnt in one go.
+        Take as many as time allows: the others stay.
         """
         while True:
             self._lay_out()
-            if self._queue:
-                _, key = heappop(self._queue)
-                self._queued.discard(key)
-                yield key
-                continue
-            hungry = self._next_hungry()
-            if hungry is None:
+            key = self._turns.next() or self._next_hungry()
+            if key is None:
                 return
-            yield hungry
+            yield key
 
     def decide(self, key: ServiceKey) -> Decision:
         """What the Service shall hold. Asking again without news brings the same answer."""
@@ -329,12 +322,10 @@ class Ipam:
 
     def _mark(self, keys: Iterable[ServiceKey]) -> None:
         for key in keys:
-            if key not in self._queued:
-                self._queued.add(key)
+            if key not in self._turns:
                 known = self._book.services.get(key)
-                asks = known and not (known.shown or known.request.wanted)
-                newcomer = bool(asks) and key not in self._book.given
-                heappush(self._queue, (newcomer, key))
+                names = known is None or bool(known.shown or known.request.wanted)
+                self._turns.add(key, first=names or key in self._book.given)
 
     def _next_hungry(self) -> ServiceKey | None:
         """A Service that waits for any address of a line that has one again, and was not asked yet."""

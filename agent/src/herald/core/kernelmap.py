@@ -92,7 +92,8 @@ class KernelMap:
     # --- what is asked of it ---------------------------------------------------------------------------
 
     def set_session(self, session: Session) -> None:
-        if self.broken or (session == self.session and not self._asked):
+        asked = [a.session for a in self._asked.values() if a.session is not None]
+        if self.broken or session == (asked[-1] if asked else self.session):
             return
         number = self._out.new_id()
         self._asked[number] = _Asked(session=session)

@@ -72,7 +72,7 @@ class PresenceInterface:
 
     @property
     def usable(self) -> bool:
-        return self.up and self.carrier and bool(self.mac) and self.heard is not False
+        return self.up and self.carrier and bool(self.mac)
 
 
 @dataclass(frozen=True, slots=True)

@@ -304,6 +304,8 @@ class Interface:
     master: int = 0
     """Index of the bridge or bond that it is a member of; 0 for none."""
     addresses: tuple[AddressOnLink, ...] = ()
+    gateways: tuple[Address, ...] = ()
+    """Next hops of the default routes that leave by it."""
 
     @property
     def key(self) -> int:

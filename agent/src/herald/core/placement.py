@@ -135,14 +135,25 @@ def policies_for(service: Service, policies: Iterable[Policy]) -> tuple[Policy, 
 
 
 def interfaces_for(
-    policies: Iterable[Policy], node: Node, interfaces: Iterable[PresenceInterface]
+    policies: Iterable[Policy],
+    node: Node,
+    interfaces: Iterable[PresenceInterface],
+    deaf: frozenset[str],
 ) -> dict[str, PresenceInterface]:
-    """The usable interfaces of a node on which any of these policies announces, by name."""
+    """The usable interfaces of a node on which any of these policies announces, by name.
+
+    ``deaf``: those on which it hears nobody; only a policy without segmentHealth announces there.
+    """
     selecting = [p for p in policies if matches(p.node_selector, node.labels)]
     return {
         interface.name: interface
         for interface in interfaces
-        if interface.usable and any(announces_on(policy, interface) for policy in selecting)
+        if interface.usable
+        and any(
+            announces_on(policy, interface)
+            for policy in selecting
+            if interface.name not in deaf or not policy.segment_health
+        )
     }
 
 
@@ -150,6 +161,7 @@ def why_not_eligible(
     address: Address,
     node: Node | None,
     presence: Presence,
+    deaf: frozenset[str],
     policies_of_services: Iterable[tuple[Policy, ...]],
     endpoint_nodes: Iterable[frozenset[str]],
 ) -> str:
@@ -166,8 +178,10 @@ def why_not_eligible(
     for policies in policies_of_services:
         if not any(matches(policy.node_selector, node.labels) for policy in policies):
             return "no policy selects it"
-        if not interfaces_for(policies, node, interfaces):
+        if not interfaces_for(policies, node, interfaces, frozenset()):
             return "no usable interface that a policy names"
+        if not interfaces_for(policies, node, interfaces, deaf):
+            return f"nobody on the segment answers on {', '.join(sorted(deaf))}"
     if not all(node.name in nodes for nodes in endpoint_nodes):
         return "externalTrafficPolicy is Local and it has no ready endpoint"
     for interface in interfaces:

@@ -30,6 +30,7 @@ from typing import Literal
 
 from herald.core.effects import LeaseRequest
 from herald.core.events import Answer, Done, Failed, Refused
+from herald.core.kernel import Session
 from herald.core.kernelmap import KernelMap
 from herald.core.leases import (
     Epoch,
@@ -38,10 +39,12 @@ from herald.core.leases import (
     presence_lease,
     without_finalizer,
 )
-from herald.core.model import MILLISECOND, Identity, Lease, Owner, presence_lease_name
+from herald.core.model import MILLISECOND, SECOND, Identity, Lease, Owner, presence_lease_name
 from herald.core.outbox import Outbox
 from herald.core.settings import Settings
 
+FUSE = SECOND
+"""How long past the deadline the kernel holds on without the agent's word."""
 RETRY = 100 * MILLISECOND
 """After a failed request; a refusal (401, 403) is asked again five times slower."""
 
@@ -85,6 +88,8 @@ class OwnPresence:
         """The D that it shall say from the next renewal on."""
         self.problem = ""
         """Why this node is not live, for people."""
+        self._may_hold = False
+        """Since the last renewal nothing but the API server's silence, and somebody on the segment, was seen."""
         self._pending: _Pending | None = None
         self._due = 0
         self._unchanged_since = 0
@@ -156,6 +161,24 @@ class OwnPresence:
             self._pending = None
             self._due = now
             self._kernel.silence()
+
+    def hold(self, now: int, *, hears: bool) -> None:
+        """Past the deadline: feed the fuse while the API server is lost and the segment is heard (rule 8).
+
+        Once either fails, nothing is held any more until a renewal succeeds.
+        """
+        if self._settings.on_api_loss != "Hold" or self.phase is not Phase.LIVE:
+            return
+        if now < self.valid_until:
+            return
+        self._may_hold = self._may_hold and hears
+        fuse = now + FUSE if self._may_hold else 0
+        if self._kernel.session.fuse < now + FUSE // 2 or not self._may_hold:
+            self._kernel.set_session(replace(self._kernel.session, fuse=fuse))
+
+    @property
+    def holding(self) -> bool:
+        return self.phase is Phase.LIVE and self._kernel.session.fuse > 0
 
     def tick(self, now: int) -> None:
         """Send what is due."""
@@ -290,6 +313,8 @@ class OwnPresence:
         elif isinstance(outcome, Refused) and outcome.status == 409:
             self._request("get", self.lease, "read back", now)
         elif isinstance(outcome, (Refused, Failed)):
+            # A refusal is an answer: the API server is there, and does not want us.
+            self._may_hold = self._may_hold and isinstance(outcome, Failed)
             self.problem = f"cannot renew: {outcome.reason}"
             self._due = now + RETRY
 
@@ -313,10 +338,12 @@ class OwnPresence:
         self.duration = duration
         self.valid_until = sent + duration * 9 // 10
         self._due = sent + self.interval
+        self._may_hold = True
         self._extend(self.valid_until, sent)
 
     def _extend(self, deadline: int, renewed: int) -> None:
-        self._kernel.set_session(replace(self._kernel.session, deadline=deadline, renewed=renewed))
+        hold = self._settings.on_api_loss == "Hold"
+        self._kernel.set_session(Session(deadline, 0, renewed, hold))
 
     def _lose(self, reason: str) -> None:
         self._out.note("epoch lost", level="warning", epoch=str(self.epoch), reason=reason)

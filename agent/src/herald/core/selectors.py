@@ -34,7 +34,10 @@ def matches(selector: Selector, labels: Labels) -> bool:
     for key, value in selector.match_labels.items():
         if labels.get(key) != value:
             return False
-    return all(_holds(requirement, labels) for requirement in selector.match_expressions)
+    for requirement in selector.match_expressions:
+        if not _holds(requirement, labels):
+            return False
+    return True
 
 
 def service_labels(service: Service) -> Labels:

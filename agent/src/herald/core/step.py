@@ -31,6 +31,7 @@ from herald.core.events import (
     KubeObject,
     Listed,
     Removed,
+    SegmentHeard,
     Stop,
     Tick,
     WatchBroken,
@@ -71,6 +72,7 @@ from herald.core.placement import (
     why_out_of_service,
 )
 from herald.core.presence import OwnPresence, Phase
+from herald.core.segment import Segment, deaf, probes_of
 from herald.core.settings import Settings
 from herald.core.status import ServiceStatus
 from herald.core.world import World
@@ -118,6 +120,8 @@ class Decider:
         self._kernel = KernelMap(self._out)
         self._presence = OwnPresence(settings, identity, self._kernel, self._out)
         self._observer = Observer(settings, identity.node, self._out)
+        self._segment = Segment(self._out)
+        self._deaf: dict[str, frozenset[str]] = {}
         self._announcer = Announcer(settings.refresh_ns, self._out)
         self._election = Election(
             settings,
@@ -144,6 +148,8 @@ class Decider:
         self._load: dict[str, int] = {}
         self._holders: dict[str, str] = {}
         self._last: tuple[object, ...] = ()
+        self._probed: tuple[dict[int, Interface], list[PresenceReport]] = ({}, [])
+        self._report = PresenceReport(identity.node, identity.version, False, ())
         self._attached: frozenset[int] | None = None
         self._joined: frozenset[tuple[object, int]] = frozenset()
         self._announced_before: dict[str, int] = {}
@@ -162,6 +168,8 @@ class Decider:
             return None
         deadlines = (
             self._presence.next_deadline(),
+            self._presence.valid_until if self._live else None,
+            self._segment.next_deadline(),
             self._observer.next_deadline() if self._live else None,
             self._election.next_deadline(),
             self._announcer.next_deadline() if self._live else None,
@@ -206,7 +214,9 @@ class Decider:
                     self._watch_sound = isinstance(event, WatchResumed)
 
     def _local(
-        self, event: KernelRead | InterfacesSeen | ConflictSeen | Stop | AnnounceAgain, now: int
+        self,
+        event: KernelRead | InterfacesSeen | ConflictSeen | SegmentHeard | Stop | AnnounceAgain,
+        now: int,
     ) -> None:
         match event:
             case KernelRead():
@@ -215,7 +225,11 @@ class Decider:
             case InterfacesSeen():
                 self._world.interfaces = {i.index: i for i in event.interfaces}
                 self._election.recheck()
+            case SegmentHeard():
+                self._segment.answered(event.ifindex, event.address, now)
             case ConflictSeen():
+                if event.silenced:
+                    self._election.conflict(event.address)
                 self._out.note(
                     "address conflict",
                     level="warning",
@@ -320,7 +334,8 @@ class Decider:
     # --- what follows ----------------------------------------------------------------------------------------
 
     def _settle(self, now: int) -> None:
-        self._presence.describe(self._own_report(), self._owner(), now)
+        self._watch_segment(now)
+        self._presence.describe(self._own_report(now), self._owner(), now)
         self._presence.wanted_duration = self._duration()
         self._presence.tick(now)
         self._observer.in_touch(self._watch_sound and self._answered, now)
@@ -355,8 +370,10 @@ class Decider:
         if self._presence.epoch is not None and self._presence.lease.uid:
             # Of ourselves we know more than the watch has shown.
             own = Presence(self._presence.lease)
-            own.__dict__["report"] = self._own_report()
+            own.__dict__["report"] = self._report
             self._reports[self._node] = own
+        reports = [presence.report for presence in self._reports.values()]
+        self._deaf = {report.node: deaf(report, reports) for report in reports}
         self._election.recheck()
         if self._presence.epoch is not None and Lease in self._world.listed:
             self._kernel.withdraw(
@@ -438,13 +455,32 @@ class Decider:
         annotated = node is not None and node.annotations.get(DRAIN_ANNOTATION) == "true"
         return self._stop_by is not None or annotated
 
-    def _own_report(self) -> PresenceReport:
+    def _watch_segment(self, now: int) -> None:
+        """Probe whoever is there, and hold on to what is held while they answer and the API server does not."""
+        others = [p.report for name, p in self._reports.items() if name != self._node]
+        if (self._world.interfaces, others) != self._probed:
+            self._probed = (self._world.interfaces, others)
+            probes = {
+                interface.index: probes_of(interface, self._node, others)
+                for interface in self._world.interfaces.values()
+                if is_layer3(interface) and not is_plumbing(interface)
+            }
+            self._segment.watch(probes, now)
+        late = self._presence.epoch is not None and now >= self._presence.valid_until - SECOND
+        self._segment.tick(now, urgent=late)
+        self._presence.hold(now, hears=self._segment.hears(now))
+
+    def _own_report(self, now: int) -> PresenceReport:
+        self._report = self._described(now)
+        return self._report
+
+    def _described(self, now: int) -> PresenceReport:
         return PresenceReport(
             node=self._node,
             version=self._identity.version,
             draining=self._draining(),
             interfaces=tuple(
-                _told(interface)
+                _told(interface, self._segment.heard(interface.index, now))
                 for interface in sorted(self._world.interfaces.values(), key=lambda i: i.index)
                 if is_layer3(interface)
             ),
@@ -498,7 +534,12 @@ class Decider:
         nodes = self._world.nodes
         why_not = {
             name: why_not_eligible(
-                lock.address, nodes.get(name), presence, policies_of_services, local
+                lock.address,
+                nodes.get(name),
+                presence,
+                self._deaf.get(name, frozenset()),
+                policies_of_services,
+                local,
             )
             for name, presence in self._reports.items()
         }
@@ -535,7 +576,8 @@ class Decider:
         ]
         ping = any(policy.answer_ping for policy in policies)
         flags = EntryFlags.ANSWER_PING if ping else EntryFlags.NONE
-        names = interfaces_for(policies, node, self._own_report().interfaces)
+        deaf_here = self._deaf.get(self._node, frozenset())
+        names = interfaces_for(policies, node, self._report.interfaces, deaf_here)
         return {
             interface.index: Target(interface.mac, flags)
             for interface in self._world.interfaces.values()
@@ -598,7 +640,7 @@ _KIND_NAMES: dict[Kind, str] = {
 }
 
 
-def _told(interface: Interface) -> PresenceInterface:
+def _told(interface: Interface, heard: bool | None) -> PresenceInterface:
     return PresenceInterface(
         name=interface.name,
         mac=interface.mac.hex(":"),
@@ -606,5 +648,5 @@ def _told(interface: Interface) -> PresenceInterface:
         carrier=interface.carrier,
         plumbing=is_plumbing(interface),
         addresses=interface.addresses,
-        heard=None,
+        heard=heard,
     )

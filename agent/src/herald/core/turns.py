@@ -1,0 +1,49 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Whose turn it is to be decided.
+
+Who holds or names an address goes before who takes any; within each of the two, whoever waits at the
+moment goes in the order of names, and who comes later waits for the next round. So what is given does not
+hang on the order in which things were learnt in one go, and nobody waits for ever.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from herald.core.model import ServiceKey
+
+
+class Turns:
+    """A queue of Services, each in it at most once."""
+
+    __slots__ = ("_members", "_rounds", "_waiting")
+
+    def __init__(self) -> None:
+        self._members: set[ServiceKey] = set()
+        self._rounds: tuple[list[ServiceKey], list[ServiceKey]] = ([], [])
+        """Those of this round, the next one last: first class, second class."""
+        self._waiting: tuple[list[ServiceKey], list[ServiceKey]] = ([], [])
+        """Those of the next round."""
+
+    def __contains__(self, key: ServiceKey) -> bool:
+        return key in self._members
+
+    def add(self, key: ServiceKey, *, first: bool) -> None:
+        """Who is in the queue already stays where it is."""
+        if key not in self._members:
+            self._members.add(key)
+            self._waiting[not first].append(key)
+
+    def next(self) -> ServiceKey | None:
+        """Take the next one out; None: nobody waits."""
+        for turns, waiting in zip(self._rounds, self._waiting, strict=True):
+            if not turns and waiting:
+                turns.extend(sorted(waiting, reverse=True))
+                waiting.clear()
+            if turns:
+                key = turns.pop()
+                self._members.discard(key)
+                return key
+        return None
