@@ -8,7 +8,6 @@ import contextlib
 import datetime
 import ipaddress
 import json
-import os
 import queue
 import socket
 import ssl
@@ -100,9 +99,9 @@ class Exchange:
         self.raw(b"0\r\n\r\n")
 
     def reset(self) -> None:
-        """RST, as a host that has rebooted sends."""
+        """RST, as a host that has rebooted sends. Ends the handler."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        os.close(self.socket.detach())
+        raise ConnectionAbortedError  # everything is closed on the way out
 
     def hang_up(self) -> None:
         socket.socket.shutdown(self.socket, socket.SHUT_RDWR)

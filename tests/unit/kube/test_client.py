@@ -110,10 +110,11 @@ class Leases:
             self.history.append({"type": "DELETED", "object": item})
             self.changed.notify_all()
 
-    def reset_watches(self, count: int = 1) -> None:
-        """Once so many are open."""
+    def reset_watches(self, count: int = 1, *, refuse: int | None = None) -> None:
+        """Once so many are open; and refuse everything from then on."""
         with self.changed:
             assert self.changed.wait_for(lambda: self.watching >= count, 5)
+            self.refuse = refuse
             self.cut += 1
             self.changed.notify_all()
 
@@ -242,8 +243,7 @@ def test_a_watch_that_cannot_go_on_lists_anew(client, inbox, leases) -> None:
 def test_an_outage_is_told_once_and_ends_by_itself(client, inbox, leases) -> None:
     client.start([Lease, Node])
     inbox.take(2)
-    leases.refuse = 503
-    leases.reset_watches(2)
+    leases.reset_watches(2, refuse=503)
     kinds = {event.kind for event in inbox.take(2) if isinstance(event, WatchBroken)}
     assert kinds == {Lease, Node}
     outcome, others = ask(client, inbox, "update", Lease("presence-n1", uid="u"))
