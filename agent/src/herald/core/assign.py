@@ -15,7 +15,7 @@ What always holds:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from herald.core import selectors, sharing
 from herald.core.addresses import family, make_address, shown
@@ -138,7 +138,8 @@ class _Case:
 
     def _is_aside(self, address: Address) -> bool:
         """A stranger answers for it, and it was not in use yet: another is tried."""
-        return address in self.book.strangers and address not in self.known.shown
+        strangers = self.book.strangers
+        return bool(strangers) and address in strangers and address not in self.known.shown
 
     def _shares_wrongly(self, address: Address) -> bool:
         """Whether the rules of sharing fail on the address, and it is for this Service to leave.
@@ -450,24 +451,24 @@ class _Case:
                     self._give_up(address)
 
     def _conclude(self) -> Verdict:
-        book = self.book
-        given = {record.address: record for record in self.give}
-        held = list({**dict.fromkeys(self.keep), **given})
+        given = {record.address: record for record in self.give} if self.give else {}
+        held = list(dict.fromkeys((*self.keep, *given))) if given else self.keep
         if len(held) > 1:
-            held.sort(key=self._rank)
+            held = sorted(held, key=self._rank)
         addresses: list[Address] = []
         texts: list[str] = []
         orphaned = moved = False
         settled = not given
         for address in held:
-            entry = book.entries.get(address)
+            entry = self.book.entries.get(address)
             seen = entry.seen if entry else None
             confirmed = seen is not None and self.key in seen.services
-            if address not in given or address in self.keep:
-                settled &= confirmed
-                if confirmed or address in self.known.shown:
-                    addresses.append(address)
-            record = given.get(address) or (entry.record if entry else None)
+            settled = settled and confirmed
+            if confirmed or address in self.known.shown:
+                addresses.append(address)
+            record = given.get(address) if given else None
+            if record is None and entry:
+                record = entry.record
             pool = record.pool if record else ""
             trouble, elsewhere = self._backing(address, pool)
             orphaned |= bool(trouble)
@@ -523,20 +524,22 @@ class _Case:
 
     def _condition(self, texts: list[str], *, orphaned: bool) -> Condition:
         held = _list(texts, "; ")
-        strangers = [
+        missing = dict.fromkeys(problem.text for problem in self.problems)
+        remarks = [each.text for each in self.lacking.values() if each.text not in missing]
+        remarks += (
             f"{address} was left: {aside.mac} answers for it"
             for address, aside in self.book.asides_of(self.key)
-        ]
+        )
         if self.problems:
-            missing = _list(dict.fromkeys(problem.text for problem in self.problems), "; ")
-            message = "; ".join(
-                filter(None, (missing, f"{_HELD}{held}" if held else "", *strangers))
-            )
-            return Condition(ALLOCATED, "False", self.problems[0].reason, message[:_MESSAGE_MAX])
-        lacking = [f"{problem.text}" for problem in self.lacking.values()]
-        message = "; ".join(filter(None, (held, *lacking, *strangers)))
-        reason = "Orphaned" if orphaned else "Allocated"
-        return Condition(ALLOCATED, "True" if texts else "False", reason, message[:_MESSAGE_MAX])
+            parts = [_list(missing, "; "), f"{_HELD}{held}" if held else "", *remarks]
+            return _told("False", self.problems[0].reason, parts)
+        status: Literal["True", "False"] = "True" if held else "False"
+        return _told(status, "Orphaned" if orphaned else "Allocated", [held, *remarks])
+
+
+def _told(status: Literal["True", "False"], reason: str, parts: list[str]) -> Condition:
+    message = parts[0] if len(parts) == 1 else "; ".join(filter(None, parts))
+    return Condition(ALLOCATED, status, reason, message[:_MESSAGE_MAX])
 
 
 def _refusal(known: Known, other: Known) -> str:

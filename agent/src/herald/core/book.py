@@ -179,6 +179,8 @@ class Book:
 
     def asides_of(self, key: ServiceKey) -> list[tuple[Address, Aside]]:
         """The addresses that the Service had until a stranger was found to answer for them."""
+        if not self.strangers:
+            return []
         return [each for each in self.strangers.items() if key in each[1].services]
 
     def read(self, texts: Iterable[str]) -> tuple[Address, ...]:

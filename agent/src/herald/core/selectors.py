@@ -34,10 +34,7 @@ def matches(selector: Selector, labels: Labels) -> bool:
     for key, value in selector.match_labels.items():
         if labels.get(key) != value:
             return False
-    for requirement in selector.match_expressions:
-        if not _holds(requirement, labels):
-            return False
-    return True
+    return all(_holds(requirement, labels) for requirement in selector.match_expressions)
 
 
 def service_labels(service: Service) -> Labels:
