@@ -416,10 +416,8 @@ class Election:
     def _edit(self, lock: Lock, lease: Lease, now: int, *, free: bool) -> bool:
         """What the allocator wants of a lease; True while that is under way."""
         if lock.doomed and free:
-            if lease.finalizers:
-                self._send(lock, "update", without_finalizer(lease), "free", now)
-            else:
-                self._send(lock, "delete", lease, "delete", now)
+            # Its finalizer goes after this: no lease that is not being deleted is ever without one.
+            self._send(lock, "delete", lease, "delete", now)
             return True
         if lock.give_to is not None and lock.give_to != lock.services:
             annotations = {**lease.annotations, SERVICES: services_text(lock.give_to)}
@@ -533,8 +531,10 @@ class Election:
         elif isinstance(outcome, Refused):
             self._refused(lock, request, outcome, now)
         elif request.purpose == "delete":
-            lock.unsure = False
-            self._forget_lease(lock, now)
+            # While it has its finalizer it is still there, and now to be let go: read it.
+            lock.unsure = lock.lease is not None and bool(lock.lease.finalizers)
+            if not lock.unsure:
+                self._forget_lease(lock, now)
         elif outcome.lease is not None:
             lock.unsure = False
             if outcome.created and request.purpose != "create":
