@@ -14,11 +14,14 @@ import signal
 import subprocess
 import time
 from contextlib import contextmanager
-from ipaddress import ip_address
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from herald_lab import layout
+from herald_lab.api import Api
+from watched import LEASES, Watched, await_health, lease_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests/lab/lab"
 NODES = ("n1", "n2", "n3")
-NAMESPACE = "herald-system"
+FIGURES = pytest.StashKey[list[str]]()
 
 
 class Lab:
@@ -34,6 +37,11 @@ class Lab:
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+    @cached_property
+    def api(self) -> Api:
+        """The API server without a kubectl for each request, to look often and disturb little."""
+        return Api(layout.Lab(self.name))
 
     def __call__(self, *words: str, check: bool = True, timeout: float = 120) -> str:
         """Run a command of the lab; its standard output. Failing is an error with all it said."""
@@ -127,12 +135,15 @@ class Lab:
 
     def holder(self, address: str) -> str:
         """The node that the address's lease names, or nothing."""
-        name = "vip-" + ip_address(address).exploded.replace(":", "-")
-        found = self.attempt(
-            "kubectl", "get", "lease", name, "--namespace", NAMESPACE, "--output",
-            "jsonpath={.spec.holderIdentity}",
-        )  # fmt: skip
-        return found.stdout
+        lease = self.api.get(f"{LEASES}/{lease_name(address)}") or {}
+        holder: str = lease.get("spec", {}).get("holderIdentity", "")
+        return holder
+
+    def presence(self, node: str) -> dict[str, Any]:
+        """The lease by which the node's agent says that it is alive."""
+        found = self.api.get(f"{LEASES}/presence-{node}")
+        assert found is not None, f"no lease presence-{node}"
+        return found
 
     def _argv(self, words: Sequence[str]) -> list[str]:
         return [str(PROGRAM), "--lab", self.name, *words]
@@ -191,3 +202,36 @@ def service(herald: Lab) -> Iterator[Callable[..., Service]]:
     yield make
     for name in made:
         herald("service", name, "--delete")
+
+
+@pytest.fixture
+def watched(service: Callable[..., Service], herald: Lab) -> Watched:
+    """A Service with an IPv4 address, all agents well, its backends off the announcing node."""
+    name, addresses = service("watched", "--udp")
+    found = Watched(herald, wait_for, name, addresses[0])
+    wait_for("the address to be announced", lambda: found.holder in NODES)
+    await_health(herald)
+    found.move_backends_off_the_holder()
+    return found
+
+
+# --- figures ----------------------------------------------------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FIGURES] = []
+
+
+@pytest.fixture(scope="session")
+def figure(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Has a line printed at the end of the run: what was measured, whether it was enough or not."""
+    return pytestconfig.stash[FIGURES].append
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if config.stash[FIGURES]:
+        terminalreporter.section("figures")
+        for line in config.stash[FIGURES]:
+            terminalreporter.line(line)

@@ -49,6 +49,7 @@ def inventory(lab: Lab) -> dict[str, Any]:
                 "ansible_ssh_common_args": options,
                 # Ansible calls its shared connections by address alone, and labs share addresses.
                 "ansible_control_path_dir": str(lab.state / "ssh/control"),
+                "ansible_pipelining": True,
             },
             "children": {
                 "herald": {

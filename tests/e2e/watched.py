@@ -1,0 +1,184 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A Service's address while its announcing node suffers: what a client sees, and whom leases name.
+
+The rule of every test here: backends run on nodes that the fault does not touch, never on the
+announcing one, so that what a client misses is the announcement's alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from contextlib import ExitStack, contextmanager
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from herald_lab.layout import NODES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from conftest import Lab
+
+NAMESPACE = "herald-system"
+LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+ECHO = "9000"  # what the outage meter asks, see `lab service --udp`
+HERALDCTL = "/opt/herald/current/bin/heraldctl"
+MACS = {node.mac: node.name for node in NODES}
+BEFORE = 0.5  # seconds of undisturbed service that a report starts with
+AFTER = 1.0  # seconds of restored service that it ends with
+BEYOND = 3.0  # seconds for which answers are watched after everything is well again
+
+Json = dict[str, Any]
+
+
+class Watched:
+    """The Service `name` with one address, and what stands in its way to a good measurement."""
+
+    def __init__(self, lab: Lab, wait_for: Callable[..., None], name: str, address: str) -> None:
+        self.lab = lab
+        self.name = name
+        self.address = address
+        self.wait_for = wait_for
+
+    @property
+    def holder(self) -> str:
+        """The node that announces the address by its lease, or nothing."""
+        return self.lab.holder(self.address)
+
+    @property
+    def others(self) -> list[str]:
+        holder = self.holder
+        assert holder in MACS.values(), f"{self.address}: wanted a holder, found {holder!r}"
+        return [node for node in MACS.values() if node != holder]
+
+    def lease(self) -> Json:
+        found = self.lab.api.get(f"{LEASES}/{lease_name(self.address)}")
+        assert found is not None, f"no lease for {self.address}"
+        return found
+
+    def move_backends_off_the_holder(self) -> str:
+        """Serve from the other nodes only, as every node's kube-proxy knows; the holder's name."""
+        holder, others = self.holder, self.others
+        self.lab("service", self.name, "--udp", "--backends", ",".join(others))
+        for node in MACS.values():
+            self.wait_for(
+                f"kube-proxy of {node} to serve {self.name} from {others} only",
+                lambda node=node: self._backends(node) == set(others),
+            )
+        assert self.holder == holder, "the address moved although only its backends changed"
+        return holder
+
+    def _backends(self, node: str) -> set[str]:
+        """Where a node's kube-proxy sends the datagrams of the Service."""
+        table = self.lab.exec(node, "nft", "list", "table", "ip", "kube-proxy")
+        chain = re.search(rf"chain service-\w+-default/{self.name}/udp/.*?\n\t}}", table, re.DOTALL)
+        names = {str(host.ipv4): host.name for host in NODES}
+        return {
+            names[ip] for ip in re.findall(r": ([\d.]+) \. \d+", chain.group() if chain else "")
+        }
+
+    @contextmanager
+    def metered(self, folder: Path) -> Iterator[Json]:
+        """`lab outage` runs during the block; the report afterwards."""
+        with self.lab.meter("outage", self.address, ECHO, file=folder / "outage.json") as report:
+            linger(BEFORE)
+            yield report
+            linger(AFTER)
+
+    @contextmanager
+    def answered(self, folder: Path) -> Iterator[Json]:
+        """`lab answers` runs during the block; the report afterwards."""
+        names = [word for mac, name in MACS.items() for word in ("--name", f"{name}={mac}")]
+        with self.lab.meter(
+            "answers", self.address, *names, file=folder / "answers.json"
+        ) as report:
+            yield report
+
+    def suffer(
+        self, node: str, kind: str, folder: Path, *, beyond: float = BEYOND
+    ) -> tuple[Json, Json]:
+        """One fault on the announcing node under both meters: the reports of outage and answers.
+
+        The outage is measured until another node serves; answers are watched on, through the
+        repair and for seconds beyond it.
+        """
+        with self.answered(folder) as answers:
+            with ExitStack() as until_healed, self.metered(folder) as outage:
+                until_healed.enter_context(self.lab.fault(node, kind))
+                self.wait_for(
+                    f"another node than {node} to announce {self.address}",
+                    lambda: self.holder not in ("", node),
+                )
+            await_health(self.lab, [node])
+            linger(beyond)
+        return outage, answers
+
+
+def linger(seconds: float) -> None:
+    """Go on measuring. Nothing is waited for: this long, something could be seen."""
+    time.sleep(seconds)
+
+
+def lease_name(address: str) -> str:
+    return "vip-" + ip_address(address).exploded.replace(":", "-")
+
+
+def await_health(lab: Lab, nodes: Sequence[str] = tuple(MACS.values()), seconds: int = 30) -> None:
+    """Every agent says of itself that it is well."""
+    for node in nodes:
+        lab.exec(node, HERALDCTL, "status", "--wait", str(seconds))
+
+
+def agent_status(lab: Lab, node: str) -> Json:
+    found: Json = json.loads(lab.exec(node, HERALDCTL, "status", "--json"))["status"]
+    return found
+
+
+def assert_one_at_a_time(answers: Json) -> None:
+    """Somebody answered, never two at once, and the meter missed nothing."""
+    assert answers["verdict"] == "one", (
+        f"{answers['address']}: {answers['verdict']}: violations {answers['violations']}, "
+        f"spells {answers['spells']}, missed {answers['missed']}"
+    )
+
+
+def assert_served_again(outage: Json, faulty: str) -> None:
+    """The client was served before and after, and never by the node that suffered."""
+    assert outage["answered"] > 0
+    assert all(gap["opened"] and gap["closed"] for gap in outage["gaps"]), outage["gaps"]
+    assert faulty not in outage["backends"], "a backend on the faulty node spoils the measurement"
+
+
+def assert_leases_agree(lab: Lab) -> None:
+    """What leases, agents and Services say of who announces what is one story.
+
+    Every address of a Service has a lease, held by a node in that node's present epoch, and the
+    agent of that node, and no other, says that it holds the address.
+    """
+    leases = {lease["metadata"]["name"]: lease for lease in lab.api.request("GET", LEASES)["items"]}
+    services = lab.api.request("GET", "/api/v1/services")["items"]
+    given = sorted(
+        entry["ip"]
+        for service in services
+        for entry in service["status"]["loadBalancer"].get("ingress", [])
+        if not service["spec"].get("loadBalancerClass")
+    )
+    addresses = {name for name in leases if name.startswith("vip-")}
+    assert sorted(lease_name(address) for address in given) == sorted(addresses)
+    holders = {}
+    for address in given:
+        lease = leases[lease_name(address)]
+        holder = lease["spec"].get("holderIdentity")
+        assert holder in MACS.values(), f"{address}: wanted a holder, found {holder!r}"
+        presence = leases[f"presence-{holder}"]
+        epoch = f"{presence['metadata']['uid']}/{presence['spec'].get('leaseTransitions', 0)}"
+        assert lease["metadata"]["annotations"]["herald.dev/epoch"] == epoch, f"{address}: {lease}"
+        assert presence["spec"]["holderIdentity"] == holder
+        holders[address] = holder
+    for node in MACS.values():
+        held = {entry["address"] for entry in agent_status(lab, node)["held"]}
+        assert held == {address for address, holder in holders.items() if holder == node}
