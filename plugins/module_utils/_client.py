@@ -19,6 +19,7 @@ from ansible_collections.baremetal.herald.plugins.module_utils._errors import Ap
 
 APPLY = "application/apply-patch+yaml"
 JSON = "application/json"
+STRATEGIC = "application/strategic-merge-patch+json"
 MANAGER = "baremetal.herald"
 
 _TRIES = 4
@@ -125,16 +126,23 @@ class Client:
             "PATCH", resource.path(body["metadata"]["name"], namespace), body, query, APPLY
         )
 
-    def delete(self, resource: Resource, live: dict[str, Any], namespace: str = "") -> None:
-        """Delete the very object that was read; it having changed since is a 409, it being gone is fine."""
+    def patch_status(
+        self, resource: Resource, name: str, namespace: str, patch: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Strategic merge patch of an object's status; with a resourceVersion in it, somebody else's write is a 409."""
+        return self._write(
+            "PATCH", resource.path(name, namespace, "status"), patch, content_type=STRATEGIC
+        )
+
+    def delete(
+        self, resource: Resource, live: dict[str, Any], namespace: str = "", strict: bool = True
+    ) -> None:
+        """Delete the object that was read, it being gone is fine; C(strict): only as it was read (else 409)."""
         metadata = live["metadata"]
-        body = {
-            "propagationPolicy": "Background",
-            "preconditions": {
-                "uid": metadata["uid"],
-                "resourceVersion": metadata["resourceVersion"],
-            },
-        }
+        preconditions = {"uid": metadata["uid"]}
+        if strict:
+            preconditions["resourceVersion"] = metadata["resourceVersion"]
+        body = {"propagationPolicy": "Background", "preconditions": preconditions}
         try:
             self._write("DELETE", resource.path(metadata["name"], namespace), body)
         except ApiError as error:
