@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import pwd
+import struct
 import subprocess
 import threading
+import traceback
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,7 +24,7 @@ from tests.bpf.table import entry
 from tests.bpf.wire import Wire, ip, wire
 
 from herald.core.kernel import EntryKey, KernelEventKind, Session
-from herald.datapath import tcx
+from herald.datapath import clsact, tcx
 from herald.datapath.bpf import DatapathError, obj_pin
 from herald.datapath.loader import load_program
 from herald.datapath.responder import AttachBy, Responder
@@ -343,3 +347,54 @@ def test_a_full_table_keeps_what_it_has_and_says_so(responder: Responder, cable:
     assert EntryKey(ip_address(VIP4), cable.ifindex) in responder.entries()
     cable.send(ASK)
     assert cable.receive() == ANSWER
+
+
+CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF = 12, 13, 39
+
+
+def become_the_agent() -> None:
+    """As the unit runs it: another user, three capabilities, no way to more."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    nobody = pwd.getpwnam("nobody")
+    pr_set_keepcaps, pr_set_no_new_privs = 8, 38
+    assert libc.prctl(pr_set_keepcaps, 1, 0, 0, 0) == 0
+    os.setgroups([])
+    os.setresgid(nobody.pw_gid, nobody.pw_gid, nobody.pw_gid)
+    os.setresuid(nobody.pw_uid, nobody.pw_uid, nobody.pw_uid)
+    wanted = 1 << CAP_NET_ADMIN | 1 << CAP_NET_RAW | 1 << CAP_BPF
+    low, high = wanted & 0xFFFFFFFF, wanted >> 32
+    header = struct.pack("=II", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this thread
+    sets = struct.pack("=IIIIII", low, low, 0, high, high, 0)
+    assert libc.capset(header, sets) == 0, os.strerror(ctypes.get_errno())
+    assert libc.prctl(pr_set_no_new_privs, 1, 0, 0, 0) == 0
+
+
+@BOTH
+def test_the_agent_needs_no_root(cable: Wire, bpffs: Path, by: AttachBy) -> None:
+    assert loader(bpffs, "--user", "nobody").returncode == 0
+    assert clsact.Clsact  # imported while the tests' Python may still be read
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            become_the_agent()
+            agent = Responder.open(bpffs, by)
+            fill(agent, cable)
+            agent.attach(cable.ifindex)
+            cable.send(ASK)
+            assert cable.receive() == ANSWER
+            assert agent.poll(5)
+            assert len(list(agent.events())) == 1
+            assert agent.seen()[ip_address(VIP4)].answered == 1
+            assert agent.attached() == {cable.ifindex}
+            agent.detach(cable.ifindex)
+            agent.set_entries(agent.entries().keys(), {})
+            assert agent.entries() == {}
+            agent.set_session(0, 0, 0, hold=False)
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
