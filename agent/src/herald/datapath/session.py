@@ -27,6 +27,9 @@ from herald.datapath.bpf import DatapathError, open_map
 from herald.datapath.layout import SESSION_HOLD
 from herald.datapath.settle import settle
 
+Store = tuple[str, int]
+"""A field and the 8 bytes to put into it."""
+
 
 class _Fields(ctypes.Structure):
     """struct session of layout.h."""
@@ -37,6 +40,30 @@ class _Fields(ctypes.Structure):
         ("renewed", ctypes.c_uint64),
         ("mode", ctypes.c_uint64),
     )
+
+
+def plan(old: Session, new: Session) -> tuple[list[Store], list[Store], list[Store]]:
+    """The stores that lead from one session to another: the three steps above.
+
+    tests/bpf/test_session.py tries every order in which a responder may read among them.
+    """
+    was, will = _words(old), _words(new)
+    shrinks = [(name, will[name]) for name in was if will[name] < was[name]]
+    grows = [(name, will[name]) for name in was if will[name] > was[name]]
+    return (
+        [store for store in grows if store[0] == "deadline"],
+        shrinks,
+        [store for store in grows if store[0] != "deadline"],
+    )
+
+
+def _words(session: Session) -> dict[str, int]:
+    return {
+        "mode": SESSION_HOLD if session.hold else 0,
+        "fuse": session.fuse,
+        "renewed": session.renewed,
+        "deadline": session.deadline,
+    }
 
 
 class SessionPage:
@@ -59,23 +86,16 @@ class SessionPage:
 
     def write(self, deadline: int, fuse: int, renewed: int, hold: bool) -> None:
         """Boot-time nanoseconds, 0: never. Returns once the kernel allows nothing older."""
-        fields = self._fields
-        new = {
-            "mode": SESSION_HOLD if hold else 0,
-            "fuse": fuse,
-            "renewed": renewed,
-            "deadline": deadline,
-        }
-        if deadline > fields.deadline:
-            fields.deadline = deadline
-        shrinks = {name: value for name, value in new.items() if value < getattr(fields, name)}
-        for name, value in shrinks.items():
-            setattr(fields, name, value)
+        deadline_grows, shrinks, grows = plan(self.read(), Session(deadline, fuse, renewed, hold))
+        self._store(deadline_grows)
+        self._store(shrinks)
         if shrinks:
             settle()
-        for name, value in new.items():
-            if value != getattr(fields, name):
-                setattr(fields, name, value)
+        self._store(grows)
+
+    def _store(self, stores: list[Store]) -> None:
+        for name, value in stores:
+            setattr(self._fields, name, value)
 
     def close(self) -> None:
         """Unmap; the kernel keeps what was written."""
