@@ -10,8 +10,8 @@ more than the session before or the one after does, so fields are written in an 
    anything older is still running: that is also the kernel's confirmation that it is silent;
 3. whatever else grows.
 
-The responder reads ``renewed`` before ``fuse``, so that it never pairs an old fuse with a new
-``renewed``.
+The responder reads ``renewed`` before ``fuse``: where the kernel has no way to wait, it still never
+pairs an old fuse with a new ``renewed``.
 """
 
 from __future__ import annotations
