@@ -21,6 +21,7 @@ import argparse
 import ipaddress
 import json
 import select
+import statistics
 import sys
 from collections import Counter
 from pathlib import Path
@@ -98,6 +99,12 @@ def report(listener: Listener, names: dict[str, str]) -> dict[str, Any]:
         "verdict": listener.verdict,
         "requests": judge.requests,
         "answered": judge.answered,
+        "latency_us": {
+            "median": round(statistics.median(judge.latencies) / 1000, 1),
+            "max": round(max(judge.latencies) / 1000, 1),
+        }
+        if judge.latencies
+        else None,
         "worst_pause_ms": round(listener.worst_pause / MS, 3),
         "missed": listener.missed,
         "window_ms": judge.window / MS,
@@ -141,6 +148,9 @@ def text(found: dict[str, Any]) -> str:
     lines = [
         f"{found['address']}: {found['requests']} requests, {found['answered']} of them answered"
     ]
+    if found["latency_us"]:
+        median, worst = found["latency_us"]["median"], found["latency_us"]["max"]
+        lines[0] += f", after {median:.0f} µs (median; at most {worst:.0f})"
     for entry in found["macs"]:
         label = entry["mac"] if entry["name"] == entry["mac"] else f"{entry['name']} {entry['mac']}"
         lines.append(

@@ -149,7 +149,13 @@ def eventually(condition: Callable[[], Found], wanted: str) -> Found:
 
 
 def status() -> dict[str, Any]:
-    state: dict[str, Any] = json.loads(read(LAB, "status", "--json"))
+    """The lab's state, of a lab that is up."""
+    done = call(LAB, "status", "--json")
+    if done.returncode not in (0, 3):  # 3: not up
+        raise DriverError(f"`{LAB} status` failed: {done.stderr.strip()}")
+    state: dict[str, Any] = json.loads(done.stdout)
+    if not state["up"]:
+        raise DriverError(f"lab {state['lab']} is not up: run `make demo`, or `{LAB} up`")
     return state
 
 

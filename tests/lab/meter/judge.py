@@ -68,7 +68,7 @@ class Judge:
     spells: list[Spell] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
     requests: int = 0
-    answered: int = 0  # requests with at least one answer
+    latencies: list[int] = field(default_factory=list)  # ns, of each request's first answer
     _latest: dict[str, _Request] = field(default_factory=dict)  # by who asked
     _asked: dict[str, int] = field(default_factory=dict)  # by MAC: its last answer's request
 
@@ -79,12 +79,18 @@ class Judge:
         elif frame.kind in ("reply", "na"):
             self._answer(frame)
 
+    @property
+    def answered(self) -> int:
+        """How many requests had at least one answer."""
+        return len(self.latencies)
+
     def _answer(self, frame: Frame) -> None:
-        # Nobody was heard to ask: the answer stands for itself.
-        request = self._latest.get(frame.peer) or _Request(frame.time)
+        asked = self._latest.get(frame.peer)
+        request = asked or _Request(frame.time)  # nobody heard asking: it stands for itself
         self._check_together(frame, request)
         self._check_interleaved(frame, request)
-        self.answered += not request.answered_by
+        if asked and not asked.answered_by:
+            self.latencies.append(frame.time - request.time)
         request.answered_by.add(frame.mac)
         self._asked[frame.mac] = max(request.time, self._asked.get(frame.mac, 0))
         if self.spells and self.spells[-1].mac == frame.mac:

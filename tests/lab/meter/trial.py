@@ -20,9 +20,11 @@ from driver import (
     PATIENCE,
     DriverError,
     background,
+    eventually,
     last_words,
     lease,
     node_names,
+    read,
     short,
     stop,
 )
@@ -64,9 +66,11 @@ class Trial:
     def measured(self) -> Iterator[None]:
         """Both meters run during the block, and the lease is watched; then the reports are there.
 
-        The block begins once the first datagram has been answered.
+        The backends have to run on other nodes than the holder: what is measured is to be the
+        announcement's outage alone. The block begins once the first datagram is answered.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        eventually(self._calm, f"an undisturbed service of {self.address} without {self.holder}")
         asked = (LAB, "answers", self.address, *node_names(), "--json", str(self.file("answers")))
         sent = (LAB, "outage", self.address, str(ECHO), "--json", str(self.file("outage")))
         with (
@@ -100,6 +104,18 @@ class Trial:
         lengths = [gap["length_ms"] / 1000 for gap in self.outage["gaps"] if gap["closed"]]
         endless = len(lengths) < len(self.outage["gaps"])
         return float("inf") if endless else max(lengths, default=0.0)
+
+    def _calm(self) -> bool:
+        """Nothing is lost, and the holder serves nothing.
+
+        kube-proxy follows a change of backends a second or more behind; what it still sends to a
+        backend that is gone is no loss of the announcement's.
+        """
+        report = self.file("calm")
+        short_look = ("--seconds", "0.5", "--limit-ms", "300", "--no-tcp")
+        read(LAB, "outage", self.address, str(ECHO), *short_look, "--json", str(report))
+        found = json.loads(report.read_text())
+        return found["lost"] == 0 and self.holder not in found["backends"]
 
     @contextmanager
     def _watched(self) -> Iterator[None]:

@@ -96,10 +96,16 @@ def test_a_delayed_answer_counts_as_of_its_request() -> None:
 
 def test_answers_to_somebody_unheard_are_judged_by_their_own_time() -> None:
     heard = [Frame(slot * MS, "na", mac, "elsewhere") for slot, mac in enumerate("ABA")]
-    assert [violation.rule for violation in judged(heard).violations] == ["interleaved"]
+    judge = judged(heard)
+    assert [violation.rule for violation in judge.violations] == ["interleaved"]
+    assert (judge.requests, judge.answered) == (0, 0)
 
 
 def test_spells_and_counts() -> None:
     judge = judged(frames("?A ?A - ?B ?B ?B"))
     assert [(spell.mac, spell.answers) for spell in judge.spells] == [("A", 2), ("B", 3)]
     assert (judge.requests, judge.answered) == (6, 5)
+
+
+def test_latency_is_that_of_the_first_answer() -> None:
+    assert judged(frames("?A ?AB -")).latencies == [20_000, 20_000]
