@@ -202,8 +202,18 @@ class Machine:
         self.agent = Decider(self.cluster.settings, identity)
         self._backlog.clear()
         self.post(ev.KernelRead(self.kernel.session, dict(self.kernel.entries)))
-        self.post(ev.InterfacesSeen((self.interface(),)))
+        self._look()
         self.relist()
+
+    def _look(self) -> None:
+        """The node's interfaces come at a time of their own, also after the lists."""
+        life = self._life
+
+        def look() -> None:
+            if life == self._life:
+                self.post(ev.InterfacesSeen((self.interface(),)))
+
+        self.cluster.after(8 * self.cluster.latency(), look)
 
     def relist(self) -> None:
         """All watches begin anew."""

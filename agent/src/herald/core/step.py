@@ -224,6 +224,7 @@ class Decider:
                 self._started = True
             case InterfacesSeen():
                 self._world.interfaces = {i.index: i for i in event.interfaces}
+                self._world.looked = True
                 self._election.recheck()
             case SegmentHeard():
                 self._segment.answered(event.ifindex, event.address, now)
@@ -335,7 +336,9 @@ class Decider:
 
     def _settle(self, now: int) -> None:
         self._watch_segment(now)
-        self._presence.describe(self._own_report(now), self._owner(), now)
+        if self._world.looked:
+            # Until then a restarted agent says what it said before.
+            self._presence.describe(self._own_report(now), self._owner(), now)
         self._presence.wanted_duration = self._duration()
         self._presence.tick(now)
         self._observer.in_touch(self._watch_sound and self._answered, now)
@@ -356,7 +359,8 @@ class Decider:
         self._status.tick(now)
         # What the allocator wants of leases leaves in the same step.
         self._election.tick(now)
-        self._set_devices()
+        if self._world.looked:
+            self._set_devices()
         self._leave(now)
 
     def _notice_changes(self, live: bool) -> None:
@@ -597,6 +601,7 @@ class Decider:
         problems = [self._presence.problem] if self._presence.problem else []
         if self._started and not self._world.complete:
             missing = [name for kind, name in _KIND_NAMES.items() if kind not in self._world.listed]
+            missing += [] if self._world.looked else ["this node's interfaces"]
             problems.append("not listed yet: " + ", ".join(missing))
         if self._kernel.broken:
             problems.append("the kernel refused an entry; see the log")

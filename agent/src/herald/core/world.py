@@ -30,6 +30,8 @@ class World:
     policies: dict[str, Policy] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
     interfaces: dict[int, Interface] = field(default_factory=dict)
+    looked: bool = False
+    """Whether the node's interfaces are known: until then their absence means nothing."""
     listed: set[Kind] = field(default_factory=set)
     """Kinds of which a complete list has been seen; decisions about absence need all of them."""
     _slices: dict[ServiceKey, Endpoints] = field(default_factory=dict)
@@ -37,7 +39,7 @@ class World:
 
     @property
     def complete(self) -> bool:
-        return len(self.listed) == len(KINDS)
+        return self.looked and len(self.listed) == len(KINDS)
 
     def endpoint_nodes(self, service: ServiceKey) -> frozenset[str]:
         """Nodes with an endpoint of this Service that traffic may go to."""
