@@ -498,6 +498,11 @@ class Cluster:
                 return False
         return True
 
+    def allocator(self) -> str:
+        lease = self.api.lease("ipam")
+        assert lease is not None
+        return lease.holder
+
     def vip_leases(self) -> set[str]:
         return {
             key for kind, key in self.api.objects if kind is Lease and str(key).startswith("vip-")

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from tests.sim.cluster import Cluster
 
 from herald.core.model import SECOND, Lease
@@ -167,3 +169,55 @@ def test_a_superseded_holder_yields_to_the_first_frame() -> None:
     old.join()
     cluster.run(5)
     assert cluster.served("web0")
+
+
+def test_nodes_that_hold_nothing_renew_five_times_slower() -> None:
+    cluster, _ = served_cluster(nodes=5)
+    cluster.run(15)
+    cluster.api.writes.clear()
+    cluster.run(50)
+    renewals = Counter(name for _, name in cluster.api.writes)
+    # R is D / 4: 0.5 s for who announces or allocates, 2.5 s for the others.
+    busy = {f"presence-{cluster.holder('web0')}", f"presence-{cluster.allocator()}"}
+    for name, count in renewals.items():
+        expected = 100 if name in busy else 20
+        assert abs(count - expected) <= 2, renewals
+
+
+def test_an_idle_node_takes_over_as_fast_as_a_busy_one() -> None:
+    for seed in range(5):
+        cluster, _ = served_cluster(nodes=3, seed=seed)
+        cluster.run(15)
+        lost = cluster.holder("web0")
+        cluster.machines[lost].power_off()
+        assert cluster.run_until(lambda: cluster.served("web0"), 5) <= 2.5  # noqa: B023
+
+
+def test_addresses_move_back_one_by_one_once_membership_is_quiet() -> None:
+    settings = Settings(on_api_loss="Withdraw", hold_down_ns=20 * SECOND)
+    cluster, names = served_cluster(services=12, settings=settings)
+    cluster.run(5)
+    lost = cluster.holder("web0")
+    cluster.machines[lost].power_off()
+    cluster.run(8)
+    cluster.machines[lost].power_on()
+    cluster.run(15)
+    assert cluster.served(*names)
+    assert lost not in {cluster.holder(name) for name in names}
+    unserved = 0
+    for _ in range(3000):
+        cluster.run(0.01)
+        unserved = max(unserved, sum(not cluster.served(name) for name in names))
+    # Each of the two others hands over one at a time.
+    assert unserved <= 2
+    shares = Counter(cluster.holder(name) for name in names)
+    # 12 addresses on 3 nodes, none above 1.25 times its share, rounded up.
+    assert max(shares.values()) <= 5
+    assert shares[lost] >= 3
+    cluster.run(60)
+    assert Counter(cluster.holder(name) for name in names) == shares
+    for name in names:
+        lease = cluster.api.lease(f"vip-{cluster.get(name).ingress[0]}")
+        assert lease is not None
+        if lease.holder == lost:
+            assert f"better placed on {lost}" in lease.annotations["herald.dev/reason"]

@@ -25,6 +25,7 @@ What is decided for a lock, from the lease as last seen::
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -169,6 +170,13 @@ class Election:
         self._requests: dict[int, str] = {}
         self._frames: dict[int, tuple[str, int]] = {}
         self._verifying: dict[int, str] = {}
+        self.claim_within = settings.duration_ns
+        """The longest D that a node may live by while it claims or holds: what observers wait when it is lost."""
+        self.eager_until = 0
+        """Until then this node has been about to claim, and is to live by ``claim_within``."""
+        self._misplaced: deque[str] = deque()
+        self._moving = ""
+        """The lock that is being handed over for a better placement; one at a time."""
         self.touched: dict[str, None] = {}
         """Locks whose lease, holder or placement changed since the caller last took them."""
 
@@ -396,8 +404,41 @@ class Election:
             if self._presence.live(now):
                 reason = lease.annotations.get(REASON, "") or "claimed anew"
                 self._claim(lock, lease, reason, now)
+        elif lock.name == self._moving and rank:
+            better = lock.placement.order[0]
+            self._release(lock, lease, f"better placed on {better}", now)
         elif address is None or self._announce(lock, lease, address, now):
             self._edit(lock, lease, now, free=False)
+
+    def rebalance(self) -> None:
+        """Membership has been quiet: hand over, one at a time, what placement would rather see elsewhere."""
+        if self._moving:
+            lock = self.locks.get(self._moving)
+            if lock is not None and (lock.held or lock.holder in (None, self._presence.epoch)):
+                return
+            self._moving = ""
+        while self._misplaced and not self._moving:
+            lock = self.locks.get(self._misplaced.popleft())
+            if lock is not None and lock.announced and self._place(lock).order[:1] != (self._node,):
+                self._moving = lock.name
+                self._dirty[lock.name] = None
+
+    def find_misplaced(self) -> None:
+        self._misplaced = deque(name for name, lock in self.locks.items() if lock.announced)
+
+    def keep_placed(self) -> None:
+        """Membership has changed: nothing moves for a better placement until it is quiet again."""
+        self._misplaced.clear()
+        self._moving = ""
+
+    @property
+    def idle(self) -> bool:
+        """Whether this node holds nothing, and no answer that could say otherwise is outstanding."""
+        epoch = self._presence.epoch
+        return not any(
+            lock.held or lock.request is not None or lock.unsure or lock.holder == epoch
+            for lock in self.locks.values()
+        )
 
     def _rank(self, lock: Lock, now: int) -> int | None:
         """This node's place in the order for a lock; None: not eligible."""
@@ -430,7 +471,12 @@ class Election:
 
     def _claim(self, lock: Lock, lease: Lease, reason: str, now: int) -> None:
         epoch = self._presence.epoch
-        if epoch is not None:
+        if self._presence.duration > self.claim_within:
+            self.eager_until = now + 2 * self._settings.duration_ns
+        elif epoch is not None:
+            if lock.name == self._moving:
+                # Whoever is better placed did not come: it stays here until membership changes.
+                self._moving = ""
             lock.reason = reason
             self._send(lock, "update", claimed(lease, self._node, epoch, reason), "claim", now)
 

@@ -97,8 +97,10 @@ class Ipam:
     def put_record(self, record: Record) -> None:
         """A VIP lease as it was seen."""
         entry = self._book.open(record.address)
-        before, entry.seen = entry.record, record
-        self._record_changed(entry, before)
+        if entry.seen != record:
+            before, entry.seen = entry.record, record
+            self._record_changed(entry, before)
+            self._mark(record.services)
 
     def drop_record(self, address: Address) -> None:
         """The VIP lease is gone."""
@@ -110,13 +112,14 @@ class Ipam:
         """A write that makes the record so has been sent. Until its answer the address counts as taken."""
         entry = self._book.open(record.address)
         before, entry.expected = entry.record, record
-        self._record_changed(entry, before)
+        self._record_changed(entry, before, decided=record.services)
 
     def settle(self, address: Address) -> None:
         """The write was answered, either way, or given up: from here on what is seen counts."""
         entry = self._book.open(address)
         before, entry.expected = entry.record, None
-        self._record_changed(entry, before)
+        if before is None or before != entry.seen:
+            self._record_changed(entry, before)
 
     def set_aside(self, address: Address, mac: bytes) -> None:
         """Somebody who is none of ours answers for the address: it is not given until cleared."""
@@ -188,7 +191,7 @@ class Ipam:
         old = book.services.get(key)
         if new and old:
             new.edited = old.edited
-            if _sharing_terms(old) != _sharing_terms(new):
+            if not _same_terms(old, new):
                 self._edits += 1
                 new.edited = self._edits
         before = book.showing(key)
@@ -234,10 +237,14 @@ class Ipam:
         if given and known and known.request.sharing_key:
             self._mark(self._lonely.get(known.request.sharing_key, ()))
 
-    def _record_changed(self, entry: Entry, before: Record | None) -> None:
+    def _record_changed(
+        self, entry: Entry, before: Record | None, decided: frozenset[ServiceKey] = frozenset()
+    ) -> None:
+        """``decided``: Services whose own decision the change is, and who need not be asked again for it."""
         address, after = entry.address, entry.record
-        if after and before == after:
-            before = None
+        if before == after:
+            if after is None:
+                self._recount(entry)
         else:
             self._book.name(address, before, after)
             self._count(before, -1)
@@ -246,10 +253,10 @@ class Ipam:
             if after:
                 self._judge_need(after)
             self._recount(entry)
-        for record in (before, after):
-            if record:
-                self._mark(record.services)
-                self._mark_lonely(record)
+            for record in (before, after):
+                if record:
+                    self._mark(record.services - decided)
+                    self._mark_lonely(record)
         self._mark(entry.holders)
         self._mark(self._awaiting.get(address, ()))
 
@@ -410,15 +417,14 @@ def _is_stray(plan: Plan, address: Address) -> bool:
     return number in plan.blocks[version] and number not in plan.owned[version]
 
 
-def _sharing_terms(known: Known) -> tuple[object, ...]:
-    """What the rules of sharing look at."""
-    service, request = known.service, known.request
+def _same_terms(one: Known, other: Known) -> bool:
+    """Whether the two are the same to the rules of sharing."""
     return (
-        request.sharing_key,
-        request.shares_with,
-        service.ports,
-        service.external_traffic_policy,
-        dict(service.selector),
+        one.service.ports == other.service.ports
+        and one.service.external_traffic_policy == other.service.external_traffic_policy
+        and one.service.selector == other.service.selector
+        and one.request.sharing_key == other.request.sharing_key
+        and one.request.shares_with == other.request.shares_with
     )
 
 

@@ -126,6 +126,12 @@ class OwnPresence:
         if changed and self.phase is Phase.LIVE:
             self._due = min(self._due, now)
 
+    def live_by(self, duration: int, now: int) -> None:
+        """The D that the presence shall say; a shorter one is said at once, since a claim waits for it."""
+        if duration < self.duration and duration != self.wanted_duration:
+            self._due = min(self._due, now)
+        self.wanted_duration = duration
+
     def seen(self, lease: Lease, now: int) -> None:
         """The watch showed our presence. Only what is newer than our own knowledge counts."""
         if lease.resource_version <= self.lease.resource_version or self._pending is not None:
@@ -294,7 +300,8 @@ class OwnPresence:
             # Observers count by what they read: the kernel's deadline shrinks before they can read it.
             self.valid_until = min(self.valid_until, allowed)
             self._extend(allowed, renewed)
-            self._due = now + RETRY
+            # The kernel's answer brings us back here.
+            self._due = now + RETRY if self._kernel.broken else now
             return
         self._write("update", self.lease, "renew", now)
 

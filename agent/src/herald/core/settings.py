@@ -22,5 +22,7 @@ class Settings:
     default_class: bool = True
     """Take Services without a loadBalancerClass too."""
     adopt_classes: tuple[str, ...] = ()
+    hold_down_ns: int = 120 * SECOND
+    """How long membership must have been quiet before addresses move for a better placement."""
     refresh_ns: int = 90 * SECOND
     """How often a held address is announced again."""

@@ -77,7 +77,8 @@ from herald.core.settings import Settings
 from herald.core.status import ServiceStatus
 from herald.core.world import World
 
-SLOW_TICK = SECOND
+IDLE = 5
+"""A node that holds nothing renews so many times slower."""
 LEAVE_LIMIT = 4 * SECOND
 """How long a stop waits for the hand-over before it falls silent and goes all the same."""
 EXIT_NAMESAKE = 77
@@ -140,6 +141,8 @@ class Decider:
         )
         self._started = False
         self._live = False
+        self._quiet_at: int | None = None
+        """When membership will have been quiet for the hold-down; None: it is."""
         self._watch_sound = False
         self._answered = True
         self._stop_by: int | None = None
@@ -169,6 +172,7 @@ class Decider:
         deadlines = (
             self._presence.next_deadline(),
             self._presence.valid_until if self._live else None,
+            self._quiet_at,
             self._segment.next_deadline(),
             self._observer.next_deadline() if self._live else None,
             self._election.next_deadline(),
@@ -339,14 +343,15 @@ class Decider:
         if self._world.looked:
             # Until then a restarted agent says what it said before.
             self._presence.describe(self._own_report(now), self._owner(), now)
-        self._presence.wanted_duration = self._duration()
+        self._live_by(now)
         self._presence.tick(now)
         self._observer.in_touch(self._watch_sound and self._answered, now)
         live = self._live = self._presence.live(now)
         if live:
             self._observer.tick(now)
         self._election.synced = self._world.complete
-        self._notice_changes(live)
+        self._notice_changes(live, now)
+        self._rebalance(live, now)
         self._election.tick(now)
         if live:
             self._announcer.tick(now)
@@ -363,12 +368,28 @@ class Decider:
             self._set_devices()
         self._leave(now)
 
-    def _notice_changes(self, live: bool) -> None:
+    def _rebalance(self, live: bool, now: int) -> None:
+        if self._quiet_at is not None and now >= self._quiet_at:
+            self._quiet_at = None
+            self._election.find_misplaced()
+        if live and self._quiet_at is None:
+            self._election.rebalance()
+
+    def _notice_changes(self, live: bool, now: int) -> None:
         """What every placement depends on: look at all locks again where it changed."""
-        facts = (self._presence.epoch, self._presence.told, live, self._election.synced)
+        facts = (
+            self._presence.epoch,
+            self._presence.told,
+            self._presence.duration,
+            live,
+            self._election.synced,
+        )
         if facts == self._last and not self._observer.changed:
             return
-        self._observer.changed.clear()
+        if self._observer.changed:
+            self._observer.changed.clear()
+            self._quiet_at = now + self._settings.hold_down_ns
+            self._election.keep_placed()
         self._last = facts
         self._reports = self._observer.presences()
         if self._presence.epoch is not None and self._presence.lease.uid:
@@ -494,10 +515,17 @@ class Decider:
         node = self._world.nodes.get(self._node)
         return Owner(node.name, node.uid) if node is not None else None
 
-    def _duration(self) -> int:
-        """D: as set, or longer where the cluster's renewals would exceed the budget."""
-        nodes = max(1, len(self._reports))
-        return max(self._settings.duration_ns, 4 * nodes * SECOND // self._settings.renew_budget)
+    def _live_by(self, now: int) -> None:
+        """D: as set, or longer where the cluster's renewals would exceed the budget; five times as long while
+        this node holds nothing."""
+        announcing = len(set(self._holders.values()))
+        weighted = IDLE * announcing + max(0, len(self._reports) - announcing)
+        budget = 4 * weighted * SECOND // (IDLE * self._settings.renew_budget)
+        busy = max(self._settings.duration_ns, budget)
+        # Observers of many views: what one reads a little longer than the other is no reason to wait.
+        self._election.claim_within = busy * 5 // 4
+        idle = now >= self._election.eager_until and self._election.synced and self._election.idle
+        self._presence.live_by(IDLE * busy if idle else busy, now)
 
     def _ipam_lock(self) -> list[Lock]:
         lock = self._election.lock("ipam")
