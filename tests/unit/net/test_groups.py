@@ -43,6 +43,9 @@ class Socket:
         self.groups: set[tuple[IPv6Address, int]] = set()
         self.closed = False
 
+    def fileno(self) -> int:
+        return self.kernel.sockets.index(self)
+
     def setsockopt(self, level: int, option: int, value: bytes) -> None:
         assert level == socket.IPPROTO_IPV6
         assert not self.closed
@@ -152,3 +155,18 @@ def test_close_lets_everything_go(kernel: Kernel, groups: Groups) -> None:
     groups.set([(vip(number), 2) for number in range(4)])
     groups.close()
     assert kernel.open_sockets == 0
+
+
+def test_sockets_are_given_away_to_keep_and_taken_back(kernel: Kernel) -> None:
+    kept: list[int] = []
+    groups = Groups(
+        kernel.open,
+        keep=lambda each: kept.append(each.fileno()),
+        drop=lambda each: kept.remove(each.fileno()),
+    )
+    groups.set([(vip(number), 2) for number in range(4)])
+    assert kept == [0, 1]
+    groups.set([(vip(number), 2) for number in range(3)])
+    assert kept == [0]
+    groups.close()
+    assert kept == []

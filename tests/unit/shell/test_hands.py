@@ -18,7 +18,9 @@ from herald.core.effects import (
     JoinGroups,
     LeaseRequest,
     Note,
+    Probe,
     SendFrames,
+    SendProbes,
     SetAttachments,
     SetEntries,
     SetSession,
@@ -78,6 +80,10 @@ class Outside:
         self._do("send", *announcements)
         return self.error
 
+    def probe(self, probes: Iterable[Probe]) -> str:
+        self._do("probe", *probes)
+        return self.error
+
     def set(self, members: Iterable[tuple[Address, int]]) -> str:
         self._do("set", members)
         return self.error
@@ -108,6 +114,7 @@ SESSION = SetSession(1, Session(deadline=9, fuse=8, renewed=7, hold=True))
 ENTRIES = SetEntries(2, frozenset([KEY]), {KEY: VALUE})
 FRAMES = SendFrames(3, (Announcement(VIP, 2, MAC),))
 RENEWAL = LeaseRequest(4, "update", Lease("presence-n1"), 0)
+PROBES = SendProbes((Probe(2, MAC, IPv4Address("192.0.2.11"), IPv4Address("192.0.2.1")),))
 EVENT = EmitEvent(("default", "web"), "uid", "Normal", "Announced", "here")
 
 GOOD: list[tuple[Effect, tuple[object, ...], Event | None]] = [
@@ -116,6 +123,7 @@ GOOD: list[tuple[Effect, tuple[object, ...], Event | None]] = [
     (FRAMES, ("send", *FRAMES.announcements), FramesAnswer(3)),
     (RENEWAL, ("submit", RENEWAL), None),
     (EVENT, ("submit", EVENT), None),
+    (PROBES, ("probe", *PROBES.probes), None),
     (
         JoinGroups(frozenset([(VIP6, 2)])),
         ("set", frozenset([(VIP6, 2)])),
@@ -145,6 +153,7 @@ BAD: list[tuple[Effect, str, Event | None]] = [
     (FRAMES, "send", FramesAnswer(3, "send failed")),
     (RENEWAL, "submit", Answer(4, NOW, Failed("submit failed"))),
     (EVENT, "submit", None),
+    (PROBES, "probe", None),
 ]
 
 
@@ -239,3 +248,12 @@ def test_a_note_is_a_line_in_the_log_with_its_fields(
 def test_finish_is_the_loop_s_own(hands: Hands, outside: Outside) -> None:
     assert hands.carry_out(Finish(0, "done")) is None
     assert outside.calls == []
+
+
+def test_the_slow_tick_tidies_up(outside: Outside, counters: Counters) -> None:
+    tidied: list[int] = []
+    hands = Hands(
+        outside, outside, outside, outside, counters, lambda: NOW, lambda: tidied.append(1)
+    )
+    hands.reconcile()
+    assert tidied == [1]

@@ -61,7 +61,7 @@ def test_the_headline(status: object, line: str) -> None:
 
 
 def test_an_api_server_that_does_not_answer_is_one_problem_not_two() -> None:
-    said = "the API server does not answer: time-out"
+    said = "cannot renew: time-out"
     assert problems({"api_ok": False, "problems": [said]}) == [said]
     assert problems({"api_ok": True, "problems": []}) == []
     assert problems({}) == []

@@ -83,6 +83,7 @@ class FakeDecider:
         self.told: list[tuple[int, Event]] = []
         self.rules: list[tuple[Callable[[Event], bool], Callable[[], Sequence[Effect]]]] = []
         self.deadline: int | None = None
+        self.problems: tuple[str, ...] = ()
 
     def on(
         self, when: Event | type[Event], *effects: Effect, raises: Exception | None = None
@@ -110,7 +111,7 @@ class FakeDecider:
         return self.deadline
 
     def status(self, now: int) -> Status:
-        return Status()
+        return Status(self.problems)
 
     @property
     def events(self) -> list[Event]:
@@ -205,7 +206,7 @@ def again(number: int) -> AnnounceAgain:
 def test_without_events_it_ticks_once_a_second(loop: Loop) -> None:
     loop.run_until(3 * SECOND + 100 * MILLISECOND)
     ticks = [moment for moment, event in loop.decider.told if isinstance(event, Tick)]
-    assert [round(moment / SECOND) for moment in ticks] == [0, 1, 2, 3]
+    assert [round(moment / SECOND) for moment in ticks] == [1, 2, 3]
     assert loop.hands.reconciled == len(ticks)
 
 
@@ -249,7 +250,7 @@ def test_a_deadline_that_stays_in_the_past_does_not_spin(loop: Loop) -> None:
 
 
 def test_a_flood_of_events_leaves_the_slow_tick_its_turn(loop: Loop) -> None:
-    loop.world.at(0, *(again(number) for number in range(3 * BATCH)))
+    loop.world.at(SECOND, *(again(number) for number in range(3 * BATCH)))
     loop.runner.round()
     assert loop.hands.reconciled == 1
     assert len(loop.decider.told) == BATCH + 1
@@ -384,5 +385,23 @@ def test_a_question_is_answered_by_the_deciding_thread(loop: Loop) -> None:
 
 
 def test_what_systemd_shows_follows_the_status(loop: Loop) -> None:
-    loop.run_until(1)
+    loop.run_until(2 * SECOND)
     assert set(loop.notifier.said) == {"live; holds 0 addresses"}
+
+
+def test_a_problem_is_logged_when_it_comes_and_when_it_is_over(
+    loop: Loop, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        for problems in [(), ("cannot renew: reset",), ("cannot renew: time-out",), ()]:
+            loop.decider.problems = problems
+            loop.run_until(loop.world.now - START + SECOND)
+    said = [
+        (record.levelname, record.message, record.fields)  # type: ignore[attr-defined]
+        for record in caplog.records
+        if record.message.startswith("problem")
+    ]
+    assert said == [
+        ("WARNING", "problem", {"is": "cannot renew: reset"}),
+        ("INFO", "problem-over", {"was": "cannot renew"}),
+    ]

@@ -33,6 +33,8 @@ _GONE = (errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO)
 
 
 class GroupSocket(Protocol):
+    def fileno(self) -> int: ...
+
     def setsockopt(self, level: int, option: int, value: bytes, /) -> None: ...
 
     def close(self) -> None: ...
@@ -45,8 +47,16 @@ def open_group_socket() -> GroupSocket:
 class Groups:
     """The memberships of this process, set by difference; used by the deciding thread alone."""
 
-    def __init__(self, opener: Callable[[], GroupSocket] = open_group_socket) -> None:
+    def __init__(
+        self,
+        opener: Callable[[], GroupSocket] = open_group_socket,
+        keep: Callable[[GroupSocket], None] = lambda _: None,
+        drop: Callable[[GroupSocket], None] = lambda _: None,
+    ) -> None:
+        """``keep``: what is done with a socket when it is opened; ``drop``: before it is closed."""
         self._open = opener
+        self._keep = keep
+        self._drop = drop
         self._wanted: frozenset[Member] = frozenset()
         self._joined: dict[Member, GroupSocket] = {}
         self._load: dict[GroupSocket, int] = {}
@@ -83,6 +93,7 @@ class Groups:
 
     def close(self) -> None:
         for holder in self._load:
+            self._drop(holder)
             holder.close()
         self._load.clear()
         self._joined.clear()
@@ -92,6 +103,7 @@ class Groups:
             if load < _PER_SOCKET and self._try(holder, member):
                 return
         fresh = self._open()
+        self._keep(fresh)
         self._load[fresh] = 0
         try:
             if not self._try(fresh, member):
@@ -126,6 +138,7 @@ class Groups:
     def _close_if_idle(self, holder: GroupSocket) -> None:
         if self._load[holder] == 0:
             del self._load[holder]
+            self._drop(holder)
             holder.close()
 
 

@@ -85,13 +85,16 @@ class Hands:
         api: Api,
         counters: Counters,
         clock: Callable[[], int],
+        tidy: Callable[[], None] = lambda: None,
     ) -> None:
+        """``tidy``: what else there is to do at the slow tick."""
         self._responder = responder
         self._frames = frames
         self._groups = groups
         self._api = api
         self._counters = counters
         self._clock = clock
+        self._tidy = tidy
         self._attachments: frozenset[int] | None = None
         self._complaints: dict[str, str] = {}
 
@@ -114,6 +117,7 @@ class Hands:
         be."""
         self._attach()
         self._complain("JoinGroups", self._guarded(self._groups.reconcile))
+        self._tidy()
 
     def _carry_out(self, effect: Effect) -> Event | None:
         match effect:

@@ -34,6 +34,7 @@ from herald.shell.clock import boottime
 from herald.shell.config import CONFIG_FILE, Attach, Config, ConfigError, load
 from herald.shell.control import CONTROL_SOCKET, Control
 from herald.shell.counters import Counters
+from herald.shell.fdstore import FdStore
 from herald.shell.hands import Hands
 from herald.shell.identity import IdentityError, read_identity
 from herald.shell.inbox import Inbox
@@ -119,9 +120,10 @@ def run(
         raise StartError(
             EX_OSERR, f"packet socket: {error.strerror}; the unit must grant CAP_NET_RAW"
         ) from None
-    groups = Groups()
+    store = FdStore(notifier, f"groups-{identity.nonce}", clock)
+    groups = Groups(keep=store.keep, drop=store.drop)
     stack.callback(groups.close)
-    hands = Hands(responder, sender, groups, client, counters, clock)
+    hands = Hands(responder, sender, groups, client, counters, clock, store.tidy)
     decider = Decider(config.settings, identity)
     monitor = Monitor(inbox.post)
     listener = Listener(responder, inbox.post)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from array import array
 from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
@@ -46,12 +47,20 @@ class Notifier:
             self._status = text
             self._send(f"STATUS={_line(text)}")
 
+    def store(self, descriptor: int, name: str) -> None:
+        """Have systemd keep a duplicate of this descriptor for the next process of the unit."""
+        self._send(f"FDSTORE=1\nFDPOLL=0\nFDNAME={name}", descriptor)
+
+    def forget(self, name: str) -> None:
+        """Have systemd close what it keeps under this name."""
+        self._send(f"FDSTOREREMOVE=1\nFDNAME={name}")
+
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
-    def _send(self, message: str) -> None:
+    def _send(self, message: str, *descriptors: int) -> None:
         if not self._address:
             return
         try:
@@ -59,7 +68,11 @@ class Notifier:
                 self._socket = socket.socket(
                     socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
                 )
-            self._socket.sendto(message.encode(), self._address)
+            # Not socket.send_fds: in Python 3.11 it forgets the address.
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))]
+            self._socket.sendmsg(
+                [message.encode()], rights if descriptors else [], 0, self._address
+            )
         except OSError as error:
             log.debug("notify-failed", extra={"fields": {"error": str(error)}})
 

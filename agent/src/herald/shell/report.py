@@ -34,7 +34,8 @@ def as_json(value: Any) -> Any:
 def problems(status: Json) -> list[str]:
     """One line for each thing that is not as it should be; none: healthy."""
     found = [str(problem) for problem in status.get("problems", ())]
-    if status.get("api_ok") is False and not any("API" in problem for problem in found):
+    # Where it has other problems, they say more about that.
+    if status.get("api_ok") is False and not found:
         found.append("the API server does not answer")
     return found
 

@@ -27,7 +27,7 @@ from herald.core.model import MILLISECOND, SECOND
 from herald.shell.counters import Counters
 from herald.shell.inbox import Item, Question
 from herald.shell.notify import Notifier
-from herald.shell.report import headline
+from herald.shell.report import as_json, headline, problems
 
 SLOW_TICK = 1 * SECOND
 BATCH = 256
@@ -77,8 +77,10 @@ class Runner:
         self._clock = clock
         self._begin_lists: Callable[[], None] | None = begin_lists
         self._finish: Finish | None = None
-        self._started = self._slow = clock()
+        self._started = clock()
+        self._slow = self._started + SLOW_TICK
         self._renewals: dict[int, None] = {}
+        self._problems: set[str] = set()
         self._renewed = False
         self._raised = False
 
@@ -139,8 +141,18 @@ class Runner:
                 self._start_lists("no renewal has succeeded yet")
             self._counters.status = status = self._decider.status(self._clock())
             self._notifier.status(headline(status))
+            self._log_problems(problems(as_json(status)))
         except Exception as error:
             self._exception("slow tick", error)
+
+    def _log_problems(self, found: list[str]) -> None:
+        """Each once when it comes and once when it is over; what stands after a colon may vary."""
+        now = {text.partition(":")[0]: text for text in found}
+        for name in now.keys() - self._problems:
+            log.warning("problem", extra={"fields": {"is": now[name]}})
+        for name in self._problems - now.keys():
+            log.info("problem-over", extra={"fields": {"was": name}})
+        self._problems = set(now)
 
     # --- events -----------------------------------------------------------------------------------
 
