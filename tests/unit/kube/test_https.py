@@ -14,6 +14,7 @@ from tests.unit.kube.servers import ApiServer, Exchange, make_certificate
 
 from herald.kube.clock import boottime
 from herald.kube.https import Https, HttpsConnection, Server
+from herald.kube.token import TokenFile
 from herald.kube.transport import NoAnswer, Reply, Request, Silence
 
 SECOND = 1_000_000_000
@@ -262,9 +263,24 @@ def test_a_ca_file_that_is_none_is_a_failed_attempt_and_never_trust(
     if content is not None:
         file.write_bytes(content)
     server = serve(say(200, {}))
-    with pytest.raises(NoAnswer):
+    with pytest.raises(NoAnswer, match=f"^api.ca_file {file}: "):
         connect(server, ca_file=file).call(GET, soon())
     assert server.connections == 0
+
+
+def test_a_token_that_cannot_be_read_is_a_failed_attempt_and_no_servers_fault(
+    serve, ca_file, tmp_path
+):
+    first, second = serve(say(200, {})), serve(say(200, {}))
+    token = TokenFile(tmp_path / "token")
+    transport = Https((first.url, second.url), ca_file, token, user_agent="test")
+    connection = transport.open()
+    with pytest.raises(NoAnswer, match=f"^api.token_file: .*{token.path}"):
+        connection.call(GET, soon())
+    assert (first.connections, transport.current) == (0, 0)
+    token.path.write_text("t0ken")
+    assert connection.call(GET, soon()).status == 200
+    connection.close()
 
 
 # --- watches ----------------------------------------------------------------------------------------------
@@ -327,15 +343,25 @@ def test_a_silent_watch_is_noticed(serve, connect):
         next(stream)
 
 
-@pytest.mark.parametrize("fault", [reset, hang_up])
-def test_a_watch_that_breaks_is_not_an_ordinary_end(serve, connect, fault):
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [(reset, "Connection reset by peer"), (hang_up, "closed in the middle of an answer")],
+)
+def test_a_watch_that_breaks_is_not_an_ordinary_end(serve, connect, fault, reason):
+    taken = threading.Event()
+
     def watch(exchange: Exchange) -> None:
         exchange.begin_chunks()
         exchange.chunk(b"1\n")
+        assert taken.wait(5)
         fault(exchange)
 
-    with pytest.raises(NoAnswer) as failure:
-        lines_of(connect(serve(watch)).stream(GET, soon(), 5.0))
+    server = serve(watch)
+    stream = iter(connect(server).stream(GET, soon(), 5.0))
+    assert next(stream) == b"1"
+    taken.set()
+    with pytest.raises(NoAnswer, match=f"^{server.url}: {reason}$") as failure:
+        next(stream)
     assert not isinstance(failure.value, Silence)
 
 

@@ -247,7 +247,7 @@ def test_a_list_is_paged_and_a_watch_begins_where_it_ended(start: Start) -> None
     transport = FakeTransport(lists(version=7, more="page-2"), lists(version=7), STAYS)
     start(transport)
     first, second, watch = queries(transport, 3)
-    assert first == {"limit": "500", "timeout": "2s"}
+    assert first == {"limit": "200", "timeout": "2s"}
     assert second == first | {"continue": "page-2"}
     assert (watch["resourceVersion"], watch["allowWatchBookmarks"]) == ("7", "true")
 

@@ -22,7 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from urllib3.connection import HTTPSConnection
-from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
+from urllib3.exceptions import (
+    HTTPError,
+    InvalidChunkLength,
+    LocationParseError,
+    ReadTimeoutError,
+)
 from urllib3.response import HTTPResponse
 from urllib3.util import parse_url
 
@@ -88,7 +93,7 @@ class Https:
         self.clock = clock
         self.user_agent = user_agent
         self.token = token
-        self._ca_file = ca_file
+        self.ca_file = ca_file
         self._lock = threading.Lock()
         self._current = first % len(servers)
         self._context: ssl.SSLContext | None = None
@@ -109,12 +114,12 @@ class Https:
 
     def context(self) -> ssl.SSLContext:
         """One TLS context for all, made anew when the CA file changes; OSError (also SSLError) if it is no good."""
-        stat = self._ca_file.stat()
+        stat = self.ca_file.stat()
         identity = (stat.st_mtime_ns, stat.st_ino)
         with self._lock:
             if self._context is None or self._context_of != identity:
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-                context.load_verify_locations(cafile=str(self._ca_file))
+                context.load_verify_locations(cafile=str(self.ca_file))
                 self._context, self._context_of = context, identity
             return self._context
 
@@ -171,11 +176,15 @@ class HttpsConnection:
             connection.close()
 
     def _ask(self, request: Request, deadline: int) -> tuple[int, HTTPResponse]:
+        try:
+            token = self._transport.token()
+        except OSError as error:
+            raise NoAnswer(f"api.token_file: {error}") from error
         connection = self._ready(deadline)
         self._set_timeout(self._left(deadline))
         headers = {
             "Accept": "application/json",
-            "Authorization": f"Bearer {self._transport.token()}",
+            "Authorization": f"Bearer {token}",
             "User-Agent": self._transport.user_agent,
         }
         if request.body:
@@ -226,6 +235,10 @@ class HttpsConnection:
 
     def _connect(self, deadline: int) -> HTTPSConnection:
         """Try each server once, giving each its share of what time is left."""
+        try:
+            context = self._transport.context()
+        except OSError as error:
+            raise NoAnswer(f"api.ca_file {self._transport.ca_file}: {explain(error)}") from error
         failures: list[str] = []
         for left in range(len(self._transport.servers), 0, -1):
             seconds = self._left(deadline)
@@ -240,7 +253,7 @@ class HttpsConnection:
                     server.port,
                     timeout=limit,
                     socket_options=_SOCKET_OPTIONS,
-                    ssl_context=self._transport.context(),
+                    ssl_context=context,
                 )
                 self._http = connection
                 connection.connect()
@@ -330,6 +343,8 @@ class HttpsStream:
 def explain(error: BaseException, limit: float | None = None) -> str:
     """The cause at the bottom of a chain of exceptions, in few words and without addresses of objects."""
     while (cause := error.__cause__ or error.__context__) is not None:
+        if isinstance(error, http.client.IncompleteRead | InvalidChunkLength):
+            return "closed in the middle of an answer"
         error = cause
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate not accepted: {error.verify_message}"

@@ -10,6 +10,9 @@ What ends a watch's soundness: the connection (reset, refused, TCP keepalive); a
 none (5xx, 429); 410; silence beyond ``Watched.silence``; and, for Leases, this agent's own write that does not come
 back. The last three list anew: an API server whose etcd was restored to an older state has nothing to say about
 a resourceVersion of the future.
+
+After a restart an API server agrees to a watch from an older resourceVersion and then says in its first line that
+it has expired: WatchResumed, WatchBroken and Listed within milliseconds.
 """
 
 from __future__ import annotations
@@ -49,7 +52,9 @@ from herald.kube.transport import (
 
 log = logging.getLogger(__name__)
 
-PAGE = 500
+PAGE = 200
+"""Objects. A page is parsed as a whole, and what is kept of it lies between what is not: 5,000 Services cost
+22 MB of memory in pages of 500, and 14 MB in pages of 200."""
 WATCH_SECONDS = (300, 600)
 """The server ends a watch after a random time between these."""
 ECHO = 2_000_000_000
@@ -188,6 +193,7 @@ class Reflector:
             if not (more := metadata.text("continue")):
                 break
         version = metadata.required("resourceVersion")
+        self._times.only(self.kind, {each.key for each in objects})
         self._tell(Listed(self.kind, tuple(objects)))
         self._reached(version)
         self._broken = False

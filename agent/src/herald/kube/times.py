@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 from herald.core.events import Key, Kind
 from herald.core.model import Condition, Lease, Policy, Pool
@@ -42,6 +43,15 @@ class Times:
                     self._acquired.pop(key, None)
                 else:
                     self._since.pop((kind, key), None)
+
+    def only(self, kind: Kind, keys: AbstractSet[Key]) -> None:
+        """A list of all objects of this kind came: forget those that are not in it."""
+        with self._lock:
+            if kind is Lease:
+                for name in self._acquired.keys() - keys:
+                    del self._acquired[name]
+            for each in [each for each in self._since if each[0] is kind and each[1] not in keys]:
+                del self._since[each]
 
     def acquired(self, lease: Lease, now: str) -> str:
         """When this holder got this Lease; empty for no holder."""
