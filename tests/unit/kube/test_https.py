@@ -343,11 +343,10 @@ def test_a_silent_watch_is_noticed(serve, connect):
         next(stream)
 
 
-@pytest.mark.parametrize(
-    ("fault", "reason"),
-    [(reset, "Connection reset by peer"), (hang_up, "closed in the middle of an answer")],
-)
-def test_a_watch_that_breaks_is_not_an_ordinary_end(serve, connect, fault, reason):
+@pytest.mark.parametrize("fault", [reset, hang_up])
+def test_a_watch_that_breaks_is_not_an_ordinary_end(serve, connect, fault):
+    # Python's ssl tells a reset from an end only sometimes.
+    reason = "(closed in the middle of an answer|Connection reset by peer)"
     taken = threading.Event()
 
     def watch(exchange: Exchange) -> None:
