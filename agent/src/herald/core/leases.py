@@ -191,6 +191,8 @@ def _decode_interface(item: object) -> PresenceInterface | None:
 
 
 def _on_link(text: object) -> AddressOnLink | None:
+    if not isinstance(text, str):
+        return None
     for form in (IPv4Interface, IPv6Interface):
         try:
             return form(text)

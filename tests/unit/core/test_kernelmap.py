@@ -1,0 +1,87 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel may answer is never thought smaller than it is."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from herald.core.effects import SetEntries, SetSession
+from herald.core.kernel import EntryKey, EntryValue, Session
+from herald.core.kernelmap import KernelMap
+from herald.core.outbox import Outbox
+
+VIP = ip_address("198.51.100.1")
+KEY = EntryKey(VIP, 2)
+VALUE = EntryValue(bytes([2, 0, 0, 0, 0, 1]), 5)
+
+
+def fresh(entries: dict[EntryKey, EntryValue] | None = None) -> tuple[KernelMap, Outbox]:
+    outbox = Outbox()
+    kernel = KernelMap(outbox)
+    kernel.read(Session(deadline=9), entries or {})
+    return kernel, outbox
+
+
+def test_a_fill_may_answer_from_the_moment_it_is_asked() -> None:
+    kernel, outbox = fresh()
+    kernel.fill(VIP, {2: VALUE})
+    (asked,) = outbox.drain()
+    assert isinstance(asked, SetEntries)
+    assert kernel.may_answer(VIP)
+    assert kernel.entries(VIP) == {}
+    kernel.answer(asked.id, "")
+    assert kernel.entries(VIP) == {2: VALUE}
+
+
+def test_a_removal_counts_only_when_it_is_confirmed() -> None:
+    kernel, outbox = fresh({KEY: VALUE})
+    kernel.withdraw([VIP])
+    (asked,) = outbox.drain()
+    assert kernel.may_answer(VIP)
+    assert isinstance(asked, SetEntries)
+    kernel.answer(asked.id, "")
+    assert not kernel.may_answer(VIP)
+
+
+def test_silence_is_a_deadline_of_0_and_no_entry_both_confirmed() -> None:
+    kernel, outbox = fresh({KEY: VALUE})
+    kernel.silence()
+    session, entries = outbox.drain()
+    assert isinstance(session, SetSession)
+    assert session.session.deadline == 0
+    kernel.answer(session.id, "")
+    assert not kernel.silent
+    assert isinstance(entries, SetEntries)
+    kernel.answer(entries.id, "")
+    assert kernel.silent
+
+
+def test_what_the_kernel_refused_stays_and_is_asked_again_later() -> None:
+    kernel, outbox = fresh({KEY: VALUE})
+    kernel.withdraw([VIP])
+    (asked,) = outbox.drain()
+    assert isinstance(asked, SetEntries)
+    kernel.answer(asked.id, "EPERM")
+    assert kernel.may_answer(VIP)
+    outbox.drain()
+    kernel.withdraw([VIP])
+    assert outbox.drain() == []
+    kernel.retry()
+    kernel.withdraw([VIP])
+    assert len(outbox.drain()) == 1
+
+
+def test_a_session_that_is_asked_already_is_not_asked_again() -> None:
+    kernel, outbox = fresh()
+    kernel.set_session(Session(deadline=20))
+    kernel.set_session(Session(deadline=20))
+    assert len(outbox.drain()) == 1
+    kernel.set_session(Session(deadline=9))
+    kernel.set_session(Session(deadline=9))
+    assert len(outbox.drain()) == 1
+
+
+def test_answers_to_others_are_not_taken() -> None:
+    kernel, _ = fresh()
+    assert not kernel.answer(4711, "")
