@@ -55,6 +55,11 @@ class ApiError(HeraldError):
         return self.status == 404 and not self.details.get("name")
 
     @property
+    def is_outrun(self) -> bool:
+        """Whether somebody else's write, or removal, came first: to be decided anew on what is there now."""
+        return self.status == 409 or (self.status == 404 and not self.is_kind_missing)
+
+    @property
     def is_namespace_missing(self) -> bool:
         """Whether the namespace that the object would be in is not there."""
         return self.status == 404 and self.details.get("kind") == "namespaces"

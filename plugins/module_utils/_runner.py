@@ -74,7 +74,7 @@ class Runner:
             try:
                 return step(want, live)
             except ApiError as error:
-                if error.status != 409:
+                if not error.is_outrun:
                     raise
             live = self._client.get(self._resource, want.name)
         return step(want, live)
