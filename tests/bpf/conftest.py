@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +15,12 @@ from tempfile import TemporaryDirectory
 import pytest
 from tests.bpf.kernel import Kernel
 
-LOADER = Path(__file__).resolve().parents[2] / "agent/src/herald/datapath/loader.py"
+from herald.datapath.loader import source_folder
+
+AGENT = Path(__file__).resolve().parents[2] / "agent/src"
+LOADER = AGENT / "herald/datapath/loader.py"
+
+ChangedSource = Callable[..., Path]
 
 
 def loader(bpffs: Path, *arguments: str, source: Path = LOADER) -> subprocess.CompletedProcess[str]:
@@ -42,6 +48,23 @@ def mounted_bpffs() -> Iterator[Path]:
             yield folder / "herald"
         finally:
             subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def changed_source(tmp_path: Path) -> ChangedSource:
+    """A copy of the loader and the responder, with changes: (file, old, new), beside responder.c."""
+
+    def change(*changes: tuple[str, str, str]) -> Path:
+        shutil.copy(LOADER, tmp_path)
+        shutil.copytree(source_folder(), tmp_path / "bpf")
+        for file, old, new in changes:
+            path = tmp_path / "bpf" / file
+            text = path.read_text()
+            assert old in text
+            path.write_text(text.replace(old, new))
+        return tmp_path / LOADER.name
+
+    return change
 
 
 @pytest.fixture

@@ -6,15 +6,13 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import stat
 import subprocess
-from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from tests.bpf.conftest import LOADER, loader
+from tests.bpf.conftest import LOADER, ChangedSource, loader
 from tests.bpf.frames import OWN_MAC
 from tests.bpf.table import entry
 
@@ -24,22 +22,6 @@ from herald.datapath.responder import DatapathError, Responder
 
 PINS = {"vip4", "vip6", "seen4", "seen6", "session", "events"}
 ENTRIES = {EntryKey(ip_address("192.0.2.10"), 1): entry(mac=OWN_MAC)}
-
-
-@pytest.fixture
-def other_source(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str, str], Path]:
-    """A copy of loader and responder, with a change in one of the responder's files."""
-
-    def change(file: str, old: str, new: str) -> Path:
-        folder = tmp_path_factory.mktemp("changed")
-        shutil.copy(LOADER, folder)
-        shutil.copytree(loader_module.source_folder(), folder / "bpf")
-        text = (folder / "bpf" / file).read_text()
-        assert old in text
-        (folder / "bpf" / file).write_text(text.replace(old, new))
-        return folder / LOADER.name
-
-    return change
 
 
 def names(folder: Path) -> set[str]:
@@ -82,15 +64,13 @@ def test_nothing_stays_mounted(bpffs: Path) -> None:
     assert Path("/proc/self/mounts").read_text() == before
 
 
-def test_a_new_program_keeps_maps_and_entries(
-    bpffs: Path, other_source: Callable[[str, str, str], Path]
-) -> None:
+def test_a_new_program_keeps_maps_and_entries(bpffs: Path, changed_source: ChangedSource) -> None:
     assert loader(bpffs).returncode == 0
     responder = Responder.open(bpffs, "auto")
     responder.set_entries((), ENTRIES)
     old = loader_module.program_pin(bpffs)
 
-    done = loader(bpffs, source=other_source("ip.h", "ANSWER_TTL 64", "ANSWER_TTL 65"))
+    done = loader(bpffs, source=changed_source(("ip.h", "ANSWER_TTL 64", "ANSWER_TTL 65")))
 
     assert done.returncode == 0, done.stderr
     assert not old.exists()
@@ -114,12 +94,9 @@ def test_a_map_of_another_shape_is_made_anew(bpffs: Path) -> None:
     Responder.open(bpffs, "auto").close()
 
 
-def test_c_and_python_disagreeing_is_refused(
-    bpffs: Path, other_source: Callable[[str, str, str], Path]
-) -> None:
-    source = other_source(
-        "layout.h", "#define LAYOUT_ENTRIES 65536", "#define LAYOUT_ENTRIES 65535"
-    )
+def test_c_and_python_disagreeing_is_refused(bpffs: Path, changed_source: ChangedSource) -> None:
+    change = ("layout.h", "#define LAYOUT_ENTRIES 65536", "#define LAYOUT_ENTRIES 65535")
+    source = changed_source(change)
 
     done = loader(bpffs, source=source)
 
@@ -129,9 +106,9 @@ def test_c_and_python_disagreeing_is_refused(
 
 
 def test_a_program_that_the_compiler_refuses_is_said_in_one_line(
-    bpffs: Path, other_source: Callable[[str, str, str], Path]
+    bpffs: Path, changed_source: ChangedSource
 ) -> None:
-    done = loader(bpffs, source=other_source("arp.h", "ARPOP_REPLY", "ARPOP_NONSENSE"))
+    done = loader(bpffs, source=changed_source(("arp.h", "ARPOP_REPLY", "ARPOP_NONSENSE")))
 
     assert done.returncode == 1
     assert "bcc cannot compile" in done.stderr
@@ -140,9 +117,10 @@ def test_a_program_that_the_compiler_refuses_is_said_in_one_line(
 
 
 def test_a_program_that_the_kernel_refuses_is_said_in_one_line(
-    bpffs: Path, other_source: Callable[[str, str, str], Path]
+    bpffs: Path, changed_source: ChangedSource
 ) -> None:
-    unbounded = other_source("wire.h", "if (here + size > c->end)", "if (here + size < c->end)")
+    change = ("wire.h", "if (here + size > c->end)", "if (here + size < c->end)")
+    unbounded = changed_source(change)
 
     done = loader(bpffs, source=unbounded)
 

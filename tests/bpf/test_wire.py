@@ -10,15 +10,29 @@ import os
 import pwd
 import struct
 import subprocess
+import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from tests.bpf.conftest import loader
-from tests.bpf.frames import OWN_MAC, PEER4, VIP4, VIP6, arp, arp_reply, na_answer, ns, ping4, sllao
+from tests.bpf.conftest import AGENT, ChangedSource, loader
+from tests.bpf.frames import (
+    OWN_MAC,
+    PEER4,
+    VIP4,
+    VIP6,
+    arp,
+    arp_reply,
+    na_answer,
+    ns,
+    ping4,
+    ping4_reply,
+    sllao,
+)
 from tests.bpf.kernel import HOUR, boottime
 from tests.bpf.table import entry
 from tests.bpf.wire import Wire, ip, wire
@@ -196,11 +210,10 @@ def test_a_restarted_agent_finds_it_all(
         again.close()
 
 
-@BOTH
-def test_every_request_is_answered_while_agents_come_and_go(
-    responder: Responder, loaded_bpffs: Path, cable: Wire, by: AttachBy
-) -> None:
-    unanswered: list[Exception] = []
+@contextmanager
+def asking(cable: Wire) -> Iterator[list[Exception]]:
+    """A client that asks again as soon as it is answered; what it is given has its failures."""
+    failures: list[Exception] = []
     ended = threading.Event()
 
     def ask() -> None:
@@ -208,23 +221,137 @@ def test_every_request_is_answered_while_agents_come_and_go(
         while not ended.is_set() or asked < 500:
             cable.send(ASK)
             try:
-                assert cable.receive() == ANSWER
+                # Twice where two programs of ours are attached for a moment.
+                while (frame := cable.receive()) != ANSWER:
+                    assert frame[12:14] != ASK[12:14], frame.hex()
             except (AssertionError, TimeoutError) as failed:
-                unanswered.append(failed)
+                failures.append(failed)
                 return
             asked += 1
 
     client = threading.Thread(target=ask)
     client.start()
-    for _ in range(20):
-        again = Responder.open(loaded_bpffs, by)
-        again.attach(cable.ifindex)
-        fill(again, cable)
-        again.close()
-    ended.set()
-    client.join()
+    try:
+        yield failures
+    finally:
+        ended.set()
+        client.join()
 
-    assert unanswered == []
+
+@BOTH
+def test_every_request_is_answered_while_agents_come_and_go(
+    responder: Responder, loaded_bpffs: Path, cable: Wire, by: AttachBy
+) -> None:
+    with asking(cable) as failures:
+        for _ in range(20):
+            again = Responder.open(loaded_bpffs, by)
+            again.attach(cable.ifindex)
+            fill(again, cable)
+            again.close()
+
+    assert failures == []
+
+
+@pytest.mark.parametrize(("before", "by"), [("tcx", "clsact"), ("clsact", "tcx")])
+def test_every_request_is_answered_while_the_way_of_attaching_changes(
+    bpffs: Path, cable: Wire, before: AttachBy, by: AttachBy
+) -> None:
+    """clsact is there before: where it comes or goes, the kernel drops what is being sent."""
+    subprocess.run(["tc", "qdisc", "add", "dev", "node", "clsact"], check=True)
+    assert loader(bpffs).returncode == 0
+    old = Responder.open(bpffs, before)
+    fill(old, cable)
+    old.attach(cable.ifindex)
+    with asking(cable) as failures:
+        new = Responder.open(bpffs, by)
+        new.attach(cable.ifindex)
+    try:
+        assert failures == []
+        assert (old.attached(), new.attached()) == (frozenset(), {cable.ifindex})
+        assert filters() == (["herald"] if by == "clsact" else [])
+    finally:
+        for opened in (new, old):
+            opened.detach(cable.ifindex)
+            opened.close()
+
+
+@BOTH
+def test_a_new_program_takes_over_without_a_gap(
+    bpffs: Path, cable: Wire, by: AttachBy, changed_source: ChangedSource
+) -> None:
+    assert loader(bpffs).returncode == 0
+    old = Responder.open(bpffs, by)
+    fill(old, cable)
+    old.attach(cable.ifindex)
+    newer = changed_source(("ip.h", "ANSWER_TTL 64", "ANSWER_TTL 65"))
+
+    with asking(cable) as failures:
+        assert loader(bpffs, source=newer).returncode == 0
+        script = (
+            f"import sys; sys.path[:0] = {[str(AGENT), *sys.path]!r}; from pathlib import Path; "
+            f"from herald.datapath import loader; loader.__file__ = {str(newer)!r}; "
+            "from herald.datapath.responder import Responder; "
+            f"new = Responder.open(Path({str(bpffs)!r}), {by!r}); "
+            f"new.attach({cable.ifindex}); assert new.attached() == {{{cable.ifindex}}}"
+        )
+        subprocess.run([sys.executable, "-c", script], check=True)
+
+    assert failures == []
+    cable.send(bytes(ping4()))
+    assert cable.receive() == bytes(ping4_reply(ttl=65))
+    old.detach(cable.ifindex)
+    old.close()
+
+
+LAYOUT_2 = (
+    ("layout.h", "LAYOUT_VERSION 1", "LAYOUT_VERSION 2"),
+    ("layout.h", "__u64 claimed;", "__u64 since;\n    __u64 claimed;"),
+    ("layout.h", "LAYOUT_SIZE(entry, 16)", "LAYOUT_SIZE(entry, 24)"),
+    ("layout.h", "LAYOUT_FIELD(entry, claimed, 8)", "LAYOUT_FIELD(entry, claimed, 16)"),
+    ("../loader.py", "LAYOUT_VERSION = 1", "LAYOUT_VERSION = 2"),
+    ("../loader.py", "_HASH, 8, 16,", "_HASH, 8, 24,"),
+    ("../loader.py", "_HASH, 20, 16,", "_HASH, 20, 24,"),
+    (
+        "../loader.py",
+        "LAYOUTS = {\n",
+        """_ENTRY2 = Fields("=6sHQQ", ("mac", "flags", "since", "claimed"))
+LAYOUTS = {
+    2: {"vip4": _ENTRY2, "vip6": _ENTRY2, "seen4": _SEEN, "seen6": _SEEN, "session": _SESSION},
+""",
+    ),
+)
+
+
+def test_another_layout_takes_over_without_a_gap(
+    bpffs: Path, cable: Wire, changed_source: ChangedSource
+) -> None:
+    assert loader(bpffs).returncode == 0
+    old = Responder.open(bpffs, "tcx")
+    fill(old, cable)
+    old.attach(cable.ifindex)
+    newer = changed_source(*LAYOUT_2)
+
+    with asking(cable) as failures:
+        done = loader(bpffs, source=newer)
+
+    assert done.returncode == 0, done.stderr
+    assert failures == []
+    assert {path.name for path in bpffs.iterdir()} == {"v2"}
+    assert old.attached() == frozenset()
+    # The old maps are nobody's any more; the new ones hold the same.
+    answered = old.seen()[ip_address(VIP4)].answered
+    old.set_session(0, 0, 0, hold=False)
+    cable.send(ASK)
+    assert cable.receive() == ANSWER
+    assert old.seen()[ip_address(VIP4)].answered == answered
+    old.close()
+
+    # An older loader does not know what a newer one left: it must not answer uncontrolled.
+    assert loader(bpffs).returncode == 0
+    assert {path.name for path in bpffs.iterdir()} == {"v1"}
+    ip("address", "add", "192.0.2.50/24", "dev", "node")
+    mark, marked = bytes(arp(tpa="192.0.2.50")), bytes(arp_reply(spa="192.0.2.50"))
+    assert cable.ask(ASK, mark, marked) == []
 
 
 @pytest.fixture

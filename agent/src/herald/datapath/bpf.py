@@ -18,7 +18,7 @@ from pathlib import Path
 from herald.datapath import loader
 from herald.datapath.loader import bpf, obj_get, obj_info, obj_pin
 
-__all__ = ["Buffer", "DatapathError", "HashMap", "bpf", "obj_get", "obj_info", "obj_pin"]
+__all__ = ["Buffer", "DatapathError", "HashMap", "bpf", "hint", "obj_get", "obj_info", "obj_pin"]
 
 BPF_MAP_LOOKUP_ELEM = 1
 BPF_PROG_TEST_RUN = 10
@@ -40,6 +40,15 @@ Buffer = ctypes.Array[ctypes.c_char]
 
 class DatapathError(Exception):
     """The kernel refused, or what it holds is not what was wanted; says what to do."""
+
+
+def hint(failed: OSError) -> str:
+    """What the kernel's refusal of an attachment means here."""
+    if failed.errno == errno.EPERM:
+        return "not permitted; CAP_BPF and CAP_NET_ADMIN are wanted"
+    if failed.errno == errno.EROFS:
+        return "bpffs is read-only here; the unit wants ReadWritePaths=/sys/fs/bpf/herald"
+    return failed.strerror or str(failed)
 
 
 def address_of(buffer: Buffer) -> int:

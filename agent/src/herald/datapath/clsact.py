@@ -4,19 +4,23 @@
 
 Ours are the filters of kind bpf and name ``herald``, priority 1, with a handle of their own. No
 other filter is ever replaced or removed, and clsact goes with our filter only where nobody else has
-one in it. A filter outlives the agent; a new agent replaces it in place by its own program.
+one in it.
+
+A filter outlives the agent. A pin ``clsact-<ifindex>`` says where one is, so that the next agent puts
+its own program in its place at once, and that one which attaches by tcx removes it.
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from herald.datapath.bpf import DatapathError
+from herald.datapath.bpf import DatapathError, hint, obj_pin
 from herald.datapath.loader import FILTER_NAME
 
 _INGRESS = 0xFFFFFFF2  # TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)
@@ -24,16 +28,31 @@ _EGRESS = 0xFFFFFFF3
 _HANDLE = 0x4845  # "HE"
 _PRIORITY = 1
 _ETH_P_ALL = 0x0003
+_MARK = "clsact-"
+
+
+def marked(folder: Path) -> frozenset[int]:
+    """The interfaces on which a filter of ours was put."""
+    return frozenset(int(path.name.removeprefix(_MARK)) for path in folder.glob(f"{_MARK}[0-9]*"))
 
 
 class Clsact:
     """Attachments of one program as clsact filters, which live as long as their devices."""
 
-    def __init__(self, program: int) -> None:
+    def __init__(self, folder: Path, program: int) -> None:
+        self._folder = folder
         self._program = program
         self._netlink = IPRoute()
         self._put: set[int] = set()
         """Where this process put its program: elsewhere a filter of ours may run an older one."""
+
+    def adopt(self) -> None:
+        """Put this program in the place of those that an agent before left. Raises DatapathError."""
+        for ifindex in marked(self._folder):
+            if self._has_ours(ifindex):
+                self.attach(ifindex)
+            else:
+                self.detach(ifindex)
 
     def attach(self, ifindex: int) -> None:
         """Have the program on an interface. Raises DatapathError."""
@@ -56,12 +75,28 @@ class Clsact:
                 classid=1,
                 direct_action=True,
             )
+            self._mark(ifindex)
         except NetlinkError as failed:
             raise DatapathError(_said(ifindex, failed)) from failed
+        except OSError as failed:
+            raise DatapathError(f"clsact on interface {ifindex}: {hint(failed)}") from failed
         self._put.add(ifindex)
 
     def detach(self, ifindex: int) -> None:
-        """Have no program of ours on an interface. Raises DatapathError."""
+        """Have nothing of ours on an interface. Raises DatapathError."""
+        self.remove_filter(ifindex)
+        try:
+            if self._has_qdisc(ifindex) and not self._in_use(ifindex):
+                self._netlink.tc("del", "clsact", ifindex)
+        except NetlinkError as failed:
+            if failed.code not in (errno.ENODEV, errno.ENOENT):
+                raise DatapathError(_said(ifindex, failed)) from failed
+
+    def remove_filter(self, ifindex: int) -> None:
+        """The same, but clsact stays, as the kernel drops what is being sent while it comes or goes.
+
+        (qdisc_graft in net/sched/sch_api.c deactivates the device, whichever qdisc it is.)
+        """
         self._put.discard(ifindex)
         try:
             if self._has_ours(ifindex):
@@ -74,11 +109,10 @@ class Clsact:
                     prio=_PRIORITY,
                     protocol=_ETH_P_ALL,
                 )
-            if self._has_qdisc(ifindex) and not self._in_use(ifindex):
-                self._netlink.tc("del", "clsact", ifindex)
         except NetlinkError as failed:
             if failed.code not in (errno.ENODEV, errno.ENOENT):
                 raise DatapathError(_said(ifindex, failed)) from failed
+        (self._folder / f"{_MARK}{ifindex}").unlink(missing_ok=True)
 
     def attached(self) -> frozenset[int]:
         """The interfaces that the program is on now, by the kernel's word."""
@@ -87,6 +121,11 @@ class Clsact:
     def close(self) -> None:
         """Let go of the netlink socket; filters stay."""
         self._netlink.close()
+
+    def _mark(self, ifindex: int) -> None:
+        pin = self._folder / f"{_MARK}{ifindex}"
+        pin.unlink(missing_ok=True)
+        obj_pin(self._program, pin)
 
     def _ensure_qdisc(self, ifindex: int) -> None:
         try:

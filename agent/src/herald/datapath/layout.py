@@ -21,13 +21,15 @@ from herald.core.kernel import (
     Session,
 )
 from herald.core.model import Address
+from herald.datapath import loader
 
-# Native byte order, standard sizes, padding written out.
+# Native byte order, standard sizes, padding written out. What the loader must know stands there.
 VIP4_KEY = struct.Struct("=4sI")
 VIP6_KEY = struct.Struct("=16sI")
-ENTRY = struct.Struct("=6sHQ")
-SEEN = struct.Struct("=QQQQQQQ6s6xI")
-SESSION = struct.Struct("=QQQQ")
+ENTRY, SEEN, SESSION = (
+    struct.Struct(loader.LAYOUTS[loader.LAYOUT_VERSION][name].format)
+    for name in ("vip4", "seen4", "session")
+)
 EVENT = struct.Struct("=QIHH16s6s2x")
 
 SESSION_HOLD = 1

@@ -25,6 +25,7 @@ import argparse
 import contextlib
 import ctypes
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -37,6 +38,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,8 +52,9 @@ PROGRAM = "responder"
 COMPILER_FLAGS = ("-Wno-macro-redefined",)
 
 # include/uapi/linux/bpf.h
-BPF_MAP_CREATE, BPF_PROG_LOAD, BPF_OBJ_PIN, BPF_OBJ_GET = 0, 5, 6, 7
-BPF_OBJ_GET_INFO_BY_FD, BPF_LINK_DETACH = 15, 34
+BPF_MAP_CREATE, BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_MAP_GET_NEXT_KEY = 0, 1, 2, 4
+BPF_PROG_LOAD, BPF_OBJ_PIN, BPF_OBJ_GET, BPF_OBJ_GET_INFO_BY_FD = 5, 6, 7, 15
+BPF_LINK_UPDATE, BPF_LINK_DETACH = 29, 34
 BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_RINGBUF = 1, 2, 27
 BPF_F_NO_PREALLOC, BPF_F_MMAPABLE = 1 << 0, 1 << 10
 BPF_PROG_TYPE_SCHED_CLS = 3
@@ -78,6 +81,28 @@ MAPS = {
     "session": MapShape(BPF_MAP_TYPE_ARRAY, 4, 32, 1, BPF_F_MMAPABLE),
     "events": MapShape(BPF_MAP_TYPE_RINGBUF, 0, 0, 16 * resource.getpagesize(), 0),
 }
+
+
+class Fields(NamedTuple):
+    """A struct in a map: its format (native order, standard sizes) and the names of its fields."""
+
+    format: str
+    names: tuple[str, ...]
+
+
+_ENTRY = Fields("=6sHQ", ("mac", "flags", "claimed"))
+_SEEN = Fields(
+    "=QQQQQQQ6s6xI",
+    (
+        *("answered", "conflicts", "silenced", "first_claimed", "foreign_at", "reported_at"),
+        *("probed_at", "foreign_mac", "foreign_ifindex"),
+    ),
+)
+_SESSION = Fields("=QQQQ", ("deadline", "fuse", "renewed", "mode"))
+LAYOUTS = {
+    1: {"vip4": _ENTRY, "vip6": _ENTRY, "seen4": _SEEN, "seen6": _SEEN, "session": _SESSION},
+}
+"""What the values of the maps are, in this layout and in each before it that may be found pinned."""
 
 
 class LoaderError(Exception):
@@ -207,10 +232,7 @@ def program_pin(bpffs: Path) -> Path:
 
 def link_pins(folder: Path) -> dict[int, Path]:
     """The pinned links by the interface that each was made for."""
-    found = {}
-    for path in folder.glob("link-*"):
-        found[int(path.name[len("link-") :])] = path
-    return found
+    return {int(path.name.rpartition("-")[2]): path for path in folder.glob("link-[0-9]*")}
 
 
 def check_map(name: str, fd: int) -> None:
@@ -252,15 +274,27 @@ def _open_or_make_map(folder: Path, name: str) -> int:
     return fd
 
 
+def _take(folder: Path) -> None:
+    """Make the folder root's while root works in it, and rid it of what cannot be a pin.
+
+    Its owner could otherwise lead root's chown and unlink elsewhere by a symbolic link (bpffs has
+    those).
+    """
+    os.chown(folder, 0, 0)
+    folder.chmod(0o700)
+    for path in folder.iterdir():
+        if not stat.S_ISREG(path.lstat().st_mode):
+            path.unlink()
+
+
 def _give_to(user: pwd.struct_passwd | None, bpffs: Path) -> None:
     """Folder and pins to the agent's user alone, and the way to them open for its group alone."""
     folder = pin_folder(bpffs)
     uid, gid = (user.pw_uid, user.pw_gid) if user else (0, 0)
-    folder.chmod(0o700)
-    os.chown(folder, uid, gid)
     for path in folder.iterdir():
         path.chmod(0o600)
         os.chown(path, uid, gid)
+    os.chown(folder, uid, gid)
     if not user or user.pw_uid == 0:
         return
     # systemd mounts /sys/fs/bpf with mode 0700.
@@ -413,6 +447,91 @@ def _relocate(instructions: bytes, compiled: dict[int, str], pinned: dict[str, i
     return bytes(code)
 
 
+# --- From one layout to another -------------------------------------------------------------------
+
+
+def _elements(fd: int) -> Iterator[tuple[bytes, bytes]]:
+    shape = map_shape(fd)
+    key = ctypes.create_string_buffer(shape.key_size)
+    value = ctypes.create_string_buffer(shape.value_size)
+    before = 0
+    while True:
+        try:
+            bpf(BPF_MAP_GET_NEXT_KEY, struct.pack("=I4xQQ", fd, before, _address(key)))
+        except OSError as ended:
+            if ended.errno == errno.ENOENT:
+                return
+            raise
+        bpf(BPF_MAP_LOOKUP_ELEM, struct.pack("=I4xQQQ", fd, _address(key), _address(value), 0))
+        yield key.raw, value.raw
+        before = _address(key)
+
+
+def _convert(name: str, old: Fields, value: bytes) -> bytes:
+    """A map's value in this layout: fields go by their names, new ones are zero."""
+    new = LAYOUTS[LAYOUT_VERSION][name]
+    had = dict(zip(old.names, struct.unpack(old.format, value)))
+    empty = struct.unpack(new.format, bytes(struct.calcsize(new.format)))
+    return struct.pack(new.format, *(had.get(at, zero) for at, zero in zip(new.names, empty)))
+
+
+def _copy_map(name: str, old: Fields, source: int, target: int) -> None:
+    if map_shape(source).value_size != struct.calcsize(old.format):
+        raise LoaderError(f"map {name} of an earlier layout has another shape")
+    for key, value in _elements(source):
+        names = ctypes.create_string_buffer(key, len(key))
+        converted = _convert(name, old, value)
+        values = ctypes.create_string_buffer(converted, len(converted))
+        attr = struct.pack("=I4xQQQ", target, _address(names), _address(values), 0)
+        bpf(BPF_MAP_UPDATE_ELEM, attr)
+
+
+def _migrate(old: Path, new: Path, maps: dict[str, int], program: int) -> None:
+    """Take over from another layout without a moment of silence: maps, then links, then it goes.
+
+    No agent runs meanwhile (this is its ExecStartPre), so nobody writes to the old maps. A layout
+    that this loader does not know is detached: what nobody can control must not answer.
+    """
+    _take(old)
+    fields = LAYOUTS.get(int(old.name[1:]) if old.name[1:].isdigit() else 0, {})
+    try:
+        for name, struct_fields in fields.items():
+            source = obj_get(old / name)
+            _copy_map(name, struct_fields, source, maps[name])
+            os.close(source)
+    except (OSError, LoaderError):
+        fields = {}
+    for path in link_pins(old).values():
+        link = obj_get(path)
+        if fields:
+            with contextlib.suppress(OSError):  # its device is gone
+                bpf(BPF_LINK_UPDATE, struct.pack("=II", link, program))
+            path.rename(new / path.name)
+        else:
+            _detach(link)
+        os.close(link)
+    filters = list(old.glob("clsact-*"))  # marks of where the agent put one; it adopts them
+    if filters and not fields:
+        _remove_filters()
+    for path in filters if fields else ():
+        path.rename(new / path.name)
+    _remove_folder(old)
+
+
+def _detach(link: int) -> None:
+    try:
+        bpf(BPF_LINK_DETACH, struct.pack("=I", link))
+    except OSError as gone:  # its device, or the call: before kernel 5.9 there are no such links
+        if gone.errno not in (errno.ENOLINK, errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+
+
+def _remove_folder(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+
+
 # --- What the machine must have -------------------------------------------------------------------
 
 
@@ -462,29 +581,43 @@ def check_machine(bpffs: Path) -> None:
 def load(bpffs: Path, user: pwd.struct_passwd | None) -> str:
     """Have program and maps pinned; says what was done."""
     check_machine(bpffs)
-    folder = pin_folder(bpffs)
-    if _complete(bpffs):
+    bpffs.mkdir(mode=0o755, exist_ok=True)
+    lock = os.open(bpffs, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = pin_folder(bpffs)
+        if folder.exists():
+            _take(folder)
+        done = "pinned already" if _complete(bpffs) else f"pinned {_pin_all(bpffs)}"
         _give_to(user, bpffs)
-        return "pinned already"
+    finally:
+        os.close(lock)
+    return done
+
+
+def _pin_all(bpffs: Path) -> Path:
     # Before kernel 5.11 maps are charged against this limit, raised with CAP_SYS_RESOURCE only.
     with contextlib.suppress(ValueError):
         unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
     instructions, compiled = _compile(source_folder())
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = pin_folder(bpffs)
+    folder.mkdir(mode=0o700, exist_ok=True)
     try:
-        pinned = {name: _open_or_make_map(folder, name) for name in MAPS}
+        maps = {name: _open_or_make_map(folder, name) for name in MAPS}
     except OSError as refused:
         raise LoaderError(f"cannot make the maps: {_why_refused(refused)}") from refused
-    program = load_program(_relocate(instructions, compiled, pinned))
+    program = load_program(_relocate(instructions, compiled, maps))
+    for other in bpffs.glob("v*"):
+        if other != folder:
+            _migrate(other, folder, maps, program)
     pin = program_pin(bpffs)
     pin.unlink(missing_ok=True)
     obj_pin(program, pin)
-    for other in folder.glob(f"{PROGRAM}-*"):
-        if other != pin:
-            other.unlink()  # links that run it keep it until the agent has put this one in
-    _give_to(user, bpffs)
-    return f"pinned {pin}"
+    for old in folder.glob(f"{PROGRAM}-*"):
+        if old != pin:
+            old.unlink()  # links that run it keep it until the agent has put this one in
+    return pin
 
 
 def _tc(*arguments: str) -> list[dict[str, object]]:
@@ -516,25 +649,24 @@ def _remove_filters() -> None:
 
 def remove(bpffs: Path) -> str:
     """Detach everything and remove all pins, of every layout."""
+    groups = {0}
     for folder in bpffs.glob("v*"):
+        groups.add(folder.stat().st_gid)
+        _take(folder)
         for path in link_pins(folder).values():
-            fd = obj_get(path)
-            try:
-                bpf(BPF_LINK_DETACH, struct.pack("=I", fd))
-            except OSError as gone:
-                if gone.errno not in (errno.ENOLINK, errno.EINVAL, errno.EOPNOTSUPP):
-                    raise
-            os.close(fd)
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()
+            link = obj_get(path)
+            _detach(link)
+            os.close(link)
+        _remove_folder(folder)
     _remove_filters()
     if bpffs.is_dir() and not any(bpffs.iterdir()):
         bpffs.rmdir()
     above = bpffs.parent
-    if above.is_dir() and _filesystem(above) == BPF_FS_MAGIC and above.stat().st_gid != 0:
-        above.chmod(above.stat().st_mode & ~stat.S_IXGRP)
-        os.chown(above, 0, 0)
+    if above.is_dir() and _filesystem(above) == BPF_FS_MAGIC:
+        group = above.stat().st_gid
+        if group and group in groups:  # our doing: see _give_to
+            above.chmod(above.stat().st_mode & ~stat.S_IXGRP)
+            os.chown(above, 0, 0)
     return "removed"
 
 

@@ -13,7 +13,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from herald.core.kernel import EntryKey, EntryValue, KernelEvent, Seen, Session
 from herald.core.model import Address
@@ -22,6 +22,9 @@ from herald.datapath.bpf import DatapathError, HashMap, obj_get
 from herald.datapath.events import EventReader
 from herald.datapath.session import SessionPage
 from herald.datapath.settle import settle
+
+if TYPE_CHECKING:
+    from herald.datapath.clsact import Clsact
 
 __all__ = ["AttachBy", "DatapathError", "Responder"]
 
@@ -39,6 +42,7 @@ class Responder:
     """The pinned program and its maps. Every method raises DatapathError."""
 
     def __init__(self, folder: Path, program: int, attachments: _Attachments) -> None:
+        self._folder = folder
         self._program = program
         self._attachments = attachments
         self._session = SessionPage(folder / "session")
@@ -57,13 +61,11 @@ class Responder:
             program = obj_get(pin)
         except OSError as failed:
             raise DatapathError(f"{pin}: {failed.strerror}; run the loader") from failed
-        use_tcx = attach == "tcx" or (attach == "auto" and tcx.supported())
-        if use_tcx:
+        if attach == "tcx" or (attach == "auto" and tcx.supported()):
             return cls(pin.parent, program, tcx.Tcx(pin.parent, program))
-        # Here and not above: pyroute2 costs 12 MB and 100 ms, which a restart has better uses for.
-        from herald.datapath.clsact import Clsact
-
-        return cls(pin.parent, program, Clsact(program))
+        filters = _clsact(pin.parent, program)
+        filters.adopt()
+        return cls(pin.parent, program, filters)
 
     # --- Session ----------------------------------------------------------------------------------
 
@@ -116,6 +118,13 @@ class Responder:
     def attach(self, ifindex: int) -> None:
         """Have the responder on an interface; done already is no error."""
         self._attachments.attach(ifindex)
+        # What an agent before attached by the other way goes only now: no frame meets neither.
+        if not isinstance(self._attachments, tcx.Tcx):
+            tcx.Tcx(self._folder, self._program).detach(ifindex)
+        elif (self._folder / f"clsact-{ifindex}").exists():
+            filters = _clsact(self._folder, self._program)
+            filters.remove_filter(ifindex)
+            filters.close()
 
     def detach(self, ifindex: int) -> None:
         """Have no responder on an interface; a device that is gone is no error."""
@@ -147,6 +156,13 @@ class Responder:
         for table in (*self._vips.values(), *self._seen.values()):
             table.close()
         os.close(self._program)
+
+
+def _clsact(folder: Path, program: int) -> Clsact:
+    # Here and not above: pyroute2 costs 12 MB and 100 ms, which a restart has better uses for.
+    from herald.datapath.clsact import Clsact
+
+    return Clsact(folder, program)
 
 
 def program_pin(bpffs: Path) -> Path:

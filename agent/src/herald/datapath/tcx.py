@@ -26,6 +26,7 @@ from herald.datapath.bpf import (
     BPF_TCX_INGRESS,
     DatapathError,
     bpf,
+    hint,
     obj_get,
     obj_info,
     obj_pin,
@@ -77,7 +78,7 @@ class Tcx:
             finally:
                 os.close(fd)
         except OSError as failed:
-            raise DatapathError(f"tcx on interface {ifindex}: {_hint(failed)}") from failed
+            raise DatapathError(f"tcx on interface {ifindex}: {hint(failed)}") from failed
 
     def detach(self, ifindex: int) -> None:
         """Have no program of ours on an interface. Raises DatapathError."""
@@ -93,7 +94,7 @@ class Tcx:
         except FileNotFoundError:
             return
         except OSError as failed:
-            raise DatapathError(f"tcx on interface {ifindex}: {_hint(failed)}") from failed
+            raise DatapathError(f"tcx on interface {ifindex}: {hint(failed)}") from failed
 
     def attached(self) -> frozenset[int]:
         """The interfaces that the program is on now, by the kernel's word."""
@@ -123,11 +124,3 @@ def _open(pin: Path) -> Iterator[int]:
 def _link(fd: int) -> _Link:
     _type, _id, program_id, _, ifindex = struct.unpack_from("=5I", obj_info(fd))
     return _Link(program_id, ifindex)
-
-
-def _hint(failed: OSError) -> str:
-    if failed.errno == errno.EPERM:
-        return "not permitted; CAP_BPF and CAP_NET_ADMIN are wanted"
-    if failed.errno == errno.EROFS:
-        return "bpffs is read-only here; the unit wants ReadWritePaths=/sys/fs/bpf/herald"
-    return failed.strerror or str(failed)
