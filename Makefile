@@ -112,9 +112,9 @@ bpf: packages venv ## The responder against golden frames, in the kernel
 	@mkdir -p $(JUNIT)
 	@pytest -q --junit-xml=$(JUNIT)/bpf.xml tests/bpf
 
-sim: venv ## The whole cluster simulated in virtual time
+sim: venv ## The whole cluster simulated in virtual time (SEEDS=10000: that many random disasters)
 	@mkdir -p $(JUNIT)
-	@pytest -q --junit-xml=$(JUNIT)/sim.xml tests/sim
+	@$(if $(SEEDS),HERALD_SEEDS=$(SEEDS) )pytest -q --junit-xml=$(JUNIT)/sim.xml tests/sim
 
 e2e: prepare build ## Real nodes, real playbooks, real faults, in the lab
 	@mkdir -p $(JUNIT)
@@ -124,8 +124,8 @@ molecule: prepare build ## The roles' scenarios on the lab's nodes
 	@mkdir -p $(JUNIT)
 	@pytest --junit-xml=$(JUNIT)/molecule.xml tests/molecule
 
-bench: venv ## What things cost, in time and memory, on this machine
-	@for program in tests/bench/*.py; do echo "== $$program"; python "$$program"; done
+bench: prepare build ## What things cost here, in time and memory (as root; NAMES="failover": only these)
+	@scripts/run-benchmarks $(NAMES)
 
 ## Build
 
