@@ -51,6 +51,8 @@ class Api:
         self.watches: dict[str, Callable[[ev.Event], None]] = {}
         self.writes: list[tuple[str, str]] = []
         self.up = True
+        self.obstacle: Callable[[fx.Effect], ev.Refused | ev.Failed | None] = lambda _: None
+        """What a request meets instead of the store: a webhook, a missing right, a full queue."""
         self._uids = itertools.count(1)
 
     def put(self, obj: ev.KubeObject) -> ev.KubeObject:
@@ -72,6 +74,13 @@ class Api:
 
     def list(self, kind: ev.Kind) -> ev.Listed:
         return ev.Listed(kind, tuple(o for (k, _), o in self.objects.items() if k is kind))
+
+    def backup(self) -> tuple[int, dict[tuple[ev.Kind, ev.Key], ev.KubeObject]]:
+        return self.revision, dict(self.objects)
+
+    def restore(self, backup: tuple[int, dict[tuple[ev.Kind, ev.Key], ev.KubeObject]]) -> None:
+        """As etcd restored from a snapshot without bumped revisions: everything is as it was, watches break."""
+        self.revision, self.objects = backup[0], dict(backup[1])
 
     def lease(self, name: str) -> Lease | None:
         found = self.objects.get((Lease, name))
@@ -97,6 +106,8 @@ class Api:
                 return ev.Done(self._stored(replace(known, deleting=True)))
             self.remove(Lease, lease.name)
             return ev.Done()
+        if lease.transitions >= 1 << 31:
+            return ev.Refused(422, "leaseTransitions: not an int32")
         if known.deleting and not lease.finalizers:
             self.remove(Lease, lease.name)
             return ev.Done(replace(lease, deleting=True, resource_version=self.revision))
@@ -177,6 +188,10 @@ class Machine:
         self.boot = 1
         self.finished: fx.Finish | None = None
         self.frames: list[fx.Announcement] = []
+        self.refuse: Callable[[fx.Effect], str] = lambda _: ""
+        """The error with which kernel or device refuse an effect; empty: none."""
+        self.extra: tuple[Interface, ...] = ()
+        """Devices beside eth0."""
         self.notes: list[tuple[int, fx.Note]] = []
         self._life = 0
         self._backlog: list[ev.Event] = []
@@ -314,6 +329,11 @@ class Machine:
         self.cluster.at(when, lambda: self.post(ev.Tick()) if life == self._life else None)
 
     def _carry_out(self, effect: fx.Effect) -> list[ev.Event]:
+        error = self.refuse(effect)
+        if error and isinstance(effect, fx.SetSession | fx.SetEntries):
+            return [ev.KernelAnswer(effect.id, error)]
+        if error and isinstance(effect, fx.SendFrames):
+            return [ev.FramesAnswer(effect.id, error)]
         if isinstance(effect, fx.SetSession):
             self.kernel.session = effect.session
             self.cluster.check()
@@ -335,6 +355,8 @@ class Machine:
         if isinstance(effect, fx.Finish):
             self.finished = effect
             self.kill()
+        elif isinstance(effect, fx.Relist):
+            self.relist()
         elif isinstance(effect, fx.Note):
             self.notes.append((self.cluster.now, effect))
         elif isinstance(effect, fx.LeaseRequest | fx.PatchService | fx.PatchPool | fx.PatchPolicy):
@@ -367,7 +389,10 @@ class Machine:
         def arrive() -> None:
             if not cluster.api.up or not self.reachable:
                 return
-            if isinstance(effect, fx.LeaseRequest):
+            outcome: ev.Done | ev.Refused | ev.Failed
+            if (obstacle := cluster.api.obstacle(effect)) is not None:
+                outcome = obstacle
+            elif isinstance(effect, fx.LeaseRequest):
                 outcome = cluster.api.request(effect)
             else:
                 outcome = cluster.api.patch(effect)
@@ -417,6 +442,11 @@ class Cluster:
         self.api.up = True
         for machine in self.machines.values():
             machine.relist()
+
+    def restore(self, backup: tuple[int, dict[tuple[ev.Kind, ev.Key], ev.KubeObject]]) -> None:
+        self.api_away()
+        self.api.restore(backup)
+        self.api_back()
 
     # --- time -------------------------------------------------------------------------------------------
 
@@ -474,6 +504,14 @@ class Cluster:
             deleting=False,
         )
         self.api.put(replace(service, **fields))  # type: ignore[arg-type]
+
+    def edit(self, lease: str, annotations: dict[str, str | None], **fields: object) -> None:
+        """Somebody edits a Lease by hand; None takes an annotation away."""
+        known = self.api.lease(lease)
+        assert known is not None
+        merged = {**known.annotations, **annotations}
+        kept = {key: text for key, text in merged.items() if text is not None}
+        self.api.put(replace(known, annotations=kept, **fields))  # type: ignore[arg-type]
 
     def get(self, name: str) -> Service:
         found = self.api.objects[Service, ("default", name)]

@@ -1,0 +1,131 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What people do to Leases by hand: nothing of it may end a loop, nor make two nodes answer."""
+
+from __future__ import annotations
+
+import pytest
+from tests.sim.cluster import Cluster
+from tests.sim.test_first_light import served_cluster
+
+from herald.core.leases import DURATION, EPOCH, INSTANCE, PRESENCE
+from herald.core.model import Lease, Service
+
+VIP = "vip-198.51.100.0"
+
+
+def cut_off_holder(cluster: Cluster) -> str:
+    """The holder goes on answering until its deadline, and hears of nothing."""
+    holder = cluster.holder("web0")
+    cluster.machines[holder].cut()
+    return holder
+
+
+@pytest.mark.xfail(strict=True, reason="joins again in an epoch that the others count as over")
+def test_a_report_edited_by_hand_ends_the_epoch_for_all_or_for_nobody() -> None:
+    cluster, _ = served_cluster()
+    cluster.run(5)
+    cluster.edit(f"presence-{cluster.holder('web0')}", {PRESENCE: '{"node":"another"}'})
+    cluster.run(1.5)
+    cut_off_holder(cluster)
+    cluster.run(5)
+    assert cluster.served("web0")
+
+
+@pytest.mark.xfail(strict=True, reason="a holder without an epoch counts as free at once")
+def test_an_epoch_taken_off_a_lease_by_hand_frees_nothing_at_once() -> None:
+    cluster, _ = served_cluster()
+    cluster.run(5)
+    cut_off_holder(cluster)
+    cluster.edit(VIP, {EPOCH: None})
+    cluster.run(5)
+    assert cluster.served("web0")
+
+
+@pytest.mark.xfail(strict=True, reason="no floor under the D that is read")
+def test_a_duration_of_nothing_written_by_hand_fences_nobody_at_once() -> None:
+    cluster, _ = served_cluster()
+    cluster.run(5)
+    holder = cut_off_holder(cluster)
+    cluster.edit(f"presence-{holder}", {DURATION: "1"})
+    cluster.run(5)
+    assert cluster.served("web0")
+
+
+@pytest.mark.xfail(strict=True, reason="a presence that is not found is over at once")
+def test_a_presence_torn_out_by_hand_is_over_no_sooner_for_an_agent_that_just_began() -> None:
+    cluster, _ = served_cluster(nodes=2)
+    cluster.run(5)
+    holder = cut_off_holder(cluster)
+    other = next(m for m in cluster.machines.values() if m.name != holder)
+    other.kill()
+    cluster.api.remove(Lease, f"presence-{holder}")
+    other.start()
+    cluster.run(5)
+    assert cluster.served("web0")
+
+
+@pytest.mark.parametrize(
+    "epoch",
+    [
+        pytest.param(
+            "uid/" + "9" * 5000, marks=pytest.mark.xfail(strict=True, reason="int() raises")
+        ),
+        "/",
+        "uid/-1",
+        "uid/²",
+    ],
+)
+def test_an_epoch_that_is_garbage_raises_nothing(epoch: str) -> None:
+    cluster, _ = served_cluster()
+    cluster.run(3)
+    cluster.edit(VIP, {EPOCH: epoch})
+    cluster.run(5)
+    assert cluster.served("web0")
+
+
+@pytest.mark.xfail(strict=True, reason="garbage counts as a foreign nonce")
+@pytest.mark.parametrize("instance", [None, "", "garbage"])
+def test_an_instance_that_is_no_instance_ends_no_agent(instance: str | None) -> None:
+    cluster, _ = served_cluster()
+    cluster.run(3)
+    holder = cluster.holder("web0")
+    cluster.edit(f"presence-{holder}", {INSTANCE: instance})
+    cluster.run(5)
+    assert cluster.machines[holder].finished is None
+    assert cluster.served("web0")
+
+
+@pytest.mark.xfail(strict=True, reason="leaseTransitions grows past int32")
+def test_a_counter_at_its_end_does_not_keep_a_lease_from_being_claimed() -> None:
+    cluster, _ = served_cluster()
+    cluster.run(3)
+    cluster.edit(VIP, {}, transitions=2**31 - 1)
+    cluster.machines[cluster.holder("web0")].power_off()
+    cluster.run_until(lambda: cluster.served("web0"), 5)
+
+
+@pytest.mark.xfail(strict=True, reason="lets go again and again, as fast as the answers come")
+@pytest.mark.parametrize("name", [VIP, "presence-n1"])
+def test_somebody_elses_finalizer_is_waited_for_in_peace(name: str) -> None:
+    cluster, _ = served_cluster()
+    cluster.run(3)
+    lease = cluster.api.lease(name)
+    assert lease is not None
+    cluster.edit(name, {}, finalizers=(*lease.finalizers, "example.org/mine"), deleting=True)
+    cluster.run(3)
+    cluster.api.writes.clear()
+    cluster.run(2)
+    assert sum(written == name for _, written in cluster.api.writes) <= 10
+
+
+def test_a_lease_torn_out_with_its_service_leaves_no_entry_where_the_kernel_refused_once() -> None:
+    cluster, _ = served_cluster()
+    cluster.run(3)
+    machine = cluster.machines[cluster.holder("web0")]
+    errors = ["EBUSY"]
+    machine.refuse = lambda effect: errors.pop() if errors and getattr(effect, "remove", ()) else ""
+    cluster.api.remove(Service, ("default", "web0"))
+    cluster.api.remove(Lease, VIP)
+    cluster.run(10)
+    assert cluster.answering() == {}
