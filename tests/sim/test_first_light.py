@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Literal
 
+import pytest
 from tests.sim.cluster import Cluster
 
 from herald.core.model import SECOND, Lease
@@ -221,3 +223,24 @@ def test_addresses_move_back_one_by_one_once_membership_is_quiet() -> None:
         assert lease is not None
         if lease.holder == lost:
             assert f"better placed on {lost}" in lease.annotations["herald.dev/reason"]
+
+
+@pytest.mark.parametrize("mode", ["Withdraw", "Hold"])
+@pytest.mark.parametrize("seed", range(6))
+def test_an_etcd_restored_from_a_backup_makes_no_two_nodes_answer(
+    seed: int, mode: Literal["Withdraw", "Hold"]
+) -> None:
+    settings = Settings(on_api_loss=mode)
+    cluster, names = served_cluster(services=4, seed=seed, settings=settings)
+    cluster.run(5)
+    backup = cluster.api.backup()
+    cluster.run(10)
+    lost = cluster.holder("web0")
+    cluster.machines[lost].power_off()
+    cluster.run(10)
+    cluster.machines[lost].power_on()
+    cluster.run(seed)
+    cluster.restore(backup)
+    cluster.run_until(lambda: cluster.served(*names), 25)
+    cluster.run(20)
+    assert cluster.served(*names)

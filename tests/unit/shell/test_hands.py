@@ -19,13 +19,14 @@ from herald.core.effects import (
     LeaseRequest,
     Note,
     Probe,
+    Relist,
     SendFrames,
     SendProbes,
     SetAttachments,
     SetEntries,
     SetSession,
 )
-from herald.core.events import Answer, Event, Failed, FramesAnswer, KernelAnswer
+from herald.core.events import Answer, Event, Failed, FramesAnswer, KernelAnswer, Kind
 from herald.core.kernel import EntryKey, EntryValue, Session
 from herald.core.model import Address, Lease
 from herald.shell.counters import Counters
@@ -94,6 +95,9 @@ class Outside:
     def submit(self, effect: Effect) -> None:
         self._do("submit", effect)
 
+    def refresh(self, kind: Kind) -> None:
+        self._do("refresh", kind)
+
 
 @pytest.fixture
 def outside() -> Outside:
@@ -123,6 +127,7 @@ GOOD: list[tuple[Effect, tuple[object, ...], Event | None]] = [
     (FRAMES, ("send", *FRAMES.announcements), FramesAnswer(3)),
     (RENEWAL, ("submit", RENEWAL), None),
     (EVENT, ("submit", EVENT), None),
+    (Relist(Lease), ("refresh", Lease), None),
     (PROBES, ("probe", *PROBES.probes), None),
     (
         JoinGroups(frozenset([(VIP6, 2)])),

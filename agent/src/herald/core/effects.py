@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from herald.core.events import Kind
 from herald.core.kernel import EntryKey, EntryValue, Session
 from herald.core.model import (
     Address,
@@ -148,6 +149,13 @@ class EmitEvent:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Relist:
+    """List this kind again: what was seen of it holds no more."""
+
+    kind: Kind
+
+
 # --- The process ---------------------------------------------------------------------------------------
 
 
@@ -188,6 +196,7 @@ Effect: TypeAlias = (
     | PatchPool
     | PatchPolicy
     | EmitEvent
+    | Relist
     | Note
     | Finish
 )

@@ -212,6 +212,16 @@ class Election:
             self._forget_lease(lock, now)
         self._touch(lock)
 
+    def forget(self) -> None:
+        """Time ran backwards: nothing that was seen holds any more; answers under way are void."""
+        for lock in self.locks.values():
+            self._let_go(lock)
+            self.touched[lock.name] = None
+        self.locks.clear()
+        self._requests.clear()
+        self._frames.clear()
+        self._verifying.clear()
+
     def conflict(self, address: Address) -> None:
         """The kernel has silenced an address: claim it anew, if it is still ours."""
         lock = self.locks.get(vip_lease_name(address))

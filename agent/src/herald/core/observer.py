@@ -115,6 +115,17 @@ class Observer:
             presence.__dict__["report"] = old.report
         track.presence, track.changed_at = presence, now
 
+    def forget(self) -> None:
+        """Time ran backwards: nothing that was seen holds any more."""
+        self.changed.update(track.presence.node for track in self._tracks.values())
+        self._tracks.clear()
+        self._over.clear()
+
+    def longest(self) -> int:
+        """The longest D that any presence says."""
+        default = self._settings.duration_ns
+        return max((t.presence.duration(default) for t in self._tracks.values()), default=default)
+
     def gone(self, name: str, now: int) -> None:
         track = self._tracks.pop(name, None)
         if track is not None:

@@ -88,6 +88,8 @@ class OwnPresence:
         """The D that it shall say from the next renewal on."""
         self.problem = ""
         """Why this node is not live, for people."""
+        self.rewound = False
+        """A read showed our presence as it had been before: the API server's time ran backwards (rule 10)."""
         self._may_hold = False
         """Since the last renewal nothing but the API server's silence, and somebody on the segment, was seen."""
         self._pending: _Pending | None = None
@@ -221,6 +223,11 @@ class OwnPresence:
             self._judge(outcome.lease, now)
 
     def _judge(self, lease: Lease, now: int) -> None:
+        if self._notice_rewind(lease):
+            # Ended like a fenced one, and beyond every epoch that there has been.
+            lease = replace(
+                lease, holder="", transitions=max(lease.transitions, self.lease.transitions)
+            )
         presence = Presence(lease)
         changed = lease.resource_version != self.lease.resource_version
         self.lease = lease
@@ -327,6 +334,9 @@ class OwnPresence:
 
     def _judge_live(self, lease: Lease, now: int) -> None:
         """A presence that we read while live: still ours in this epoch, or not?"""
+        if self._notice_rewind(lease):
+            self._lose("the API server was set back to an earlier state")
+            return
         presence = Presence(lease)
         instance = f"{presence.machine}/{presence.nonce}"
         if instance != f"{self._identity.machine}/{self._identity.nonce}" and presence.alive:
@@ -337,6 +347,13 @@ class OwnPresence:
         else:
             self.lease = lease
             self._due = now
+
+    def _notice_rewind(self, lease: Lease) -> bool:
+        """Every read of a lease is newer than what was known of it, unless etcd was restored."""
+        known = self.lease
+        back = lease.uid == known.uid and lease.resource_version < known.resource_version
+        self.rewound = self.rewound or back
+        return back
 
     def _accept(self, lease: Lease, sent: int, duration: int) -> None:
         """A renewal succeeded: assign the deadline that it allows (rule 1)."""

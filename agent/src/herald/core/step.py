@@ -13,7 +13,14 @@ from dataclasses import dataclass
 
 from herald.core.allocator import Allocator
 from herald.core.announce import Announcer
-from herald.core.effects import Effect, EmitEvent, Finish, JoinGroups, SetAttachments
+from herald.core.effects import (
+    Effect,
+    EmitEvent,
+    Finish,
+    JoinGroups,
+    Relist,
+    SetAttachments,
+)
 from herald.core.election import Election, Lock, Target
 from herald.core.events import (
     AnnounceAgain,
@@ -141,6 +148,8 @@ class Decider:
         )
         self._started = False
         self._live = False
+        self._claims_from = 0
+        """Nothing is claimed before: time ran backwards."""
         self._quiet_at: int | None = None
         """When membership will have been quiet for the hold-down; None: it is."""
         self._watch_sound = False
@@ -173,6 +182,7 @@ class Decider:
             self._presence.next_deadline(),
             self._presence.valid_until if self._live else None,
             self._quiet_at,
+            self._claims_from if not self._election.synced and self._world.complete else None,
             self._segment.next_deadline(),
             self._observer.next_deadline() if self._live else None,
             self._election.next_deadline(),
@@ -345,11 +355,13 @@ class Decider:
             self._presence.describe(self._own_report(now), self._owner(), now)
         self._live_by(now)
         self._presence.tick(now)
+        if self._presence.rewound:
+            self._begin_anew(now)
         self._observer.in_touch(self._watch_sound and self._answered, now)
         live = self._live = self._presence.live(now)
         if live:
             self._observer.tick(now)
-        self._election.synced = self._world.complete
+        self._election.synced = self._world.complete and now >= self._claims_from
         self._notice_changes(live, now)
         self._rebalance(live, now)
         self._election.tick(now)
@@ -367,6 +379,18 @@ class Decider:
         if self._world.looked:
             self._set_devices()
         self._leave(now)
+
+    def _begin_anew(self, now: int) -> None:
+        """Time ran backwards (rule 10): the presence falls silent and begins a new epoch; whatever else was seen of
+        leases is forgotten and listed again, and nothing is claimed for the longest D."""
+        self._presence.rewound = False
+        self._out.note("time ran backwards", level="warning", node=self._node)
+        self._claims_from = now + self._observer.longest()
+        self._observer.forget()
+        self._election.forget()
+        self._world.leases.clear()
+        self._world.listed.discard(Lease)
+        self._out.add(Relist(Lease))
 
     def _rebalance(self, live: bool, now: int) -> None:
         if self._quiet_at is not None and now >= self._quiet_at:

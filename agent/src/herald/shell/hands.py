@@ -26,13 +26,14 @@ from herald.core.effects import (
     PatchPool,
     PatchService,
     Probe,
+    Relist,
     SendFrames,
     SendProbes,
     SetAttachments,
     SetEntries,
     SetSession,
 )
-from herald.core.events import Answer, Event, Failed, FramesAnswer, KernelAnswer
+from herald.core.events import Answer, Event, Failed, FramesAnswer, KernelAnswer, Kind
 from herald.core.kernel import EntryKey, EntryValue
 from herald.core.model import Address
 from herald.shell.counters import Counters
@@ -72,6 +73,8 @@ class Api(Protocol):
     def submit(
         self, effect: LeaseRequest | PatchService | PatchPool | PatchPolicy | EmitEvent
     ) -> None: ...
+
+    def refresh(self, kind: Kind) -> None: ...
 
 
 class Hands:
@@ -144,6 +147,8 @@ class Hands:
                 self._complain("JoinGroups", error)
             case Note():
                 decisions.log(LEVELS[effect.level], effect.event, extra={"fields": effect.fields})
+            case Relist():
+                self._api.refresh(effect.kind)
             case Finish():
                 pass
             case _:
