@@ -205,6 +205,39 @@ def test_remove_of_nothing_is_no_error(bpffs: Path) -> None:
     assert loader(bpffs, "--remove").returncode == 0
 
 
+def test_the_user_cannot_lead_root_elsewhere(bpffs: Path, tmp_path: Path) -> None:
+    """The folder is the agent's, who could put a symbolic link in a pin's place."""
+    precious = tmp_path / "precious"
+    precious.touch(mode=0o644)
+    assert loader(bpffs, "--user", "nobody").returncode == 0
+    folder = bpffs / "v1"
+    (folder / "events").unlink()
+    for name in ("events", "link-7"):
+        (folder / name).symlink_to(precious)
+
+    done = loader(bpffs, "--user", "nobody")
+
+    assert done.returncode == 0, done.stderr
+    assert names(folder) == PINS | {loader_module.program_pin(bpffs).name}
+    assert not (folder / "events").is_symlink()
+    info = precious.stat()
+    assert (info.st_uid, stat.S_IMODE(info.st_mode)) == (0, 0o644)
+
+
+def test_two_loaders_at_once_wait_for_each_other(bpffs: Path) -> None:
+    command = ["/usr/bin/python3", "-I", str(LOADER), "--bpffs", str(bpffs)]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=120) for process in both]
+
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sorted(out.split()[1] for out, _ in said) == sorted(
+        [str(loader_module.program_pin(bpffs)), "already"]
+    )
+
+
 def headers(root: Path, name: str) -> Path:
     folder = root / name
     (folder / "include/generated").mkdir(parents=True)

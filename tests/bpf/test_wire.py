@@ -39,7 +39,7 @@ from tests.bpf.wire import Wire, ip, wire
 
 from herald.core.kernel import EntryKey, KernelEventKind, Session
 from herald.datapath import clsact, tcx
-from herald.datapath.bpf import DatapathError, obj_pin
+from herald.datapath.bpf import DatapathError, obj_get, obj_pin
 from herald.datapath.loader import load_program
 from herald.datapath.responder import AttachBy, Responder
 
@@ -405,6 +405,24 @@ def test_programs_of_others_that_drop_cannot_hide_requests(
 
     assert cable.receive() == ANSWER
     subprocess.run(["tc", "qdisc", "delete", "dev", "node", "clsact"], check=True)
+
+
+@pytest.mark.parametrize("by", ["tcx"])
+def test_a_program_that_was_put_before_ours_is_overtaken(
+    responder: Responder, cable: Wire, dropper: Path
+) -> None:
+    program = obj_get(dropper)
+    before = struct.pack("=IIIII", program, cable.ifindex, tcx.BPF_TCX_INGRESS, tcx.BPF_F_BEFORE, 0)
+    theirs = tcx.bpf(tcx.BPF_LINK_CREATE, before)
+    assert responder.attached() == frozenset()
+
+    responder.attach(cable.ifindex)
+
+    assert responder.attached() == {cable.ifindex}
+    cable.send(ASK)
+    assert cable.receive() == ANSWER
+    os.close(theirs)
+    os.close(program)
 
 
 @pytest.mark.parametrize("by", ["tcx"])

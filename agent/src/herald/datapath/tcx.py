@@ -8,6 +8,7 @@ replaced in place: no frame meets an interface without one.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import struct
@@ -33,6 +34,7 @@ from herald.datapath.bpf import (
 )
 
 _LOOPBACK = 1
+_MOST_PROGRAMS = 64  # BPF_MPROG_MAX in kernel/bpf/mprog.c
 
 
 def supported() -> bool:
@@ -65,31 +67,49 @@ class Tcx:
         try:
             if pin.exists():
                 with _open(pin) as fd:
-                    held = _link(fd)
-                    if held.ifindex == ifindex:
-                        if held.program_id != self._program_id:
-                            bpf(BPF_LINK_UPDATE, struct.pack("=II", fd, self._program))
+                    if self._adopt(fd, ifindex) and self._is_first(ifindex):
                         return
-                pin.unlink()  # of a device that is gone, or detached behind our back
-            attr = struct.pack("=IIIII", self._program, ifindex, BPF_TCX_INGRESS, BPF_F_BEFORE, 0)
-            fd = bpf(BPF_LINK_CREATE, attr)
-            try:
-                obj_pin(fd, pin)
-            finally:
-                os.close(fd)
+                    # Of a device that is gone, detached behind our back, or behind somebody else's
+                    # program. (A program can be on the hook once: the old link goes first.)
+                    _detach(fd)
+                pin.unlink()
+            self._create(ifindex, pin)
         except OSError as failed:
             raise DatapathError(f"tcx on interface {ifindex}: {hint(failed)}") from failed
+
+    def _adopt(self, fd: int, ifindex: int) -> bool:
+        """Have this program in a link that is there; False where it is attached to nothing."""
+        held = _link(fd)
+        if held.ifindex != ifindex:
+            return False
+        if held.program_id != self._program_id:
+            bpf(BPF_LINK_UPDATE, struct.pack("=II", fd, self._program))
+        return True
+
+    def _create(self, ifindex: int, pin: Path) -> None:
+        attr = struct.pack("=IIIII", self._program, ifindex, BPF_TCX_INGRESS, BPF_F_BEFORE, 0)
+        fd = bpf(BPF_LINK_CREATE, attr)
+        try:
+            obj_pin(fd, pin)
+        finally:
+            os.close(fd)
+
+    def _is_first(self, ifindex: int) -> bool:
+        """Is nobody's program before ours, that could hide requests from it?"""
+        programs = (ctypes.c_uint32 * _MOST_PROGRAMS)()
+        attr = struct.pack(
+            "=IIIIQI",
+            *(ifindex, BPF_TCX_INGRESS, 0, 0, ctypes.addressof(programs), len(programs)),
+        )
+        bpf(BPF_PROG_QUERY, attr)
+        return bool(programs[0] == self._program_id)
 
     def detach(self, ifindex: int) -> None:
         """Have no program of ours on an interface. Raises DatapathError."""
         pin = self._pin(ifindex)
         try:
             with _open(pin) as fd:
-                try:
-                    bpf(BPF_LINK_DETACH, struct.pack("=I", fd))
-                except OSError as failed:
-                    if failed.errno != errno.ENOLINK:  # the device is gone
-                        raise
+                _detach(fd)
             pin.unlink()
         except FileNotFoundError:
             return
@@ -97,11 +117,11 @@ class Tcx:
             raise DatapathError(f"tcx on interface {ifindex}: {hint(failed)}") from failed
 
     def attached(self) -> frozenset[int]:
-        """The interfaces that the program is on now, by the kernel's word."""
+        """The interfaces that the program is first on now, by the kernel's word."""
         found = set()
         for ifindex, pin in loader.link_pins(self._folder).items():
             with _open(pin) as fd:
-                if _link(fd) == _Link(self._program_id, ifindex):
+                if _link(fd) == _Link(self._program_id, ifindex) and self._is_first(ifindex):
                     found.add(ifindex)
         return frozenset(found)
 
@@ -124,3 +144,11 @@ def _open(pin: Path) -> Iterator[int]:
 def _link(fd: int) -> _Link:
     _type, _id, program_id, _, ifindex = struct.unpack_from("=5I", obj_info(fd))
     return _Link(program_id, ifindex)
+
+
+def _detach(link: int) -> None:
+    try:
+        bpf(BPF_LINK_DETACH, struct.pack("=I", link))
+    except OSError as failed:
+        if failed.errno != errno.ENOLINK:  # the device is gone
+            raise
