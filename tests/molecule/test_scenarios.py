@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-EXTENSIONS = Path(__file__).parents[2] / "extensions"
-SCENARIOS = sorted(path.parent.name for path in EXTENSIONS.glob("molecule/*/molecule.yml"))
+ROOT = Path(__file__).parents[2]
+SCENARIOS = sorted(path.parent.name for path in ROOT.glob("extensions/molecule/*/molecule.yml"))
 
 
 @pytest.mark.lab
@@ -20,7 +20,7 @@ def test_scenario(scenario: str) -> None:
     """`molecule test` itself proves check mode, converge, idempotence and verify, and cleans up."""
     done = subprocess.run(
         ["molecule", "test", "--scenario-name", scenario],
-        cwd=EXTENSIONS,
+        cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
