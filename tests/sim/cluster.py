@@ -226,7 +226,7 @@ class Machine:
 
         def look() -> None:
             if life == self._life:
-                self.post(ev.InterfacesSeen((self.interface(),)))
+                self.post(ev.InterfacesSeen((self.interface(), *self.extra)))
 
         self.cluster.after(8 * self.cluster.latency(), look)
 
