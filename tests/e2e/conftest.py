@@ -85,17 +85,32 @@ class Lab:
         return found
 
     def playbook(self, *arguments: str | Path) -> str:
-        """Run ansible-playbook as the operator against the lab's nodes."""
-        inventory = ROOT / "build" / f"inventory-{self.name}.json"
-        inventory.parent.mkdir(exist_ok=True)
-        inventory.write_text(self("inventory"))
-        settings = (
-            f"ANSIBLE_COLLECTIONS_PATH={ROOT}/build/collections",
-            "ANSIBLE_NOCOLOR=1",
-            "ANSIBLE_HOME=" + str(ROOT / "build/ansible"),
-        )
+        """Run ansible-playbook as the operator against the lab's nodes; what it printed."""
+        done = self.attempt_playbook(*arguments)
+        if done.returncode:
+            words = " ".join(map(str, arguments))
+            pytest.fail(
+                f"ansible-playbook {words}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+            )
+        return done.stdout
+
+    def attempt_playbook(
+        self, *arguments: str | Path, inventory: Path | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """The same, where it may fail; with another inventory or environment."""
+        if inventory is None:
+            inventory = ROOT / "build" / f"inventory-{self.name}.json"
+            inventory.parent.mkdir(exist_ok=True)
+            inventory.write_text(self("inventory"))
+        settings = {
+            "ANSIBLE_COLLECTIONS_PATH": f"{ROOT}/build/collections",
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_HOME": f"{ROOT}/build/ansible",
+            **environment,
+        }
+        words = [f"{name}={value}" for name, value in settings.items()]
         command = ("ansible-playbook", "--inventory", str(inventory), *map(str, arguments))
-        return self("run", "--", "env", *settings, *command, timeout=600)
+        return self.attempt("run", "--", "env", *words, *command, timeout=600)
 
     @contextmanager
     def fault(self, node: str, kind: str) -> Iterator[None]:
@@ -135,9 +150,12 @@ class Lab:
 
     def holder(self, address: str) -> str:
         """The node that the address's lease names, or nothing."""
-        lease = self.api.get(f"{LEASES}/{lease_name(address)}") or {}
-        holder: str = lease.get("spec", {}).get("holderIdentity", "")
+        holder: str = (self.lease(address) or {}).get("spec", {}).get("holderIdentity", "")
         return holder
+
+    def lease(self, address: str) -> dict[str, Any] | None:
+        """The lease that says who was given the address, and which node announces it."""
+        return self.api.get(f"{LEASES}/{lease_name(address)}")
 
     def presence(self, node: str) -> dict[str, Any]:
         """The lease by which the node's agent says that it is alive."""

@@ -56,7 +56,7 @@ class Watched:
         return [node for node in MACS.values() if node != holder]
 
     def lease(self) -> Json:
-        found = self.lab.api.get(f"{LEASES}/{lease_name(self.address)}")
+        found = self.lab.lease(self.address)
         assert found is not None, f"no lease for {self.address}"
         return found
 
