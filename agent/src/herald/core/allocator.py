@@ -227,6 +227,11 @@ class Allocator:
         ):
             if found := problems(selector):
                 return not_ready("InvalidSelector", f"spec.{field}: {found[0]}")
+        if policy.external_ips:
+            return not_ready(
+                "NotSupported",
+                "spec.externalIPs: this version announces load balancer addresses only",
+            )
         if not nodes:
             return not_ready("NoMatchingNode", "spec.nodeSelector selects no Node")
         if not any(self._has_interface(policy, p) for p in self._presences(nodes)):
