@@ -197,7 +197,10 @@ class Client:
         content_type: str = JSON,
     ) -> dict[str, Any]:
         query = dict(query or {})
-        if self.dry_run:
+        # The API server reads a delete's options from its body alone, if it has one.
+        if self.dry_run and method == "DELETE":
+            body = {**body, "dryRun": ["All"]}
+        elif self.dry_run:
             query["dryRun"] = "All"
         if method != "DELETE":
             query["fieldManager"] = MANAGER

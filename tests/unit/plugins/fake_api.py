@@ -46,8 +46,10 @@ class FakeApi:
         self.before(method, url.path)
         if self.refusals:
             return self.refusals.pop(0)
-        dry = parse_qs(url.query).get("dryRun") == ["All"]
         content = json.loads(body) if body else None
+        # As the real one: a delete's options are in its body, if it has one, and nowhere else.
+        options = content if method == "DELETE" and content else parse_qs(url.query)
+        dry = options.get("dryRun") == ["All"]
         serve = getattr(self, f"_{method.lower()}")
         kept = copy.deepcopy(self.objects), self._version
         answer: Response = serve(url.path, content)
