@@ -8,11 +8,11 @@ event that is lost or comes twice changes nothing but the moment at which that h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from herald.core.allocator import Allocator
 from herald.core.announce import Announcer
+from herald.core.candidates import Candidates
 from herald.core.effects import (
     Effect,
     EmitEvent,
@@ -21,7 +21,7 @@ from herald.core.effects import (
     Relist,
     SetAttachments,
 )
-from herald.core.election import Election, Lock, Target
+from herald.core.election import Election, Lock
 from herald.core.events import (
     AnnounceAgain,
     Answer,
@@ -44,7 +44,6 @@ from herald.core.events import (
     WatchBroken,
     WatchResumed,
 )
-from herald.core.kernel import EntryFlags
 from herald.core.kernelmap import KernelMap
 from herald.core.leases import Presence, PresenceInterface, PresenceReport
 from herald.core.model import (
@@ -66,20 +65,11 @@ from herald.core.observer import Observer
 from herald.core.outbox import Outbox
 from herald.core.placement import (
     DRAIN_ANNOTATION,
-    Placement,
-    bounded,
-    interfaces_for,
     is_layer3,
     is_plumbing,
-    order,
-    policies_for,
-    prefer_ready,
-    weight,
-    why_not_eligible,
-    why_out_of_service,
 )
 from herald.core.presence import OwnPresence, Phase
-from herald.core.segment import Segment, deaf, probes_of
+from herald.core.segment import Segment, probes_of
 from herald.core.settings import Settings
 from herald.core.status import ServiceStatus
 from herald.core.world import World
@@ -129,7 +119,8 @@ class Decider:
         self._presence = OwnPresence(settings, identity, self._kernel, self._out)
         self._observer = Observer(settings, identity.node, self._out)
         self._segment = Segment(self._out)
-        self._deaf: dict[str, frozenset[str]] = {}
+        report = PresenceReport(identity.node, identity.version, False, ())
+        self._candidates = Candidates(identity.node, self._world, report)
         self._announcer = Announcer(settings.refresh_ns, self._out)
         self._election = Election(
             settings,
@@ -139,12 +130,12 @@ class Decider:
             self._kernel,
             self._announcer,
             self._out,
-            self._place,
-            self._targets,
+            self._candidates.place,
+            self._candidates.targets,
         )
         self._allocator = Allocator(settings, self._world, self._election, self._out)
         self._status = ServiceStatus(
-            self._world, self._election, self._allocator, self._describe, self._out
+            self._world, self._election, self._allocator, self._candidates.describe, self._out
         )
         self._started = False
         self._live = False
@@ -156,12 +147,8 @@ class Decider:
         self._answered = True
         self._stop_by: int | None = None
         self._finished = False
-        self._reports: dict[str, Presence] = {}
-        self._load: dict[str, int] = {}
-        self._holders: dict[str, str] = {}
         self._last: tuple[object, ...] = ()
         self._probed: tuple[dict[int, Interface], list[PresenceReport]] = ({}, [])
-        self._report = PresenceReport(identity.node, identity.version, False, ())
         self._attached: frozenset[int] | None = None
         self._joined: frozenset[tuple[object, int]] = frozenset()
         self._announced_before: dict[str, int] = {}
@@ -352,7 +339,8 @@ class Decider:
         self._watch_segment(now)
         if self._world.looked:
             # Until then a restarted agent says what it said before.
-            self._presence.describe(self._own_report(now), self._owner(), now)
+            self._candidates.own_report = self._own_report(now)
+            self._presence.describe(self._candidates.own_report, self._owner(), now)
         self._live_by(now)
         self._presence.tick(now)
         if self._presence.rewound:
@@ -415,14 +403,13 @@ class Decider:
             self._quiet_at = now + self._settings.hold_down_ns
             self._election.keep_placed()
         self._last = facts
-        self._reports = self._observer.presences()
+        presences = self._observer.presences()
         if self._presence.epoch is not None and self._presence.lease.uid:
             # Of ourselves we know more than the watch has shown.
             own = Presence(self._presence.lease)
-            own.__dict__["report"] = self._report
-            self._reports[self._node] = own
-        reports = [presence.report for presence in self._reports.values()]
-        self._deaf = {report.node: deaf(report, reports) for report in reports}
+            own.__dict__["report"] = self._candidates.own_report
+            presences[self._node] = own
+        self._candidates.refresh(presences)
         self._election.recheck()
         if self._presence.epoch is not None and Lease in self._world.listed:
             self._kernel.withdraw(
@@ -436,21 +423,13 @@ class Decider:
             self._allocator.lease_changed(name)
             lock = self._election.locks.get(name)
             if lock is None:
-                self._count_holder(name, "")
+                self._candidates.count_holder(name, "")
                 continue
             holder = lock.lease.holder if lock.lease is not None and lock.holder else ""
-            self._count_holder(name, holder if lock.address is not None else "")
+            self._candidates.count_holder(name, holder if lock.address is not None else "")
             self._status.mark(lock.services)
             self._tell_announced(lock)
         self._election.touched.clear()
-
-    def _count_holder(self, name: str, holder: str) -> None:
-        old = self._holders.pop(name, "")
-        if old:
-            self._load[old] -= 1
-        if holder:
-            self._holders[name] = holder
-            self._load[holder] = self._load.get(holder, 0) + 1
 
     def _tell_announced(self, lock: Lock) -> None:
         """One event for each Service on an address that this node begins to announce."""
@@ -460,7 +439,7 @@ class Decider:
         for key in lock.services:
             service = self._world.services.get(key)
             if service is not None:
-                message = f"{lock.address} by {self._describe(lock)} ({lock.reason})"
+                message = f"{lock.address} by {self._candidates.describe(lock)} ({lock.reason})"
                 self._out.add(EmitEvent(key, service.uid, "Normal", "Announced", message))
 
     def _set_devices(self) -> None:
@@ -473,7 +452,7 @@ class Decider:
             (lock.address, index)
             for lock in self._held()
             if lock.address is not None and lock.address.version == 6
-            for index in self._targets(lock)
+            for index in self._candidates.targets(lock)
         )
         if joined != self._joined:
             self._joined = joined
@@ -506,7 +485,7 @@ class Decider:
 
     def _watch_segment(self, now: int) -> None:
         """Probe whoever is there, and hold on to what is held while they answer and the API server does not."""
-        others = [p.report for name, p in self._reports.items() if name != self._node]
+        others = [p.report for name, p in self._candidates.presences.items() if name != self._node]
         if (self._world.interfaces, others) != self._probed:
             self._probed = (self._world.interfaces, others)
             probes = {
@@ -520,10 +499,6 @@ class Decider:
         self._presence.hold(now, hears=self._segment.hears(now))
 
     def _own_report(self, now: int) -> PresenceReport:
-        self._report = self._described(now)
-        return self._report
-
-    def _described(self, now: int) -> PresenceReport:
         return PresenceReport(
             node=self._node,
             version=self._identity.version,
@@ -542,8 +517,8 @@ class Decider:
     def _live_by(self, now: int) -> None:
         """D: as set, or longer where the cluster's renewals would exceed the budget; five times as long while
         this node holds nothing."""
-        announcing = len(set(self._holders.values()))
-        weighted = IDLE * announcing + max(0, len(self._reports) - announcing)
+        announcing = self._candidates.announcing
+        weighted = IDLE * announcing + max(0, len(self._candidates.presences) - announcing)
         budget = 4 * weighted * SECOND // (IDLE * self._settings.renew_budget)
         busy = max(self._settings.duration_ns, budget)
         # Observers of many views: what one reads a little longer than the other is no reason to wait.
@@ -565,87 +540,6 @@ class Decider:
             for name, lock in self._election.locks.items()
             if lock.held or (lock.holder is not None and lock.holder == epoch)
         ]
-
-    # --- placement -------------------------------------------------------------------------------------------
-
-    def _place(self, lock: Lock) -> Placement:
-        if lock.address is None:
-            return self._place_allocator(lock)
-        announced = [
-            (service, policies)
-            for key in lock.services
-            if (service := self._world.services.get(key)) is not None
-            and (policies := policies_for(service, self._world.policies.values()))
-        ]
-        if not announced:
-            needed = any(key in self._world.services for key in lock.services)
-            reason = "no policy selects its Services" if needed else "no Service needs it"
-            return Placement((), dict.fromkeys(self._reports, reason))
-        policies_of_services = [policies for _, policies in announced]
-        local = [
-            self._world.endpoint_nodes(service.key)
-            for service, _ in announced
-            if service.external_traffic_policy == "Local"
-        ]
-        nodes = self._world.nodes
-        why_not = {
-            name: why_not_eligible(
-                lock.address,
-                nodes.get(name),
-                presence,
-                self._deaf.get(name, frozenset()),
-                policies_of_services,
-                local,
-            )
-            for name, presence in self._reports.items()
-        }
-        eligible, set_back = prefer_ready([n for n, why in why_not.items() if not why], nodes)
-        why_not.update(dict.fromkeys(set_back, "NotReady"))
-        all_policies = [policy for policies in policies_of_services for policy in policies]
-        weights = {name: weight(nodes[name], all_policies) for name in eligible}
-        load = dict(self._load)
-        if (holder := self._holders.get(lock.name)) is not None:
-            load[holder] -= 1
-        ranking = bounded(order(str(lock.address), weights), weights, load)
-        return Placement(ranking, why_not)
-
-    def _place_allocator(self, lock: Lock) -> Placement:
-        nodes = self._world.nodes
-        why_not = {
-            name: why_out_of_service(node, presence)
-            if (node := nodes.get(name)) is not None
-            else "no Node of that name"
-            for name, presence in self._reports.items()
-        }
-        return Placement(order(lock.name, {n: 1 for n, why in why_not.items() if not why}), why_not)
-
-    def _targets(self, lock: Lock) -> Mapping[int, Target]:
-        node = self._world.nodes.get(self._node)
-        services = [self._world.services.get(key) for key in lock.services]
-        if node is None:
-            return {}
-        policies = [
-            policy
-            for service in services
-            if service is not None
-            for policy in policies_for(service, self._world.policies.values())
-        ]
-        ping = any(policy.answer_ping for policy in policies)
-        flags = EntryFlags.ANSWER_PING if ping else EntryFlags.NONE
-        deaf_here = self._deaf.get(self._node, frozenset())
-        names = interfaces_for(policies, node, self._report.interfaces, deaf_here)
-        return {
-            interface.index: Target(interface.mac, flags)
-            for interface in self._world.interfaces.values()
-            if interface.name in names
-        }
-
-    def _describe(self, lock: Lock) -> str:
-        where = ", ".join(
-            f"{self._world.interfaces[index].name} ({target.mac.hex(':')})"
-            for index, target in sorted(self._targets(lock).items())
-        )
-        return f"{self._node} on {where}" if where else self._node
 
     # --- what it tells of itself -----------------------------------------------------------------------------
 
@@ -670,7 +564,8 @@ class Decider:
                 HeldAddress(
                     address=str(lock.address),
                     interfaces=tuple(
-                        self._world.interfaces[index].name for index in self._targets(lock)
+                        self._world.interfaces[index].name
+                        for index in self._candidates.targets(lock)
                     ),
                     held_ms=(now - lock.held) // MILLISECOND,
                     reason=lock.reason,
@@ -682,7 +577,7 @@ class Decider:
             api_ok=self._answered and self._watch_sound,
             draining=self._draining(),
             addresses=sum(lock.address is not None for lock in self._election.locks.values()),
-            live_nodes=len(self._reports),
+            live_nodes=len(self._candidates.presences),
             problems=tuple(problems),
         )
 

@@ -1,0 +1,143 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The nodes that could announce an address, from what was seen: placement's rules applied to the world.
+
+Every node computes this from the same objects, so that all agree on the order without a word; where their views
+differ for a moment, the claim's compare-and-swap decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from herald.core.election import Lock, Target
+from herald.core.kernel import EntryFlags
+from herald.core.leases import Presence, PresenceReport
+from herald.core.placement import (
+    Placement,
+    bounded,
+    interfaces_for,
+    order,
+    policies_for,
+    prefer_ready,
+    weight,
+    why_not_eligible,
+    why_out_of_service,
+)
+from herald.core.segment import deaf
+from herald.core.world import World
+
+
+class Candidates:
+    def __init__(self, node: str, world: World, report: PresenceReport) -> None:
+        self._node = node
+        self._world = world
+        self.own_report = report
+        """What this node tells of itself now, ahead of what its presence says."""
+        self.presences: dict[str, Presence] = {}
+        """Nodes that are alive."""
+        self._deaf: dict[str, frozenset[str]] = {}
+        self._load: dict[str, int] = {}
+        self._holders: dict[str, str] = {}
+
+    def refresh(self, presences: dict[str, Presence]) -> None:
+        """Take the presences that are alive, this node's own with its present report."""
+        self.presences = presences
+        reports = [presence.report for presence in presences.values()]
+        self._deaf = {report.node: deaf(report, reports) for report in reports}
+
+    def count_holder(self, name: str, holder: str) -> None:
+        """Which node holds that VIP lease, or none, for the bound on each node's load."""
+        old = self._holders.pop(name, "")
+        if old:
+            self._load[old] -= 1
+        if holder:
+            self._holders[name] = holder
+            self._load[holder] = self._load.get(holder, 0) + 1
+
+    @property
+    def announcing(self) -> int:
+        """Nodes that hold an address."""
+        return len(set(self._holders.values()))
+
+    def place(self, lock: Lock) -> Placement:
+        """The order of nodes for a lock, and why the others are out."""
+        if lock.address is None:
+            return self._place_allocator(lock)
+        announced = [
+            (service, policies)
+            for key in lock.services
+            if (service := self._world.services.get(key)) is not None
+            and (policies := policies_for(service, self._world.policies.values()))
+        ]
+        if not announced:
+            needed = any(key in self._world.services for key in lock.services)
+            reason = "no policy selects its Services" if needed else "no Service needs it"
+            return Placement((), dict.fromkeys(self.presences, reason))
+        policies_of_services = [policies for _, policies in announced]
+        local = [
+            self._world.endpoint_nodes(service.key)
+            for service, _ in announced
+            if service.external_traffic_policy == "Local"
+        ]
+        nodes = self._world.nodes
+        why_not = {
+            name: why_not_eligible(
+                lock.address,
+                nodes.get(name),
+                presence,
+                self._deaf.get(name, frozenset()),
+                policies_of_services,
+                local,
+            )
+            for name, presence in self.presences.items()
+        }
+        eligible, set_back = prefer_ready([n for n, why in why_not.items() if not why], nodes)
+        why_not.update(dict.fromkeys(set_back, "NotReady"))
+        all_policies = [policy for policies in policies_of_services for policy in policies]
+        weights = {name: weight(nodes[name], all_policies) for name in eligible}
+        load = dict(self._load)
+        if (holder := self._holders.get(lock.name)) is not None:
+            load[holder] -= 1
+        ranking = bounded(order(str(lock.address), weights), weights, load)
+        return Placement(ranking, why_not)
+
+    def _place_allocator(self, lock: Lock) -> Placement:
+        nodes = self._world.nodes
+        why_not = {
+            name: why_out_of_service(node, presence)
+            if (node := nodes.get(name)) is not None
+            else "no Node of that name"
+            for name, presence in self.presences.items()
+        }
+        return Placement(order(lock.name, {n: 1 for n, why in why_not.items() if not why}), why_not)
+
+    def targets(self, lock: Lock) -> Mapping[int, Target]:
+        """How this node is to answer for a lock, by ifindex."""
+        node = self._world.nodes.get(self._node)
+        services = [self._world.services.get(key) for key in lock.services]
+        if node is None:
+            return {}
+        policies = [
+            policy
+            for service in services
+            if service is not None
+            for policy in policies_for(service, self._world.policies.values())
+        ]
+        ping = any(policy.answer_ping for policy in policies)
+        flags = EntryFlags.ANSWER_PING if ping else EntryFlags.NONE
+        deaf_here = self._deaf.get(self._node, frozenset())
+        names = interfaces_for(policies, node, self.own_report.interfaces, deaf_here)
+        return {
+            interface.index: Target(interface.mac, flags)
+            for interface in self._world.interfaces.values()
+            if interface.name in names
+        }
+
+    def describe(self, lock: Lock) -> str:
+        """Where this node announces a lock, for people."""
+        where = ", ".join(
+            f"{self._world.interfaces[index].name} ({target.mac.hex(':')})"
+            for index, target in sorted(self.targets(lock).items())
+        )
+        return f"{self._node} on {where}" if where else self._node
