@@ -1,0 +1,182 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Who announces what, and moving it off a node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.baremetal.herald.plugins.module_utils import _announcements
+from ansible_collections.baremetal.herald.plugins.module_utils._client import Client, Resource
+from ansible_collections.baremetal.herald.plugins.module_utils._errors import HeraldError
+from ansible_collections.baremetal.herald.plugins.module_utils._kind_info import find
+from ansible_collections.baremetal.herald.plugins.modules import node_maintenance
+from ansible_collections.baremetal.herald.tests.unit.plugins.fake_api import FakeApi, Object
+
+from herald.core import leases as core
+from herald.core.model import Lease
+
+REPORT = core.PresenceReport(
+    "n1",
+    "0.1.0",
+    False,
+    (
+        core.PresenceInterface("eth0", "02:00:00:00:00:01", True, True, False, (), None),
+        core.PresenceInterface("eth1", "02:00:00:00:00:02", True, False, False, (), None),
+        core.PresenceInterface("cni0", "02:00:00:00:00:03", True, True, True, (), None),
+    ),
+).encode()
+
+
+def presence(node: str, uid: str = "u1", transitions: int = 2) -> Object:
+    return {
+        "metadata": {
+            "name": f"presence-{node}",
+            "uid": uid,
+            "annotations": {core.PRESENCE: REPORT},
+        },
+        "spec": {"holderIdentity": node, "leaseTransitions": transitions},
+    }
+
+
+def vip(name: str = "vip-192.0.2.7", holder: str = "n1", epoch: str = "u1/2") -> Object:
+    return {
+        "metadata": {
+            "name": name,
+            "annotations": {
+                core.EPOCH: epoch,
+                core.POOL: "p",
+                core.SERVICES: "a/b,c/d",
+                core.REASON: "first announcement",
+            },
+        },
+        "spec": {"holderIdentity": holder, "acquireTime": "2026-01-01T00:00:00.000000Z"},
+    }
+
+
+def test_an_address_with_its_node_interfaces_and_services() -> None:
+    [entry] = _announcements.addresses([vip(), presence("n1")])
+    assert entry == {
+        "address": "192.0.2.7",
+        "node": "n1",
+        "interfaces": [{"name": "eth0", "mac": "02:00:00:00:00:01"}],
+        "since": "2026-01-01T00:00:00.000000Z",
+        "reason": "first announcement",
+        "pool": "p",
+        "services": ["a/b", "c/d"],
+    }
+
+
+NOBODY = [
+    pytest.param([vip(holder="")], id="no holder"),
+    pytest.param([vip()], id="the holder has no presence"),
+    pytest.param([vip(), presence("n1", transitions=3)], id="the holder is in another epoch"),
+    pytest.param([vip(), presence("n1", uid="u2")], id="the holder's presence was made anew"),
+    pytest.param([vip(epoch="nonsense"), presence("n1")], id="an epoch that nobody understands"),
+]
+
+
+@pytest.mark.parametrize("leases", NOBODY)
+def test_an_address_that_nobody_announces(leases: list[Object]) -> None:
+    [entry] = _announcements.addresses(leases)
+    assert (entry["node"], entry["interfaces"]) == ("", [])
+
+
+def test_the_epoch_is_read_as_the_agent_writes_it() -> None:
+    lease = Lease("presence-n1", uid="u1", transitions=2)
+    [entry] = _announcements.addresses([vip(epoch=str(core.Presence(lease).epoch)), presence("n1")])
+    assert entry["node"] == "n1"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"interfaces": [1]}', "null"])
+def test_a_report_that_somebody_garbled(text: str) -> None:
+    garbled = presence("n1")
+    garbled["metadata"]["annotations"][core.PRESENCE] = text
+    [entry] = _announcements.addresses([vip(), garbled])
+    assert (entry["node"], entry["interfaces"]) == ("n1", [])
+
+
+def test_services_that_herald_speaks_of() -> None:
+    condition = {
+        "type": "herald.dev/Allocated",
+        "status": "False",
+        "reason": "NoPool",
+        "message": "m",
+    }
+    ours: Object = {
+        "metadata": {"namespace": "a", "name": "b"},
+        "status": {"conditions": [condition, {"type": "other/One", "status": "True"}]},
+    }
+    other: Object = {"metadata": {"namespace": "a", "name": "c"}}
+    assert _announcements.services([ours, other]) == [
+        {
+            "namespace": "a",
+            "name": "b",
+            "addresses": [],
+            "conditions": {"Allocated": {"status": "False", "reason": "NoPool", "message": "m"}},
+        }
+    ]
+
+
+NODE = "/api/v1/nodes/n1"
+
+
+def node(**annotations: str) -> tuple[str, Object]:
+    return NODE, {"metadata": {"name": "n1", "annotations": {"x": "y", **annotations}}}
+
+
+MARKS = [
+    pytest.param({}, True, True, id="drain"),
+    pytest.param({"herald.dev/drain": "true"}, True, False, id="drained already"),
+    pytest.param({"herald.dev/drain": "true"}, False, True, id="let it have some again"),
+    pytest.param({}, False, False, id="active already"),
+]
+
+
+@pytest.mark.parametrize(("there", "drained", "changed"), MARKS)
+def test_marks(there: dict[str, str], drained: bool, changed: bool) -> None:
+    api = FakeApi(node(**there))
+    before, after = node_maintenance.mark(Client(api), "n1", drained)
+    assert (before != after) == changed
+    assert len(api.writes) == changed
+    notes: dict[str, Any] = api.objects[NODE]["metadata"]["annotations"]
+    assert notes == {"x": "y", **({"herald.dev/drain": "true"} if drained else {})}
+
+
+def test_the_kubelets_writes_in_between_are_kept() -> None:
+    api = FakeApi(node())
+    rivals = ["z"]
+
+    def rival(method: str, path: str) -> None:
+        if method == "PUT" and rivals:
+            api.put(*node(kubelet=rivals.pop()))
+
+    api.before = rival
+    node_maintenance.mark(Client(api), "n1", True)
+    assert api.objects[NODE]["metadata"]["annotations"] == {
+        "x": "y",
+        "kubelet": "z",
+        "herald.dev/drain": "true",
+    }
+
+
+def test_an_unknown_node_is_said() -> None:
+    with pytest.raises(HeraldError, match="name: wanted a node of the cluster, found 'n9'"):
+        node_maintenance.mark(Client(FakeApi()), "n9", True)
+
+
+THINGS = Resource("example.com", "v1", "things", "Thing")
+
+
+def test_info_of_one_of_none_and_of_all() -> None:
+    path = "/apis/example.com/v1/things"
+    api = FakeApi(
+        *[(f"{path}/{name}", {"metadata": {"name": name, "managedFields": []}}) for name in "ba"]
+    )
+    client = Client(api)
+    assert [obj["metadata"]["name"] for obj in find(client, THINGS, "a", [])] == ["a"]
+    assert find(client, THINGS, "c", []) == []
+    assert [obj["metadata"]["name"] for obj in find(client, THINGS, None, ["x=y"])] == ["a", "b"]
+    assert "labelSelector=x%3Dy" in api.requests[-1][1]
+    assert "managedFields" not in find(client, THINGS, "a", [])[0]["metadata"]
