@@ -14,6 +14,7 @@
 
 #define LAYOUT_VERSION 1
 #define LAYOUT_ENTRIES 65536
+#define LAYOUT_INTERFACES 4096
 #define LAYOUT_EVENT_PAGES 16
 
 /* vip4, vip6: written by the agent only. */
@@ -47,6 +48,13 @@ struct seen {
     __u8 foreign_mac[6];
     __u8 reserved[6];
     __u32 foreign_ifindex;
+};
+
+/* own, MAC -> ifindex: this node's announcing interfaces, written by the agent only. Two may be on
+ * one segment, and hear each other. */
+struct own_key {
+    __u8 mac[6];
+    __u8 reserved[2];
 };
 
 /* session, index 0: written by the agent only, by single 8-byte stores into the mapped page. */
@@ -99,6 +107,8 @@ LAYOUT_FIELD(seen, reported_at, 40);
 LAYOUT_FIELD(seen, probed_at, 48);
 LAYOUT_FIELD(seen, foreign_mac, 56);
 LAYOUT_FIELD(seen, foreign_ifindex, 68);
+LAYOUT_SIZE(own_key, 8);
+LAYOUT_FIELD(own_key, mac, 0);
 LAYOUT_SIZE(session, 32);
 LAYOUT_FIELD(session, deadline, 0);
 LAYOUT_FIELD(session, fuse, 8);

@@ -28,6 +28,7 @@ BPF_F_TABLE("hash", struct vip4_key, struct entry, vip4, LAYOUT_ENTRIES, BPF_F_N
 BPF_F_TABLE("hash", struct vip6_key, struct entry, vip6, LAYOUT_ENTRIES, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", __be32, struct seen, seen4, LAYOUT_ENTRIES, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", struct ip6_address, struct seen, seen6, LAYOUT_ENTRIES, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("hash", struct own_key, __u32, own, LAYOUT_INTERFACES, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("array", __u32, struct session, session, 1, BPF_F_MMAPABLE);
 BPF_RINGBUF_OUTPUT(events, LAYOUT_EVENT_PAGES);
 
@@ -85,6 +86,15 @@ static __always_inline void report(struct subject *of, __u16 kind, const __u8 *m
     of->event.kind = kind;
     __builtin_memcpy(of->event.mac, mac, ETH_ALEN);
     events.ringbuf_output(&of->event, sizeof(of->event), 0);
+}
+
+/* Is it this interface's MAC, or that of another of this node's on the same segment? */
+static __always_inline int is_own(const struct subject *of, const __u8 *mac)
+{
+    struct own_key key = {};
+
+    __builtin_memcpy(key.mac, mac, ETH_ALEN);
+    return mac_equal(mac, of->entry.mac) || own.lookup(&key);
 }
 
 /* Another station claims the address. From the deadline on, it is theirs: see election, Hold. */
@@ -202,7 +212,7 @@ static __always_inline int on_arp(struct __sk_buff *skb)
         return TC_ACT_UNSPEC;
     __builtin_memcpy(&asked, arp, sizeof(asked));
 
-    if (find4(&of, asked.spa, skb->ifindex, now) && !mac_equal(asked.sha, of.entry.mac)) {
+    if (find4(&of, asked.spa, skb->ifindex, now) && !is_own(&of, asked.sha)) {
         note_conflict(&of, asked.sha, now);
         return TC_ACT_UNSPEC;
     }
@@ -239,11 +249,11 @@ static __always_inline int on_nd(struct __sk_buff *skb)
     if (!nd_parse(skb, nd, mac))
         return TC_ACT_UNSPEC;
     if (nd->type == ND_ADVERTISEMENT) {
-        if (find6(&of, &nd->target, skb->ifindex, now) && !mac_equal(mac, of.entry.mac))
+        if (find6(&of, &nd->target, skb->ifindex, now) && !is_own(&of, mac))
             note_conflict(&of, mac, now);
         return TC_ACT_UNSPEC;
     }
-    if (find6(&of, &nd->ip.source, skb->ifindex, now) && !mac_equal(mac, of.entry.mac)) {
+    if (find6(&of, &nd->ip.source, skb->ifindex, now) && !is_own(&of, mac)) {
         note_conflict(&of, mac, now);
         return TC_ACT_UNSPEC;
     }

@@ -50,19 +50,20 @@ class Kernel:
         session = obj_get(folder / "session")
         self._session = mmap.mmap(session, mmap.PAGESIZE)
         os.close(session)
+        self._own = HashMap(folder / "own")
         self.seen_maps = {4: HashMap(folder / "seen4"), 6: HashMap(folder / "seen6")}
 
     def close(self) -> None:
         self.responder.close()
         os.close(self._program)
         self._session.close()
-        for table in (*self.seen_maps.values(), *self._vip_maps.values()):
+        for table in (*self.seen_maps.values(), *self._vip_maps.values(), self._own):
             table.close()
 
     def clear(self) -> None:
         """As freshly loaded. (No frames come meanwhile: none of the responder's care is needed.)"""
         self._session[: layout.SESSION.size] = bytes(layout.SESSION.size)
-        for table in (*self.seen_maps.values(), *self._vip_maps.values()):
+        for table in (*self.seen_maps.values(), *self._vip_maps.values(), self._own):
             table.remove([key for key, _ in table.items()])
         list(self.responder.events())
 

@@ -65,6 +65,7 @@ def python_offsets(layout_format: str) -> list[int]:
         ("vip6_key", layout.VIP6_KEY),
         ("entry", layout.ENTRY),
         ("seen", layout.SEEN),
+        ("own_key", layout.OWN_KEY),
         ("session", layout.SESSION),
         ("event", layout.EVENT),
     ],
@@ -90,6 +91,7 @@ def test_every_field_of_the_header_is_held_to_its_offset() -> None:
     [
         ("LAYOUT_VERSION", loader.LAYOUT_VERSION),
         ("LAYOUT_ENTRIES", loader.ENTRIES),
+        ("LAYOUT_INTERFACES", loader.MAPS["own"].max_entries),
         ("ENTRY_ANSWER_PING", EntryFlags.ANSWER_PING),
         ("SESSION_HOLD", layout.SESSION_HOLD),
         *[(f"EVENT_{kind.name}", kind.value) for kind in KernelEventKind],
@@ -106,6 +108,7 @@ def test_maps_have_the_sizes_of_their_structs() -> None:
         "vip6": (size["vip6_key"], size["entry"]),
         "seen4": (4, size["seen"]),
         "seen6": (16, size["seen"]),
+        "own": (size["own_key"], layout.OWN_IFINDEX.size),
         "session": (4, size["session"]),
         "events": (0, 0),
     }

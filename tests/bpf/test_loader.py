@@ -20,7 +20,7 @@ from herald.core.kernel import EntryKey
 from herald.datapath import loader as loader_module
 from herald.datapath.responder import DatapathError, Responder
 
-PINS = {"vip4", "vip6", "seen4", "seen6", "session", "events"}
+PINS = {"vip4", "vip6", "seen4", "seen6", "own", "session", "events"}
 ENTRIES = {EntryKey(ip_address("192.0.2.10"), 1): entry(mac=OWN_MAC)}
 
 

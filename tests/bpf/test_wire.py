@@ -8,6 +8,7 @@ import ctypes
 import json
 import os
 import pwd
+import socket
 import struct
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from pathlib import Path
 import pytest
 from tests.bpf.conftest import AGENT, ChangedSource, loader
 from tests.bpf.frames import (
+    OTHER_MAC,
     OWN_MAC,
     PEER4,
     VIP4,
@@ -316,7 +318,8 @@ LAYOUT_2 = (
         "LAYOUTS = {\n",
         """_ENTRY2 = Fields("=6sHQQ", ("mac", "flags", "since", "claimed"))
 LAYOUTS = {
-    2: {"vip4": _ENTRY2, "vip6": _ENTRY2, "seen4": _SEEN, "seen6": _SEEN, "session": _SESSION},
+    2: {"vip4": _ENTRY2, "vip6": _ENTRY2, "seen4": _SEEN, "seen6": _SEEN, "own": _OWN,
+        "session": _SESSION},
 """,
     ),
 )
@@ -423,6 +426,24 @@ def test_a_program_that_was_put_before_ours_is_overtaken(
     assert cable.receive() == ANSWER
     os.close(theirs)
     os.close(program)
+
+
+@pytest.mark.parametrize("by", ["clsact"])
+def test_a_filter_that_was_put_before_ours_is_overtaken(
+    responder: Responder, cable: Wire, dropper: Path
+) -> None:
+    add_filter("ingress", 1, dropper)
+    assert filters()[1:] == ["herald"]
+    assert responder.attached() == frozenset()
+
+    responder.attach(cable.ifindex)
+
+    assert responder.attached() == {cable.ifindex}
+    assert filters()[0] == "herald"
+    assert len(filters()) == 2
+    cable.send(ASK)
+    assert cable.receive() == ANSWER
+    subprocess.run(["tc", "qdisc", "delete", "dev", "node", "clsact"], check=True)
 
 
 @pytest.mark.parametrize("by", ["tcx"])
@@ -543,3 +564,30 @@ def test_the_agent_needs_no_root(cable: Wire, bpffs: Path, by: AttachBy) -> None
             os._exit(status)
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@BOTH
+def test_announcements_of_another_own_interface_are_no_conflict(
+    responder: Responder, cable: Wire
+) -> None:
+    """Two interfaces of one node on one segment, in every form in which the agent learns a MAC."""
+    garp = bytes(arp(2, src=OTHER_MAC, spa=VIP4, tha=OTHER_MAC, tpa=VIP4))
+    ip("link", "add", "second", "address", OTHER_MAC, "type", "veth", "peer", "third")
+    second = socket.if_nametoindex("second")
+
+    def conflicts_of_one_announcement() -> int:
+        assert cable.ask(ASK, ASK, ANSWER) == []
+        assert cable.receive() == ANSWER
+        before = responder.seen()[ip_address(VIP4)].conflicts
+        assert cable.ask(garp, ASK, ANSWER) == []
+        return responder.seen()[ip_address(VIP4)].conflicts - before
+
+    responder.attach(second)
+    assert conflicts_of_one_announcement() == 0
+
+    responder.detach(second)
+    assert conflicts_of_one_announcement() == 1
+
+    key = EntryKey(ip_address(VIP4), second)
+    responder.set_entries((), {key: entry(boottime(), mac=OTHER_MAC)})
+    assert conflicts_of_one_announcement() == 0

@@ -58,8 +58,12 @@ class Clsact:
         """Have the program on an interface. Raises DatapathError."""
         try:
             present = self._has_ours(ifindex)
-            if present and ifindex in self._put:
+            first = present and self._is_first(ifindex)
+            if first and ifindex in self._put:
                 return
+            if present and not first:
+                self.remove_filter(ifindex)  # what is added last at a priority runs first
+                present = False
             if not present:
                 self._ensure_qdisc(ifindex)
             self._netlink.tc(
@@ -115,8 +119,8 @@ class Clsact:
         (self._folder / f"{_MARK}{ifindex}").unlink(missing_ok=True)
 
     def attached(self) -> frozenset[int]:
-        """The interfaces that the program is on now, by the kernel's word."""
-        return frozenset(ifindex for ifindex in self._put if self._has_ours(ifindex))
+        """The interfaces that the program is first on now, by the kernel's word."""
+        return frozenset(ifindex for ifindex in self._put if self._is_first(ifindex))
 
     def close(self) -> None:
         """Let go of the netlink socket; filters stay."""
@@ -142,7 +146,7 @@ class Clsact:
 
     def _filters(self, ifindex: int, parent: int) -> Iterator[Any]:
         try:
-            for message in self._netlink.get_filters(index=ifindex, parent=parent):
+            for message in list(self._netlink.get_filters(index=ifindex, parent=parent)):
                 # A priority's own message has no handle.
                 if message["handle"]:
                     yield message
@@ -154,17 +158,23 @@ class Clsact:
         return any(True for parent in (_INGRESS, _EGRESS) for _ in self._filters(ifindex, parent))
 
     def _has_ours(self, ifindex: int) -> bool:
-        for message in self._filters(ifindex, _INGRESS):
-            options = message.get_attr("TCA_OPTIONS")
-            if (
-                message.get_attr("TCA_KIND") == "bpf"
-                and message["handle"] == _HANDLE
-                and message["info"] >> 16 == _PRIORITY
-                and options is not None
-                and options.get_attr("TCA_BPF_NAME") == FILTER_NAME
-            ):
-                return True
-        return False
+        return any(_is_ours(message) for message in self._filters(ifindex, _INGRESS))
+
+    def _is_first(self, ifindex: int) -> bool:
+        """Is nobody's filter before ours, that could hide requests from it?"""
+        first = next(self._filters(ifindex, _INGRESS), None)
+        return first is not None and _is_ours(first)
+
+
+def _is_ours(message: Any) -> bool:
+    options = message.get_attr("TCA_OPTIONS")
+    return (
+        message.get_attr("TCA_KIND") == "bpf"
+        and message["handle"] == _HANDLE
+        and message["info"] >> 16 == _PRIORITY
+        and options is not None
+        and options.get_attr("TCA_BPF_NAME") == FILTER_NAME
+    )
 
 
 def _said(ifindex: int, failed: NetlinkError) -> str:

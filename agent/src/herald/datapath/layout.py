@@ -32,6 +32,9 @@ ENTRY, SEEN, SESSION = (
 )
 EVENT = struct.Struct("=QIHH16s6s2x")
 
+OWN_KEY = struct.Struct("=6s2x")
+OWN_IFINDEX = struct.Struct("=I")
+
 SESSION_HOLD = 1
 
 

@@ -78,6 +78,7 @@ MAPS = {
     "vip6": MapShape(BPF_MAP_TYPE_HASH, 20, 16, ENTRIES, BPF_F_NO_PREALLOC),
     "seen4": MapShape(BPF_MAP_TYPE_HASH, 4, 72, ENTRIES, BPF_F_NO_PREALLOC),
     "seen6": MapShape(BPF_MAP_TYPE_HASH, 16, 72, ENTRIES, BPF_F_NO_PREALLOC),
+    "own": MapShape(BPF_MAP_TYPE_HASH, 8, 4, 4096, BPF_F_NO_PREALLOC),
     "session": MapShape(BPF_MAP_TYPE_ARRAY, 4, 32, 1, BPF_F_MMAPABLE),
     "events": MapShape(BPF_MAP_TYPE_RINGBUF, 0, 0, 16 * resource.getpagesize(), 0),
 }
@@ -99,8 +100,12 @@ _SEEN = Fields(
     ),
 )
 _SESSION = Fields("=QQQQ", ("deadline", "fuse", "renewed", "mode"))
+_OWN = Fields("=I", ("ifindex",))
 LAYOUTS = {
-    1: {"vip4": _ENTRY, "vip6": _ENTRY, "seen4": _SEEN, "seen6": _SEEN, "session": _SESSION},
+    1: {
+        "vip4": _ENTRY, "vip6": _ENTRY, "seen4": _SEEN, "seen6": _SEEN,
+        "own": _OWN, "session": _SESSION,
+    },
 }
 """What the values of the maps are, in this layout and in each before it that may be found pinned."""
 

@@ -20,6 +20,7 @@ from herald.core.model import Address
 from herald.datapath import layout, loader, tcx
 from herald.datapath.bpf import DatapathError, HashMap, obj_get
 from herald.datapath.events import EventReader
+from herald.datapath.own import OwnMacs
 from herald.datapath.session import SessionPage
 from herald.datapath.settle import settle
 
@@ -48,6 +49,7 @@ class Responder:
         self._session = SessionPage(folder / "session")
         self._vips = {4: HashMap(folder / "vip4"), 6: HashMap(folder / "vip6")}
         self._seen = {4: HashMap(folder / "seen4"), 6: HashMap(folder / "seen6")}
+        self._own = OwnMacs(folder / "own")
         self._events = EventReader(folder / "events")
 
     @classmethod
@@ -88,6 +90,7 @@ class Responder:
             table.remove([layout.pack_key(key) for key in remove if key.address.version == family])
         if remove:
             settle()
+        self._own.put({value.mac: key.ifindex for key, value in put.items()})
         for family, table in self._vips.items():
             table.put(
                 [
@@ -117,6 +120,7 @@ class Responder:
 
     def attach(self, ifindex: int) -> None:
         """Have the responder on an interface; done already is no error."""
+        self._own.learn(ifindex)
         self._attachments.attach(ifindex)
         # What an agent before attached by the other way goes only now: no frame meets neither.
         if not isinstance(self._attachments, tcx.Tcx):
@@ -129,6 +133,7 @@ class Responder:
     def detach(self, ifindex: int) -> None:
         """Have no responder on an interface; a device that is gone is no error."""
         self._attachments.detach(ifindex)
+        self._own.forget(ifindex)
 
     def attached(self) -> frozenset[int]:
         """Where the kernel says that this responder is attached."""
@@ -152,6 +157,7 @@ class Responder:
         """Let go of everything and leave it pinned."""
         self._attachments.close()
         self._session.close()
+        self._own.close()
         self._events.close()
         for table in (*self._vips.values(), *self._seen.values()):
             table.close()
