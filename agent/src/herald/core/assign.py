@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from herald.core import selectors, sharing
+from herald.core import selectors
 from herald.core.addresses import family, make_address, shown
 from herald.core.book import Record
 from herald.core.model import Condition
@@ -125,7 +125,7 @@ class _Case:
         """Part what the Service holds into what it keeps and what it must leave."""
         for address in given:
             fits = address.version in self.known.request.families or self.known.service.deleting
-            if not fits or self._is_aside(address) or self._shares_wrongly(address):
+            if not fits or self._is_aside(address) or self.key in self.book.leavers(address):
                 self.leave.append(address)
             else:
                 self.keep.append(address)
@@ -141,29 +141,6 @@ class _Case:
         strangers = self.book.strangers
         return bool(strangers) and address in strangers and address not in self.known.shown
 
-    def _shares_wrongly(self, address: Address) -> bool:
-        """Whether the rules of sharing fail on the address, and it is for this Service to leave.
-
-        That is who edited last what the rules depend on; if that was not seen, the Service that was
-        written last.
-        """
-        record = self.book.record(address)
-        if record is None or len(record.services) == 1:
-            return False
-        members = [
-            (known.edited, known.service.resource_version, key, known)
-            for key in record.services
-            if (known := self.book.services.get(key))
-        ]
-        staying: list[Known] = []
-        for _, _, key, known in sorted(members, key=lambda member: member[:3]):
-            fits = not any(_refusal(known, other) for other in staying)
-            if key == self.key:
-                return not fits
-            if fits:
-                staying.append(known)
-        return False
-
     def _adopted(self, address: Address) -> Record | None:
         """The record that an address in status without one gets (again); None: it is not the Service's."""
         record = self.book.record(address)
@@ -174,8 +151,7 @@ class _Case:
             if foreign and not asked:
                 return None
             return Record(address, claimants[0].name if claimants else "", frozenset({self.key}))
-        others = [self.book.services.get(key) for key in record.services]
-        if any(other and _refusal(self.known, other) for other in others):
+        if self.book.refusal(address, self.key, self.known):
             return None
         return Record(address, record.pool, record.services | {self.key})
 
@@ -305,21 +281,17 @@ class _Case:
                 if key != self.key:
                     return _Problem("AddressTaken", f"{address} is held by Service {_spelled(key)}")
             return None
-        for key in sorted(record.services):
-            other = self.book.services.get(key)
-            if other is None:
-                text = f"{address} is being freed by Service {_spelled(key)}"
-                return _Problem("AddressTaken", text)
-            rule = _refusal(self.known, other)
-            if rule:
-                reason = "SharingRefused" if self.known.request.sharing_key else "AddressTaken"
-                text = f"{address} is held by Service {_spelled(key)}"
-                if reason == "SharingRefused":
-                    text += f": {rule}"
-                return _Problem(reason, text)
-        if not record.services:
-            return _Problem("AddressTaken", f"{address} is being freed")
-        return None
+        leaving = sorted(key for key in record.services if key not in self.book.services)
+        if leaving or not record.services:
+            by = f" by Service {_spelled(leaving[0])}" if leaving else ""
+            return _Problem("AddressTaken", f"{address} is being freed{by}")
+        refusal = self.book.refusal(address, self.key, self.known)
+        if refusal is None:
+            return None
+        text = f"{address} is held by Service {_spelled(refusal.key)}"
+        if self.known.request.sharing_key:
+            return _Problem("SharingRefused", f"{text}: {refusal.rule}")
+        return _Problem("AddressTaken", text)
 
     # --- What is free ----------------------------------------------------------------------------------
 
@@ -393,17 +365,15 @@ class _Case:
 
     def _joined(self, version: Version) -> Record | None:
         """The lowest address of the Service's sharing key that the rules allow it on."""
-        found: Record | None = None
-        for address in self.book.shared_by(self.known.request.sharing_key):
-            if address.version != version or (found and int(address) > int(found.address)):
-                continue
+        for address in sorted(self.book.shared_by(self.known), key=int):
             record = self.book.record(address)
-            if record is None or address in self.book.strangers or not self._gives(address):
+            if address.version != version or record is None or address in self.book.strangers:
                 continue
-            others = [self.book.services.get(key) for key in record.services]
-            if all(other and not _refusal(self.known, other) for other in others):
-                found = Record(address, record.pool, record.services | {self.key})
-        return found
+            if any(key not in self.book.services for key in record.services):
+                continue
+            if self._gives(address) and not self.book.refusal(address, self.key, self.known):
+                return Record(address, record.pool, record.services | {self.key})
+        return None
 
     def _gives(self, address: Address) -> bool:
         """Whether the pool of the address gives to this Service, without regard to who has it now."""
@@ -540,10 +510,6 @@ class _Case:
 def _told(status: Literal["True", "False"], reason: str, parts: list[str]) -> Condition:
     message = parts[0] if len(parts) == 1 else "; ".join(filter(None, parts))
     return Condition(ALLOCATED, status, reason, message[:_MESSAGE_MAX])
-
-
-def _refusal(known: Known, other: Known) -> str:
-    return sharing.refusal(known.service, known.request, other.service, other.request)
 
 
 def _why_not(plan: Plan) -> str:

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 from herald.core.addresses import Malformed, parse_address
 from herald.core.pools import VERSIONS, Pools
 from herald.core.ranges import Range, Runs, Version
+from herald.core.sharing import Group, terms_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from herald.core.model import Address, Service, ServiceKey
+    from herald.core.model import Address, Service, ServiceKey, ServicePort
     from herald.core.requests import Request
+    from herald.core.sharing import Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,10 @@ class Book:
         self.recorded: Mapping[Version, Runs] = {version: Runs() for version in VERSIONS}
         self._showing: dict[ServiceKey, tuple[Address, ...]] = {}
         """What a Service shows, where that is not just the status of one in Herald's care."""
-        self._sharers: dict[str, dict[ServiceKey, None]] = {}
+        self._groups: dict[Address, Group] = {}
+        """Who has the address, where anybody of them would share it."""
+        self._shared: dict[tuple[str, ServicePort | None], dict[Address, int]] = {}
+        """How many Services with this sharing key have the address, and use this port on it."""
 
     # --- Addresses -------------------------------------------------------------------------------------
 
@@ -136,6 +141,7 @@ class Book:
         before = old.services if old else frozenset()
         after = new.services if new else frozenset()
         for key in before - after:
+            self._ungroup(address, key)
             rest = tuple(each for each in self.given[key] if each != address)
             if rest:
                 self.given[key] = rest
@@ -143,6 +149,7 @@ class Book:
                 del self.given[key]
         for key in after - before:
             self.given[key] = (*self.given.get(key, ()), address)
+            self._group(address, key, after)
 
     def showing(self, key: ServiceKey) -> tuple[Address, ...]:
         """All addresses that nobody else must be given because the Service shows them."""
@@ -156,24 +163,100 @@ class Book:
         self, key: ServiceKey, known: Known | None, showing: tuple[Address, ...]
     ) -> None:
         """None: a Service that is not (any more) in Herald's care."""
-        old = self.services.pop(key, None)
+        given = self.given.get(key, ())
+        for address in given:
+            self._ungroup(address, key)
+        self.services.pop(key, None)
         self._showing.pop(key, None)
-        if old and old.request.sharing_key:
-            sharers = self._sharers[old.request.sharing_key]
-            del sharers[key]
-            if not sharers:
-                del self._sharers[old.request.sharing_key]
         if known:
             self.services[key] = known
-            if known.request.sharing_key:
-                self._sharers.setdefault(known.request.sharing_key, {})[key] = None
+            for address in given:
+                record = self.record(address)
+                if record:
+                    self._group(address, key, record.services)
         if showing != (known.shown if known else ()):
             self._showing[key] = showing
 
-    def shared_by(self, sharing_key: str) -> Iterable[Address]:
-        """The addresses that are given to Services with this sharing key."""
-        sharers = self._sharers.get(sharing_key, ())
-        return {address: None for key in sharers for address in self.given.get(key, ())}
+    # --- Sharing ---------------------------------------------------------------------------------------
+
+    def refusal(self, address: Address, key: ServiceKey, known: Known) -> Refusal | None:
+        """Who of those in Herald's care that have the address keeps the Service from joining, and why."""
+        group = self._groups.get(address)
+        if group is None:
+            group = Group()
+            record = self.record(address)
+            for other in record.services if record else ():
+                self._join(group, other)
+        terms = terms_of(known.service, known.request)
+        return group.refusal(key, terms, known.service.ports)
+
+    def leavers(self, address: Address) -> set[ServiceKey]:
+        """Who must leave the address so that the rules of sharing hold.
+
+        Of two that may not share it is the one that edited last what the rules look at; if that was not
+        seen, the one that was written last.
+        """
+        group = self._groups.get(address)
+        record = self.record(address)
+        if group is None or record is None or not group.at_odds:
+            return set()
+        known = {key: self.services[key] for key in record.services if key in group}
+        standing = sorted(
+            known, key=lambda key: (known[key].edited, known[key].service.resource_version, key)
+        )
+        return group.leavers(standing)
+
+    def is_at_odds(self, address: Address) -> bool:
+        group = self._groups.get(address)
+        return group is not None and group.at_odds
+
+    def shared_by(self, known: Known) -> set[Address]:
+        """The addresses of the Service's sharing key on which its ports are free."""
+        key = known.request.sharing_key
+        found = set(self._shared.get((key, None), ()))
+        for port in known.service.ports:
+            found -= self._shared.get((key, port), {}).keys()
+        return found
+
+    def _group(self, address: Address, key: ServiceKey, everybody: frozenset[ServiceKey]) -> None:
+        known = self.services.get(key)
+        if known is None:
+            return
+        group = self._groups.get(address)
+        if group is None:
+            if not known.request.sharing_key and len(everybody) == 1:
+                return
+            group = self._groups[address] = Group()
+            for other in everybody - {key}:
+                if self._join(group, other):
+                    self._count_uses(address, other, 1)
+        if key not in group and self._join(group, key):
+            self._count_uses(address, key, 1)
+
+    def _ungroup(self, address: Address, key: ServiceKey) -> None:
+        group = self._groups.get(address)
+        if group is not None and key in group:
+            self._count_uses(address, key, -1)
+            group.drop(key)
+            if not len(group):
+                del self._groups[address]
+
+    def _join(self, group: Group, key: ServiceKey) -> bool:
+        known = self.services.get(key)
+        if known:
+            group.put(key, terms_of(known.service, known.request), known.service.ports)
+        return known is not None
+
+    def _count_uses(self, address: Address, key: ServiceKey, difference: int) -> None:
+        known = self.services[key]
+        sharing_key = known.request.sharing_key
+        for port in (None, *set(known.service.ports)):
+            users = self._shared.setdefault((sharing_key, port), {})
+            users[address] = users.get(address, 0) + difference
+            if not users[address]:
+                del users[address]
+                if not users:
+                    del self._shared[sharing_key, port]
 
     # --- Strangers -------------------------------------------------------------------------------------
 

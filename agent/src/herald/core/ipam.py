@@ -97,10 +97,11 @@ class Ipam:
     def put_record(self, record: Record) -> None:
         """A VIP lease as it was seen."""
         entry = self._book.open(record.address)
-        if entry.seen != record:
-            before, entry.seen = entry.record, record
+        seen, before = entry.seen, entry.record
+        if seen != record:
+            entry.seen = record
             self._record_changed(entry, before)
-            self._mark(record.services)
+            self._mark(record.services - seen.services if seen else record.services)
 
     def drop_record(self, address: Address) -> None:
         """The VIP lease is gone."""
@@ -231,7 +232,7 @@ class Ipam:
         given = self._book.given.get(key, ())
         for address in given:
             record = self._book.record(address)
-            if record and len(record.services) > 1:
+            if record and (known is None or self._book.is_at_odds(address)):
                 self._mark(record.services)
             self._mark(self._awaiting.get(address, ()))
         if given and known and known.request.sharing_key:
@@ -253,18 +254,29 @@ class Ipam:
             if after:
                 self._judge_need(after)
             self._recount(entry)
-            for record in (before, after):
-                if record:
-                    self._mark(record.services - decided)
-                    self._mark_lonely(record)
-        self._mark(entry.holders)
+            self._members_changed(entry, before, after, decided)
         self._mark(self._awaiting.get(address, ()))
 
-    def _mark_lonely(self, record: Record) -> None:
-        for key in record.services if self._lonely else ():
-            known = self._book.services.get(key)
-            if known and known.request.sharing_key:
-                self._mark(self._lonely.get(known.request.sharing_key, ()))
+    def _members_changed(
+        self,
+        entry: Entry,
+        before: Record | None,
+        after: Record | None,
+        decided: frozenset[ServiceKey],
+    ) -> None:
+        """Ask again who comes or goes, and who shows the address without being in its record; those who
+        stay only where the record says something else of them, too."""
+        old = before.services if before else frozenset()
+        new = after.services if after else frozenset()
+        self._mark((old ^ new) - decided)
+        if (before and after and before.pool != after.pool) or self._book.is_at_odds(entry.address):
+            self._mark(new - decided)
+        self._mark([key for key in entry.holders if key not in new])
+        if self._lonely and (before is None or old - new):
+            for key in old | new:
+                known = self._book.services.get(key)
+                if known and known.request.sharing_key:
+                    self._mark(self._lonely.get(known.request.sharing_key, ()))
 
     def _stranger_changed(self, entry: Entry, aside: Aside) -> None:
         self._mark(aside.services | (entry.record.services if entry.record else frozenset()))
