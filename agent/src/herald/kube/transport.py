@@ -21,6 +21,7 @@ JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 
+_UNAUTHORIZED = 401
 _TOO_MANY_REQUESTS = 429
 _MESSAGE_MAX = 500
 
@@ -98,6 +99,10 @@ def refusal(reply: Reply) -> Refused | Failed | None:
     if 200 <= reply.status < 300:
         return None
     reason = f"{reply.status} {status_message(reply.body)}".rstrip()
+    if reply.status == _UNAUTHORIZED:
+        reason += (
+            " (the token is not accepted: run the role baremetal.herald.agent to bring another)"
+        )
     return Refused(reply.status, reason) if is_answer(reply.status) else Failed(reason)
 
 
