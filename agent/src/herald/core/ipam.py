@@ -28,7 +28,7 @@ from herald.core.requests import parse_request
 from herald.core.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from herald.core.model import Address, Pool, Service, ServiceKey
     from herald.core.pools import Plan
@@ -155,6 +155,11 @@ class Ipam:
         verdict = decide(self._book, key)
         self._remember(key, verdict)
         return verdict.decision
+
+    @property
+    def strangers(self) -> Collection[Address]:
+        """The addresses that are set aside."""
+        return self._book.strangers.keys()
 
     def orphans(self) -> Iterator[Address]:
         """Records that no Service in Herald's care needs: to be freed."""

@@ -1,0 +1,225 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Who may share an address, who is refused, and who leaves."""
+
+from __future__ import annotations
+
+from tests.unit.core.ipam_rules import (
+    BOTH,
+    ONE,
+    V4,
+    Case,
+    check,
+    gone,
+    lost_leases,
+    rows,
+    then,
+    without_agent,
+)
+from tests.unit.core.ipam_world import pool, service
+
+SHARE = {"ports": "443", "key": "web"}
+ANCHOR = service("a", key="web", ips="192.0.2.0")
+SHARING = [
+    Case(
+        "the same key and other ports: the address of the key is joined",
+        (V4, service("a", key="web"), service("b", **SHARE)),
+        {"a": "192.0.2.0 Allocated", "b": "192.0.2.0 Allocated"},
+    ),
+    Case(
+        "the same port by another protocol is another port",
+        (V4, service("a", key="web", ports="53/TCP"), service("b", key="web", ports="53/UDP")),
+        {"b": "192.0.2.0 Allocated"},
+    ),
+    Case(
+        "the same port: one of its own",
+        (V4, service("a", key="web"), service("b", key="web", ports="443,80")),
+        {"b": "192.0.2.1 Allocated"},
+    ),
+    Case(
+        "another key: one of its own",
+        (V4, service("a", key="web"), service("b", key="mail", ports="25")),
+        {"b": "192.0.2.1 Allocated"},
+    ),
+    Case(
+        "another externalTrafficPolicy: one of its own",
+        (V4, service("a", key="web"), service("b", **SHARE, local=True)),
+        {"b": "192.0.2.1 Allocated"},
+    ),
+    Case(
+        "Local with the same selector",
+        (V4, service("a", key="web", local=True), service("b", **SHARE, local=True)),
+        {"b": "192.0.2.0 Allocated"},
+    ),
+    Case(
+        "Local with another selector: one of its own",
+        (V4, service("a", key="web", local=True), service("b", **SHARE, local=True, to="other")),
+        {"b": "192.0.2.1 Allocated"},
+    ),
+    Case(
+        "across namespaces only if both consent",
+        (V4, service("x/a", key="web", cross="y"), service("y/b", **SHARE)),
+        {"y/b": "192.0.2.1 Allocated"},
+    ),
+    Case(
+        "across namespaces with consent by name and by star",
+        (V4, service("x/a", key="web", cross="z, y"), service("y/b", **SHARE, cross="*")),
+        {"y/b": "192.0.2.0 Allocated"},
+    ),
+    Case(
+        "a wanted address that is taken by one without a key",
+        (V4, service("a", ips="192.0.2.0"), service("b", **SHARE, ips="192.0.2.0")),
+        {"b": "- SharingRefused"},
+        says={"b": "the same sharing key is wanted, found 'web' and ''"},
+    ),
+    Case(
+        "a wanted address with the same port",
+        (V4, ANCHOR, service("b", key="web", ips="192.0.2.0")),
+        {"b": "- SharingRefused"},
+        says={"b": "port 80/TCP is used by both"},
+    ),
+    Case(
+        "a wanted address with another policy",
+        (V4, ANCHOR, service("b", **SHARE, ips="192.0.2.0", local=True)),
+        {"b": "- SharingRefused"},
+        says={"b": "the same externalTrafficPolicy is wanted, found Local and Cluster"},
+    ),
+    Case(
+        "a wanted address without consent",
+        (
+            V4,
+            service("x/a", key="web", ips="192.0.2.0"),
+            service("y/b", **SHARE, ips="192.0.2.0", cross="x"),
+        ),
+        {"y/b": "- SharingRefused"},
+        says={"y/b": "sharing-cross-namespace must name namespace y"},
+    ),
+    Case(
+        "a wanted address with a key, and all rules hold",
+        (V4, service("a", key="web", ips="192.0.2.7"), service("b", **SHARE, ips="192.0.2.7")),
+        {"b": "192.0.2.7 Allocated"},
+    ),
+    Case(
+        "the newcomer is refused by any of the partners",
+        (
+            V4,
+            ANCHOR,
+            service("b", **SHARE, ips="192.0.2.0"),
+            service("c", **SHARE, ips="192.0.2.0"),
+        ),
+        {"b": "192.0.2.0 Allocated", "c": "- SharingRefused"},
+    ),
+    Case(
+        "a refused newcomer gets in when the partner in its way is gone",
+        (
+            V4,
+            ANCHOR,
+            service("b", **SHARE, ips="192.0.2.0"),
+            service("c", **SHARE, ips="192.0.2.0"),
+        ),
+        {"a": "192.0.2.0 Allocated", "c": "192.0.2.0 Allocated"},
+        (gone("b"),),
+    ),
+    Case(
+        "a refused newcomer gets in when the partner in its way edits its port",
+        (V4, ANCHOR, service("c", key="web", ips="192.0.2.0")),
+        {"a": "192.0.2.0 Allocated", "c": "192.0.2.0 Allocated"},
+        (then(service("a", key="web", ports="8080", ips="192.0.2.0")),),
+    ),
+    Case(
+        "who edits its ports into a partner's leaves; the partner stays",
+        (V4, service("a", key="web"), service("b", **SHARE)),
+        {"a": "192.0.2.1 Allocated", "b": "192.0.2.0 Allocated"},
+        (then(service("a", key="web", ports="443")),),
+    ),
+    Case(
+        "who edits its key leaves",
+        (V4, service("a", key="web"), service("b", **SHARE), service("c", key="web", ports="25")),
+        {"a": "192.0.2.0 Allocated", "b": "192.0.2.1 Allocated", "c": "192.0.2.0 Allocated"},
+        (then(service("b", key="mail", ports="443")),),
+    ),
+    Case(
+        "who edits its policy leaves",
+        (V4, service("a", key="web"), service("b", **SHARE)),
+        {"a": "192.0.2.1 Allocated", "b": "192.0.2.0 Allocated"},
+        (then(service("a", key="web", local=True)),),
+    ),
+    Case(
+        "who withdraws consent leaves",
+        (V4, service("x/a", key="web", cross="y"), service("y/b", **SHARE, cross="x")),
+        {"x/a": "192.0.2.1 Allocated", "y/b": "192.0.2.0 Allocated"},
+        (then(service("x/a", key="web")),),
+    ),
+    Case(
+        "who leaves a wanted address says why",
+        (V4, service("a", key="web", ips="192.0.2.7"), service("b", **SHARE, ips="192.0.2.7")),
+        {"a": "- SharingRefused", "b": "192.0.2.7 Allocated"},
+        (then(service("a", key="web", ports="443", ips="192.0.2.7")),),
+        says={"a": "port 443/TCP is used by both"},
+    ),
+    Case(
+        "who must leave and finds nothing else is without",
+        (ONE, service("a", key="web"), service("b", **SHARE)),
+        {"a": "- PoolExhausted", "b": "192.0.2.1 Allocated"},
+        (then(service("a", key="web", ports="443")),),
+    ),
+    Case(
+        "an edit that nobody saw: who was written last leaves",
+        (V4, service("a", key="web"), service("b", **SHARE)),
+        {"a": "192.0.2.1 Allocated", "b": "192.0.2.0 Allocated"},
+        (without_agent(then(service("a", key="web", ports="443"))),),
+    ),
+    Case(
+        "a partner that is deleted frees nothing while others are there",
+        (ONE, service("a", key="web"), service("b", **SHARE), service("c")),
+        {"b": "192.0.2.1 Allocated", "c": "- PoolExhausted"},
+        (gone("a"),),
+    ),
+    Case(
+        "the last partner frees the address",
+        (ONE, service("a", key="web"), service("b", **SHARE), service("c")),
+        {"c": "192.0.2.1 Allocated"},
+        (gone("a"), gone("b")),
+    ),
+    Case(
+        "no address is joined that the pool would not give the Service",
+        (
+            pool("p", "192.0.2.0/28", select={"a": "b"}),
+            pool("q", "198.51.100.0/28"),
+            service("a", key="web", labels={"a": "b"}),
+            service("b", **SHARE),
+        ),
+        {"a": "192.0.2.0 Allocated", "b": "198.51.100.0 Allocated"},
+    ),
+    Case(
+        "a full pool is no hindrance to joining",
+        (ONE, service("a", key="web"), service("b", **SHARE)),
+        {"b": "192.0.2.1 Allocated"},
+    ),
+    Case(
+        "who waits joins a partner that appears",
+        (ONE, service("r"), service("a", key="web"), service("b", **SHARE)),
+        {"a": "192.0.2.1 Allocated", "b": "192.0.2.1 Allocated"},
+        (gone("r"),),
+    ),
+    Case(
+        "both families are shared",
+        (
+            BOTH,
+            service("a", key="web", families="46", policy="RequireDualStack"),
+            service("b", **SHARE, families="64", policy="RequireDualStack"),
+        ),
+        {"b": "2001:db8::,192.0.2.0 Allocated"},
+    ),
+    Case(
+        "leases lost: partners get theirs back",
+        (V4, service("a", key="web"), service("b", **SHARE)),
+        {"a": "192.0.2.0 Allocated", "b": "192.0.2.0 Allocated"},
+        (lost_leases("192.0.2.0"),),
+    ),
+]
+
+
+@rows(sharing=SHARING)
+def test_rule(case: Case) -> None:
+    check(case)

@@ -1,0 +1,253 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the status of a pool says: exact counts, whether it gives, and with whom it is in conflict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+from tests.unit.core.ipam_rules import World, gone, then
+from tests.unit.core.ipam_world import pool, service
+
+from herald.core.model import Block, Condition, Pool, PoolStatus, Requirement, Selector
+
+
+@dataclass(frozen=True)
+class Row:
+    rule: str
+    there_is: tuple[object, ...]
+    counts: dict[str, str]
+    """Pool to ``total used available``."""
+    ready: dict[str, str] = field(default_factory=dict)
+    """Pool to the reason of Ready, and words of its message."""
+    conflict: dict[str, str] = field(default_factory=dict)
+    """Pool to the message of Conflict; empty: none."""
+    steps: tuple[object, ...] = ()
+
+
+A = pool("a", "192.0.2.0/29", born=1)
+THREE = tuple(
+    service(name, ips=f"192.0.2.{number}") for name, number in (("x", 0), ("y", 1), ("z", 5))
+)
+
+ROWS = [
+    Row("an unused pool", (A,), {"a": "8 0 8"}, {"a": "Ready "}, {"a": ""}),
+    Row("used addresses", (A, *THREE), {"a": "8 3 5"}),
+    Row(
+        "an address that is shared is one",
+        (A, service("x", key="k"), service("y", key="k", ports="1")),
+        {"a": "8 1 7"},
+    ),
+    Row(
+        "both families",
+        (
+            pool("a", "192.0.2.0/30, 2001:db8::/126"),
+            service("x", families="46", policy="RequireDualStack"),
+        ),
+        {"a": "8 2 6"},
+    ),
+    Row(
+        "a union of blocks",
+        (pool("a", "192.0.2.0/30, 192.0.2.2-192.0.2.5, 192.0.2.5"),),
+        {"a": "6 0 6"},
+    ),
+    Row("more than an int64 counts", (pool("a", "fd00::/28"),), {"a": f"{2**100} 0 {2**100}"}),
+    Row("excluded", (pool("a", "192.0.2.0/29", exclude="192.0.2.2/31"),), {"a": "6 0 6"}),
+    Row("reserved", (pool("a", "192.0.2.0/29, 192.0.2.64/31", first_last=False),), {"a": "8 0 8"}),
+    Row("buggy", (pool("a", "192.0.2.0/23", avoid_buggy=True),), {"a": "508 0 508"}),
+    Row(
+        "disabled changes no count",
+        (A, *THREE),
+        {"a": "8 3 5"},
+        {"a": "Disabled no new addresses"},
+        steps=(then(replace(A, disabled=True)),),
+    ),
+    Row(
+        "shrunk: used counts addresses of the current blocks",
+        (A, *THREE),
+        {"a": "4 2 2"},
+        steps=(then(pool("a", "192.0.2.0/30", born=1)),),
+    ),
+    Row(
+        "a used address that is excluded is still in the blocks",
+        (A, *THREE),
+        {"a": "6 3 4"},
+        steps=(then(pool("a", "192.0.2.0/29", exclude="192.0.2.0, 192.0.2.2", born=1)),),
+    ),
+    Row("freed", (A, *THREE), {"a": "8 1 7"}, steps=(gone("x", "z"),)),
+    Row(
+        "what another implementation's Service shows is not available",
+        (A, service("x", lb_class="example.com/other", shows="192.0.2.1")),
+        {"a": "8 0 7"},
+    ),
+    Row(
+        "made again: what was given is counted",
+        (A, *THREE),
+        {"a": "8 3 5"},
+        steps=(gone("a"), then(A)),
+    ),
+    Row(
+        "an overlap is the older pool's; both say so",
+        (A, pool("b", "192.0.2.6-192.0.2.9", born=2), *THREE),
+        {"a": "8 3 5", "b": "2 0 2"},
+        {"b": "Ready "},
+        {
+            "a": "192.0.2.6 to 192.0.2.7: not given by the younger pool b",
+            "b": "192.0.2.6 to 192.0.2.7: left to the older pool a",
+        },
+    ),
+    Row(
+        "at equal age the greater name stops",
+        (pool("b", "192.0.2.1"), pool("a", "192.0.2.1")),
+        {"a": "1 0 1", "b": "0 0 0"},
+        conflict={
+            "a": "192.0.2.1: not given by the younger pool b",
+            "b": "192.0.2.1: left to the older pool a",
+        },
+    ),
+    Row(
+        "three pools over one address",
+        (pool("c", "192.0.2.1"), pool("b", "192.0.2.1"), pool("a", "192.0.2.1")),
+        {"a": "1 0 1", "b": "0 0 0", "c": "0 0 0"},
+        conflict={
+            "a": "192.0.2.1: not given by the younger pool b; 192.0.2.1: not given by the younger pool c",
+            "c": "192.0.2.1: left to the older pool a",
+        },
+    ),
+    Row(
+        "what the younger gave before stays, and is used of both",
+        (pool("b", "192.0.2.0/30", born=5), service("x")),
+        {"a": "4 1 3", "b": "0 1 0"},
+        steps=(then(pool("a", "192.0.2.0/30", born=1)),),
+    ),
+    Row(
+        "a conflict heals",
+        (A, pool("b", "192.0.2.6-192.0.2.9", born=2)),
+        {"b": "4 0 4"},
+        conflict={"b": ""},
+        steps=(then(pool("a", "192.0.2.0/30", born=1)),),
+    ),
+    Row(
+        "excludes do not conflict",
+        (pool("a", "192.0.2.0/30", exclude="192.0.2.2/31"), pool("b", "192.0.2.2/31")),
+        {"a": "2 0 2", "b": "2 0 2"},
+        conflict={"a": "", "b": ""},
+    ),
+    Row(
+        "a disabled pool keeps its overlap",
+        (replace(A, disabled=True), pool("b", "192.0.2.0/29", born=2)),
+        {"b": "0 0 0"},
+    ),
+    Row(
+        "a reversed IPv6 range",
+        (pool("a", "2001:db8::9-2001:db8::1"),),
+        {"a": "0 0 0"},
+        {"a": "InvalidSpec blocks[0].stop: wanted 2001:db8::9 or above, found 2001:db8::1"},
+    ),
+    Row(
+        "a bad exclude stops the whole pool; what was given is still counted",
+        (A, *THREE),
+        {"a": "0 3 0"},
+        {"a": "InvalidSpec exclude[1].start: wanted an IPv4 or IPv6 address, found 'x'"},
+        steps=(then(pool("a", "192.0.2.0/29", exclude="192.0.2.7, x", born=1)),),
+    ),
+    Row(
+        "a bad selector",
+        (replace(A, service_selector=Selector({}, (Requirement("a", "Near", ("b",)),))),),
+        {"a": "0 0 0"},
+        {"a": "InvalidSpec serviceSelector.matchExpressions[0].operator: wanted In"},
+    ),
+    Row("no blocks", (replace(A, blocks=()),), {"a": "0 0 0"}, {"a": "NoAddresses blocks"}),
+    Row(
+        "all excluded",
+        (pool("a", "192.0.2.0/30", exclude="192.0.2.0/24"),),
+        {"a": "0 0 0"},
+        {"a": "NoAddresses"},
+    ),
+    Row(
+        "neither cidr nor start",
+        (replace(A, blocks=(Block(),)),),
+        {"a": "0 0 0"},
+        {"a": "InvalidSpec blocks[0].wanted"},
+    ),
+]
+
+
+def status_of(world: World, name: str) -> PoolStatus:
+    status = world.allocator.ipam.pool_status(name)
+    assert status is not None
+    return status
+
+
+def condition(status: PoolStatus, kind: str) -> Condition:
+    (found,) = (each for each in status.conditions if each.type == kind)
+    return found
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.rule for row in ROWS])
+def test_status(row: Row) -> None:
+    world = World(default_class=True, adopt=())
+    world.put(*row.there_is)
+    world.settle()
+    for step in row.steps:
+        step(world)
+        world.settle()
+    for _ in ("as it came about", "after a restart"):
+        for name, counts in row.counts.items():
+            status = status_of(world, name)
+            assert f"{status.ips_total} {status.ips_used} {status.ips_available}" == counts
+        for name, text in row.ready.items():
+            reason, _, words = text.partition(" ")
+            found = condition(status_of(world, name), "Ready")
+            assert found.reason == reason
+            assert words in found.message
+            assert found.status == ("True" if reason in ("Ready", "Disabled") else "False")
+        for name, message in row.conflict.items():
+            found = condition(status_of(world, name), "Conflict")
+            assert (found.status, found.message) == ("True" if message else "False", message)
+        world.restart()
+        world.settle()
+
+
+def test_observed_generation_and_news_of_pools() -> None:
+    """Only a pool whose status may have changed is named; one that is gone never."""
+    world = World(default_class=True, adopt=())
+    world.put(A, pool("b", "198.51.100.0/30"))
+    world.settle()
+    ipam = world.allocator.ipam
+    assert sorted(ipam.dirty_pools()) == ["a", "b"]
+    assert list(ipam.dirty_pools()) == []
+    world.put(service("x"))
+    world.settle()
+    assert list(ipam.dirty_pools()) == ["a"]
+    world.put(replace(A, generation=7, priority=1))
+    world.settle()
+    assert list(ipam.dirty_pools()) == ["a"]
+    assert status_of(world, "a").observed_generation == 7
+    world.put(replace(A, generation=7, priority=1, resource_version=99))
+    world.settle()
+    assert list(ipam.dirty_pools()) == []
+    gone("a")(world)
+    world.settle()
+    assert list(ipam.dirty_pools()) == []
+    assert ipam.pool_status("a") is None
+
+
+def test_thousands_of_pools_over_each_other() -> None:
+    """Half of every pool is the one's before it; each says with whom it is in conflict, in few words."""
+    world = World(default_class=True, adopt=())
+    world.put(*(a_pool_of_many(number) for number in range(5000)))
+    world.put(service("x", ips="10.0.19.138"))
+    world.settle()
+    status = status_of(world, "p02500")
+    assert (status.ips_total, status.ips_used) == ("2", "1")
+    assert "left to the older pool p02499" in condition(status, "Conflict").message
+    assert "not given by the younger pool p02501" in condition(status, "Conflict").message
+
+
+def a_pool_of_many(number: int) -> Pool:
+    start = number * 2
+    text = f"10.{start >> 16}.{start >> 8 & 255}.{start & 255}"
+    end = start + 3
+    return pool(f"p{number:05}", f"{text}-10.{end >> 16}.{end >> 8 & 255}.{end & 255}")
