@@ -216,7 +216,11 @@ class Machine:
         identity = Identity(self.name, f"machine-{self.name}-{self.boot}", nonce, "0.1.0")
         self.agent = Decider(self.cluster.settings, identity)
         self._backlog.clear()
-        self.post(ev.KernelRead(self.kernel.session, dict(self.kernel.entries)))
+        self.post(
+            ev.KernelRead(
+                self.kernel.session, dict(self.kernel.entries), dict(self.kernel.silenced)
+            )
+        )
         self._look()
         self.relist()
 
@@ -400,11 +404,15 @@ class Machine:
                 cluster.after(cluster.latency(), lambda: answer(outcome))
 
         if self.reachable and cluster.api.up:
-            cluster.after(cluster.latency(), arrive)
+            late = cluster.late_requests and cluster.rng.random() < cluster.late_requests
+            cluster.after(cluster.rng.randrange(3 * SECOND) if late else cluster.latency(), arrive)
         cluster.after(max(0, int(limit / self.rate)), lambda: answer(ev.Failed("time limit")))
 
 
 class Cluster:
+    late_requests = 0.0
+    """How many requests take up to 3 s to arrive: most of them after they were given up."""
+
     def __init__(
         self,
         nodes: int = 3,

@@ -21,7 +21,6 @@ def cut_off_holder(cluster: Cluster) -> str:
     return holder
 
 
-@pytest.mark.xfail(strict=True, reason="joins again in an epoch that the others count as over")
 def test_a_report_edited_by_hand_ends_the_epoch_for_all_or_for_nobody() -> None:
     cluster, _ = served_cluster()
     cluster.run(5)
@@ -32,7 +31,6 @@ def test_a_report_edited_by_hand_ends_the_epoch_for_all_or_for_nobody() -> None:
     assert cluster.served("web0")
 
 
-@pytest.mark.xfail(strict=True, reason="a holder without an epoch counts as free at once")
 def test_an_epoch_taken_off_a_lease_by_hand_frees_nothing_at_once() -> None:
     cluster, _ = served_cluster()
     cluster.run(5)
@@ -42,7 +40,6 @@ def test_an_epoch_taken_off_a_lease_by_hand_frees_nothing_at_once() -> None:
     assert cluster.served("web0")
 
 
-@pytest.mark.xfail(strict=True, reason="no floor under the D that is read")
 def test_a_duration_of_nothing_written_by_hand_fences_nobody_at_once() -> None:
     cluster, _ = served_cluster()
     cluster.run(5)
@@ -52,7 +49,6 @@ def test_a_duration_of_nothing_written_by_hand_fences_nobody_at_once() -> None:
     assert cluster.served("web0")
 
 
-@pytest.mark.xfail(strict=True, reason="a presence that is not found is over at once")
 def test_a_presence_torn_out_by_hand_is_over_no_sooner_for_an_agent_that_just_began() -> None:
     cluster, _ = served_cluster(nodes=2)
     cluster.run(5)
@@ -61,16 +57,16 @@ def test_a_presence_torn_out_by_hand_is_over_no_sooner_for_an_agent_that_just_be
     other.kill()
     cluster.api.remove(Lease, f"presence-{holder}")
     other.start()
-    cluster.run(5)
+    # Nobody knows what D that presence said: the longest that is known is waited for, 5 D of a node that holds
+    # nothing.
+    cluster.run(13)
     assert cluster.served("web0")
 
 
 @pytest.mark.parametrize(
     "epoch",
     [
-        pytest.param(
-            "uid/" + "9" * 5000, marks=pytest.mark.xfail(strict=True, reason="int() raises")
-        ),
+        "uid/" + "9" * 5000,
         "/",
         "uid/-1",
         "uid/²",
@@ -84,7 +80,6 @@ def test_an_epoch_that_is_garbage_raises_nothing(epoch: str) -> None:
     assert cluster.served("web0")
 
 
-@pytest.mark.xfail(strict=True, reason="garbage counts as a foreign nonce")
 @pytest.mark.parametrize("instance", [None, "", "garbage"])
 def test_an_instance_that_is_no_instance_ends_no_agent(instance: str | None) -> None:
     cluster, _ = served_cluster()
@@ -96,7 +91,6 @@ def test_an_instance_that_is_no_instance_ends_no_agent(instance: str | None) -> 
     assert cluster.served("web0")
 
 
-@pytest.mark.xfail(strict=True, reason="leaseTransitions grows past int32")
 def test_a_counter_at_its_end_does_not_keep_a_lease_from_being_claimed() -> None:
     cluster, _ = served_cluster()
     cluster.run(3)
@@ -105,7 +99,6 @@ def test_a_counter_at_its_end_does_not_keep_a_lease_from_being_claimed() -> None
     cluster.run_until(lambda: cluster.served("web0"), 5)
 
 
-@pytest.mark.xfail(strict=True, reason="lets go again and again, as fast as the answers come")
 @pytest.mark.parametrize("name", [VIP, "presence-n1"])
 def test_somebody_elses_finalizer_is_waited_for_in_peace(name: str) -> None:
     cluster, _ = served_cluster()

@@ -13,8 +13,6 @@ from herald.core import events as ev
 from herald.core.model import Interface, Pool
 from herald.core.settings import Settings
 
-FORGOTTEN = pytest.mark.xfail(strict=True, reason="left alone until the Service changes")
-
 
 def once(kind: type[fx.Effect], attribute: str = "id") -> object:
     """Refuses the first effect of a kind that has something there, and no other."""
@@ -32,7 +30,6 @@ def holder_of(cluster: Cluster) -> Machine:
     return cluster.machines[cluster.holder("web0")]
 
 
-@pytest.mark.xfail(strict=True, reason="a restarted agent joins by its settings' D")
 def test_a_shorter_duration_is_not_joined_with_while_the_kernel_answers_by_the_longer() -> None:
     cluster, _ = served_cluster(settings=Settings(on_api_loss="Withdraw", renew_budget=1))
     cluster.run(20)
@@ -49,9 +46,6 @@ def test_a_shorter_duration_is_not_joined_with_while_the_kernel_answers_by_the_l
     assert cluster.served("web0")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the second try is dropped while the kernel counts as broken"
-)
 def test_an_entry_that_the_kernel_refuses_once_is_asked_for_again() -> None:
     cluster = Cluster(1)
     cluster.machines["n1"].refuse = once(fx.SetEntries, "put")  # type: ignore[assignment]
@@ -60,7 +54,6 @@ def test_an_entry_that_the_kernel_refuses_once_is_asked_for_again() -> None:
     cluster.run_until(lambda: cluster.served("web0"), 3)
 
 
-@pytest.mark.xfail(strict=True, reason="KernelRead tells of no silence")
 def test_a_silenced_address_is_claimed_anew_by_an_agent_that_did_not_see_it_silenced() -> None:
     cluster, _ = served_cluster(settings=Settings(on_api_loss="Hold"))
     cluster.run(5)
@@ -76,9 +69,6 @@ def test_a_silenced_address_is_claimed_anew_by_an_agent_that_did_not_see_it_sile
     assert cluster.served("web0")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="any failed request, not only a Lease's, starts the counts again"
-)
 def test_statuses_that_cannot_be_written_keep_nobody_from_fencing() -> None:
     cluster, names = served_cluster(services=8, nodes=2)
     cluster.run(5)
@@ -93,9 +83,7 @@ def test_statuses_that_cannot_be_written_keep_nobody_from_fencing() -> None:
     cluster.run_until(lambda: cluster.served(*names), 4)
 
 
-@pytest.mark.parametrize(
-    "status", [pytest.param(401, marks=FORGOTTEN), pytest.param(403, marks=FORGOTTEN), 500]
-)
+@pytest.mark.parametrize("status", [401, 403, 500])
 def test_a_status_that_is_refused_once_is_written_in_the_end(status: int) -> None:
     cluster, _ = served_cluster()
     errors = [ev.Refused(status, "not now") if status < 500 else ev.Failed("not now")]
@@ -107,7 +95,6 @@ def test_a_status_that_is_refused_once_is_written_in_the_end(status: int) -> Non
     assert cluster.get("web1").ingress
 
 
-@pytest.mark.xfail(strict=True, reason="a failed patch of a pool is forgotten")
 def test_a_pool_status_that_failed_once_is_written_in_the_end() -> None:
     cluster, _ = served_cluster()
     cluster.run(3)
@@ -137,7 +124,6 @@ def keeps_answering(cluster: Cluster, seconds: float) -> None:
         assert {address: now.get(address) for address in before} == before
 
 
-@pytest.mark.xfail(strict=True, reason="the dead peer's last report says that it hears")
 def test_the_loss_of_the_only_peer_takes_no_address_from_the_node_that_stays() -> None:
     cluster, _ = served_cluster(services=8, nodes=2)
     cluster.run(5)
@@ -153,7 +139,6 @@ def test_the_loss_of_most_peers_takes_no_address_from_those_that_stay() -> None:
     keeps_answering(cluster, 6)
 
 
-@pytest.mark.xfail(strict=True, reason="announced only once all devices are")
 def test_one_of_two_devices_that_takes_no_frames_does_not_keep_the_other_from_its_burst() -> None:
     cluster = Cluster(1)
     machine = cluster.machines["n1"]
@@ -170,7 +155,6 @@ def test_one_of_two_devices_that_takes_no_frames_does_not_keep_the_other_from_it
     assert len([frame for frame in machine.frames if frame.ifindex == 2]) > 3
 
 
-@pytest.mark.xfail(strict=True, reason="STOPPED asks for silence once only")
 def test_an_agent_that_must_stop_falls_silent_although_the_kernel_refused_once() -> None:
     from herald.core.leases import INSTANCE
 
@@ -184,7 +168,6 @@ def test_an_agent_that_must_stop_falls_silent_although_the_kernel_refused_once()
     assert machine.finished is not None
 
 
-@pytest.mark.xfail(strict=True, reason="a conflict before the deadline is only logged")
 def test_a_conflict_that_is_won_is_answered_by_frames() -> None:
     cluster, _ = served_cluster()
     cluster.run(10)
@@ -196,9 +179,6 @@ def test_a_conflict_that_is_won_is_answered_by_frames() -> None:
     assert len(machine.frames) > sent
 
 
-@pytest.mark.xfail(
-    strict=True, reason="hears() looks at devices that are probed, not at those that hold"
-)
 def test_a_device_that_nobody_can_be_heard_on_is_not_held() -> None:
     """Announced on eth1, which has no address to probe from; eth0 hears everybody."""
     cluster = Cluster(2, settings=Settings(on_api_loss="Hold"))

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from herald.core.effects import SetEntries, SetSession
 from herald.core.kernel import EntryKey, EntryValue, Session
-from herald.core.kernelmap import KernelMap
+from herald.core.kernelmap import RETRY, KernelMap
 from herald.core.outbox import Outbox
 
 VIP = ip_address("198.51.100.1")
@@ -19,7 +19,7 @@ VALUE = EntryValue(bytes([2, 0, 0, 0, 0, 1]), 5)
 def fresh(entries: dict[EntryKey, EntryValue] | None = None) -> tuple[KernelMap, Outbox]:
     outbox = Outbox()
     kernel = KernelMap(outbox)
-    kernel.read(Session(deadline=9), entries or {})
+    kernel.read(Session(deadline=9), entries or {}, {})
     return kernel, outbox
 
 
@@ -30,7 +30,7 @@ def test_a_fill_may_answer_from_the_moment_it_is_asked() -> None:
     assert isinstance(asked, SetEntries)
     assert kernel.may_answer(VIP)
     assert kernel.entries(VIP) == {}
-    kernel.answer(asked.id, "")
+    kernel.answer(asked.id, "", now=0)
     assert kernel.entries(VIP) == {2: VALUE}
 
 
@@ -40,7 +40,7 @@ def test_a_removal_counts_only_when_it_is_confirmed() -> None:
     (asked,) = outbox.drain()
     assert kernel.may_answer(VIP)
     assert isinstance(asked, SetEntries)
-    kernel.answer(asked.id, "")
+    kernel.answer(asked.id, "", now=0)
     assert not kernel.may_answer(VIP)
 
 
@@ -50,10 +50,10 @@ def test_silence_is_a_deadline_of_0_and_no_entry_both_confirmed() -> None:
     session, entries = outbox.drain()
     assert isinstance(session, SetSession)
     assert session.session.deadline == 0
-    kernel.answer(session.id, "")
+    kernel.answer(session.id, "", now=0)
     assert not kernel.silent
     assert isinstance(entries, SetEntries)
-    kernel.answer(entries.id, "")
+    kernel.answer(entries.id, "", now=0)
     assert kernel.silent
 
 
@@ -62,12 +62,13 @@ def test_what_the_kernel_refused_stays_and_is_asked_again_later() -> None:
     kernel.withdraw([VIP])
     (asked,) = outbox.drain()
     assert isinstance(asked, SetEntries)
-    kernel.answer(asked.id, "EPERM")
+    kernel.answer(asked.id, "EPERM", now=0)
     assert kernel.may_answer(VIP)
     outbox.drain()
     kernel.withdraw([VIP])
     assert outbox.drain() == []
-    kernel.retry()
+    assert not kernel.retry(RETRY - 1)
+    assert kernel.retry(RETRY)
     kernel.withdraw([VIP])
     assert len(outbox.drain()) == 1
 
@@ -84,4 +85,4 @@ def test_a_session_that_is_asked_already_is_not_asked_again() -> None:
 
 def test_answers_to_others_are_not_taken() -> None:
     kernel, _ = fresh()
-    assert not kernel.answer(4711, "")
+    assert not kernel.answer(4711, "", now=0)

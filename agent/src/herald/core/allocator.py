@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from herald.core.effects import PatchPolicy, PatchPool
 from herald.core.election import Election
-from herald.core.events import Answer, Failed
+from herald.core.events import Answer, Done
 from herald.core.ipam import Decision, Ipam, Record
 from herald.core.leases import POOL, SERVICES, Presence, services_text
 from herald.core.model import (
@@ -48,6 +48,8 @@ class Allocator:
         self._ipam: Ipam | None = None
         self._expected: set[Address] = set()
         self._patches: dict[int, str] = {}
+        self._unwritten: set[str] = set()
+        """Pools whose status could not be written."""
         self._policies_due = 0
         self._more = False
         self.decided: set[ServiceKey] = set()
@@ -119,10 +121,13 @@ class Allocator:
             self._ipam.settle(address)
 
     def answer(self, answer: Answer, now: int) -> bool:
-        if self._patches.pop(answer.request, None) is None:
+        patched = self._patches.pop(answer.request, None)
+        if patched is None:
             return False
-        if isinstance(answer.outcome, Failed):
-            self._policies_due = now + SECOND
+        if not isinstance(answer.outcome, Done):
+            # Looked at again with the policies.
+            self._unwritten.add(patched)
+            self._policies_due = now + POLICY_PACE
         return True
 
     # --- what is due -----------------------------------------------------------------------------------------
@@ -152,6 +157,9 @@ class Allocator:
         for name in self._ipam.dirty_pools():
             self._patch_pool(name, self._ipam.pool_status(name))
         if now >= self._policies_due:
+            for name in sorted(self._unwritten):
+                self._patch_pool(name, self._ipam.pool_status(name))
+            self._unwritten.clear()
             self._policies_due = now + POLICY_PACE
             for policy in self._world.policies.values():
                 self._patch_policy(policy, self._ipam)

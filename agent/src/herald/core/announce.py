@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from herald.core.effects import Announcement, SendFrames
-from herald.core.model import MILLISECOND, Address
+from herald.core.model import MILLISECOND, SECOND, Address
 from herald.core.outbox import Outbox
 from herald.core.placement import spread
 
@@ -22,6 +22,8 @@ BURST4 = tuple(ms * MILLISECOND for ms in (100, 300, 1000, 2000, 5000))
 """After the claim; each is a pair of GARPs."""
 BURST6 = tuple(ms * MILLISECOND for ms in (1000, 2000))
 """RFC 4861 section 7.2.6: at most three unsolicited advertisements, a second apart."""
+DEFEND_EVERY = 10 * SECOND
+"""RFC 5227 section 2.4: a conflict is answered by an announcement, at most so often."""
 CHUNK = 50
 """Addresses announced at once; the next chunk follows CHUNK_GAP later."""
 CHUNK_GAP = 20 * MILLISECOND
@@ -33,6 +35,7 @@ class _Kept:
     macs: dict[int, bytes]
     """By ifindex."""
     generation: int
+    defended_at: int = -DEFEND_EVERY
 
 
 class Announcer:
@@ -66,6 +69,13 @@ class Announcer:
         for kept_address in [address] if address is not None else list(self._kept):
             if (kept := self._kept.get(kept_address)) is not None:
                 self._push(now, kept.generation, kept_address, again=False)
+
+    def defend(self, address: Address, now: int) -> None:
+        """Somebody else claims a held address."""
+        kept = self._kept.get(address)
+        if kept is not None and now >= kept.defended_at + DEFEND_EVERY:
+            kept.defended_at = now
+            self._push(now, kept.generation, address, again=False)
 
     def answer(self, effect: int, error: str) -> bool:
         if effect not in self._sent:

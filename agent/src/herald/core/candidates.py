@@ -8,7 +8,7 @@ differ for a moment, the claim's compare-and-swap decides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from herald.core.election import Lock, Target
 from herald.core.kernel import EntryFlags
@@ -40,11 +40,33 @@ class Candidates:
         self._load: dict[str, int] = {}
         self._holders: dict[str, str] = {}
 
-    def refresh(self, presences: dict[str, Presence]) -> None:
-        """Take the presences that are alive, this node's own with its present report."""
+    def refresh(
+        self, presences: dict[str, Presence], reported: Callable[[str], int | None]
+    ) -> None:
+        """Take the presences that are alive, this node's own with its present report.
+
+        ``reported``: by node, the resourceVersion in which its report first stood.
+        """
         self.presences = presences
-        reports = [presence.report for presence in presences.values()]
-        self._deaf = {report.node: deaf(report, reports) for report in reports}
+        self._deaf = {}
+        for node, presence in presences.items():
+            since = reported(node)
+            if since is not None and any(i.heard is False for i in presence.report.interfaces):
+                renewed = [
+                    other.report
+                    for name, other in presences.items()
+                    if name != node and other.lease.resource_version > since
+                ]
+                self._deaf[node] = deaf(presence.report, renewed)
+
+    @property
+    def some_hear_nobody(self) -> bool:
+        """Then every renewal of another node may change who is eligible."""
+        return any(
+            interface.heard is False
+            for presence in self.presences.values()
+            for interface in presence.report.interfaces
+        )
 
     def count_holder(self, name: str, holder: str) -> None:
         """Which node holds that VIP lease, or none, for the bound on each node's load."""

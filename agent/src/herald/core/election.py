@@ -36,12 +36,12 @@ from herald.core.events import Answer, Done, Failed, Refused
 from herald.core.kernel import EntryFlags, EntryValue
 from herald.core.kernelmap import KernelMap
 from herald.core.leases import (
-    EPOCH,
     REASON,
     SERVICES,
     Epoch,
     claimed,
     held_by,
+    is_free,
     new_vip_lease,
     released,
     services_of,
@@ -49,6 +49,7 @@ from herald.core.leases import (
     without_finalizer,
 )
 from herald.core.model import (
+    FINALIZER,
     IPAM_LEASE,
     MILLISECOND,
     SECOND,
@@ -102,6 +103,8 @@ class _Pair:
     accepted: bool = False
     sends: int = 0
     fills: int = 0
+    again_at: int = 0
+    """It took neither: not to be tried again before; 0: it did."""
 
 
 @dataclass(slots=True)
@@ -124,6 +127,8 @@ class Lock:
     """Why it was claimed."""
     pairs: dict[int, _Pair] = field(default_factory=dict)
     announced: bool = False
+    robbed: bool = False
+    """It was ours until somebody edited the lease by hand; nobody else can have held it since."""
     silenced: bool = False
     """A conflict past the deadline has silenced it in the kernel: only a new claim ends that."""
     unable: bool = False
@@ -196,6 +201,7 @@ class Election:
         if known is not None and lease.resource_version <= known.resource_version:
             return
         lock.lease, lock.seen_at = lease, now
+        lock.robbed = lock.robbed and lock.holder is None
         lock.create = None
         if lock.services != (services := services_of(lease)) or known is None:
             lock.services = services
@@ -222,12 +228,17 @@ class Election:
         self._frames.clear()
         self._verifying.clear()
 
-    def conflict(self, address: Address) -> None:
-        """The kernel has silenced an address: claim it anew, if it is still ours."""
+    def conflict(self, address: Address, now: int, *, silenced: bool) -> None:
+        """Somebody else claims an address of ours. The kernel may have silenced it: then only a new claim ends
+        that. Else we say again whose it is."""
         lock = self.locks.get(vip_lease_name(address))
-        if lock is not None and lock.held:
+        if lock is None or not lock.held:
+            return
+        if silenced:
             lock.silenced = True
             self._dirty[lock.name] = None
+        elif self._presence.live(now):
+            self._announcer.defend(address, now)
 
     def recheck(self, names: Iterable[str] | None = None) -> None:
         """What these locks (None: all) are decided by has changed."""
@@ -339,6 +350,7 @@ class Election:
             self._kernel.withdraw([lock.address])
         if lock.held:
             self._out.note("superseded", lease=lock.name)
+            lock.robbed = lock.lease is not None and lock.holder is None
         self._let_go(lock)
 
     def _let_go(self, lock: Lock) -> None:
@@ -369,9 +381,9 @@ class Election:
         holder = lock.holder
         if holder is None:
             free_since = lock.seen_at
-            if lease.annotations.get(EPOCH, ""):
-                # Garbage where the epoch stood: whoever it was must have had the time to notice.
-                free_since += self._settings.duration_ns
+            if not is_free(lease) and not lock.robbed:
+                # Whoever held it must have had the time to notice what was done to its lease.
+                free_since += self._observer.patience(lease.holder)
         elif (over := self._observer.over_since(holder)) is not None:
             free_since = over
         else:
@@ -387,7 +399,7 @@ class Election:
         if lease.deleting:
             if now < (due := free_since + (rank or 0) * RANK_STEP):
                 self._at(lock, due)
-            else:
+            elif FINALIZER in lease.finalizers:
                 self._send(lock, "update", without_finalizer(lease), "let go", now)
         elif self._edit(lock, lease, now, free=True) or rank is None:
             return
@@ -404,7 +416,9 @@ class Election:
             entries = self._kernel.entries(address)
             if entries:
                 # Filled by a process before this one in the same epoch (rule 7): goes on as it was.
-                lock.held = max(entry.claimed for entry in entries.values())
+                claim = max(entry.claimed for entry in entries.values())
+                lock.silenced = claim <= self._kernel.silenced.get(address, 0)
+                lock.held = claim
                 lock.reason = lease.annotations.get(REASON, "")
         if lease.deleting:
             self._release(lock, without_finalizer(lease), "deleted", now)
@@ -510,31 +524,41 @@ class Election:
             return True
         unable = 0
         for index, value in missing.items():
-            unable += not self._fill(lock, address, index, value, present.get(index))
-        if unable and unable == len(wanted):
+            unable += not self._fill(lock, address, index, value, present.get(index), now)
+        if had := {index: targets[index] for index in wanted if index not in missing}:
+            self._announced(lock, address, had, now)
+        elif unable == len(wanted):
             lock.unable = True
             self._release(lock, lease, "could not announce it", now)
             return False
         return True
 
     def _fill(
-        self, lock: Lock, address: Address, index: int, value: EntryValue, old: EntryValue | None
+        self,
+        lock: Lock,
+        address: Address,
+        index: int,
+        value: EntryValue,
+        old: EntryValue | None,
+        now: int,
     ) -> bool:
-        """The next step towards one entry: pair, then entry; False where neither can be had."""
+        """The next step towards one entry: pair, then entry; False where neither can be had for a while."""
+        if self._kernel.broken:
+            return True
         pair = lock.pairs.get(index)
-        if pair is None or pair.mac != value.mac:
+        if pair is None or pair.mac != value.mac or 0 < pair.again_at <= now:
             accepted = old is not None and old.mac == value.mac
             pair = lock.pairs[index] = _Pair(value.mac, 0, accepted)
         if pair.frames:
             return True
         if pair.accepted:
             if pair.fills >= TRIES:
-                return False
+                return self._give_up(lock, pair, now)
             pair.fills += 1
             self._kernel.fill(address, {index: value})
             return True
         if pair.sends >= TRIES:
-            return False
+            return self._give_up(lock, pair, now)
         pair.sends += 1
         pair.frames = self._out.new_id()
         self._frames[pair.frames] = lock.name, index
@@ -542,12 +566,19 @@ class Election:
         self._out.add(SendFrames(pair.frames, frames))
         return True
 
+    def _give_up(self, lock: Lock, pair: _Pair, now: int) -> bool:
+        """One interface takes neither frames nor entry: leave it alone for a while."""
+        pair.again_at = pair.again_at or now + UNABLE
+        self._at(lock, pair.again_at)
+        return False
+
     def _announced(
         self, lock: Lock, address: Address, targets: Mapping[int, Target], now: int
     ) -> None:
         self._announcer.keep(address, {i: t.mac for i, t in targets.items()}, lock.held, now)
-        for pair in lock.pairs.values():
-            pair.sends = pair.fills = 0
+        for index in targets:
+            if (pair := lock.pairs.get(index)) is not None:
+                pair.sends = pair.fills = 0
         if not lock.announced:
             lock.announced = True
             self.touched[lock.name] = None
@@ -625,7 +656,7 @@ class Election:
         newest = lock.lease is not None and lock.lease.resource_version == lease.resource_version
         if newest and request.epoch == self._presence.epoch and self._presence.live(now):
             lock.held = now
-            lock.silenced = False
+            lock.silenced = lock.robbed = False
             lock.announced = False
             lock.pairs.clear()
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from herald.core.kernel import EntryKey, EntryValue, Session
@@ -114,6 +114,8 @@ class KernelRead:
 
     session: Session
     entries: Mapping[EntryKey, EntryValue]
+    silenced: Mapping[Address, int] = field(default_factory=dict)
+    """By address: the newest claim that a conflict has silenced."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 
 from herald.core.effects import SetEntries, SetSession
 from herald.core.kernel import EntryKey, EntryValue, Session
-from herald.core.model import Address
+from herald.core.model import MILLISECOND, Address
 from herald.core.outbox import Outbox
+
+RETRY = 100 * MILLISECOND
 
 
 @dataclass(slots=True)
@@ -30,30 +32,45 @@ class KernelMap:
         self._entries: dict[Address, dict[int, EntryValue]] = {}
         self._asked: dict[int, _Asked] = {}
         self.session = Session()
-        self.broken = False
-        """The kernel refused something: nothing more is asked of it until ``retry``."""
+        self.silenced: dict[Address, int] = {}
+        """As read at the start: by address, the newest claim that a conflict has silenced."""
+        self.retry_at: int | None = None
+        """The kernel refused something: nothing more is asked of it until then. None: it did not."""
 
-    def read(self, session: Session, entries: Mapping[EntryKey, EntryValue]) -> None:
+    def read(
+        self,
+        session: Session,
+        entries: Mapping[EntryKey, EntryValue],
+        silenced: Mapping[Address, int],
+    ) -> None:
         self.session = session
+        self.silenced = dict(silenced)
         self._entries = {}
         for key, value in entries.items():
             self._entries.setdefault(key.address, {})[key.ifindex] = value
 
-    def answer(self, effect: int, error: str) -> bool:
+    @property
+    def broken(self) -> bool:
+        return self.retry_at is not None
+
+    def answer(self, effect: int, error: str, now: int) -> bool:
         """Take the kernel's answer; True if it was one of ours."""
         asked = self._asked.pop(effect, None)
         if asked is None:
             return False
         if error:
-            self.broken = True
+            self.retry_at = now + RETRY
             self._out.note("kernel refused", level="error", error=error)
             return True
         self._apply(asked)
         return True
 
-    def retry(self) -> None:
-        """Time has passed: what the kernel refused may be asked again."""
-        self.broken = False
+    def retry(self, now: int) -> bool:
+        """Whether what the kernel refused may be asked again now."""
+        if self.retry_at is None or now < self.retry_at:
+            return False
+        self.retry_at = None
+        return True
 
     def _apply(self, asked: _Asked) -> None:
         for key in asked.remove:
@@ -74,6 +91,10 @@ class KernelMap:
     def entries(self, address: Address) -> Mapping[int, EntryValue]:
         """By ifindex, as confirmed."""
         return self._entries.get(address, {})
+
+    def devices(self) -> set[int]:
+        """Where anything is answered."""
+        return {index for entries in self._entries.values() for index in entries}
 
     def may_answer(self, address: Address) -> bool:
         return address in self._entries or any(

@@ -24,6 +24,7 @@ from herald.core.model import (
     Lease,
     Owner,
     ServiceKey,
+    presence_lease_name,
 )
 
 PRESENCE = "herald.dev/presence"
@@ -32,6 +33,8 @@ DURATION = "herald.dev/duration-ms"
 EPOCH = "herald.dev/epoch"
 POOL = "herald.dev/pool"
 SERVICES = "herald.dev/services"
+RELEASED = "herald.dev/released"
+"""On a VIP lease that its holder let go of: that holder's epoch, as its word that it answers no more."""
 REASON = "herald.dev/reason"
 """On a VIP lease: why it was last claimed or released, for people."""
 
@@ -51,7 +54,8 @@ class Epoch:
     @staticmethod
     def parse(text: str) -> Epoch | None:
         uid, slash, transitions = text.rpartition("/")
-        if not (uid and slash and transitions.isascii() and transitions.isdigit()):
+        sound = transitions.isascii() and transitions.isdigit() and len(transitions) <= 10
+        if not (uid and slash and sound):
             return None
         return Epoch(uid, int(transitions))
 
@@ -120,7 +124,8 @@ class Presence:
 
     @property
     def node(self) -> str:
-        return self.report.node
+        """Whose presence it is: the holder's, as far as the Lease's name bears that out."""
+        return self.lease.holder if self.alive else self.report.node
 
     @property
     def epoch(self) -> Epoch:
@@ -129,7 +134,8 @@ class Presence:
     @property
     def alive(self) -> bool:
         """Nobody has fenced it, and it was not released."""
-        return bool(self.lease.holder) and self.lease.holder == self.node
+        holder = self.lease.holder
+        return bool(holder) and presence_lease_name(holder) == self.lease.name
 
     @property
     def machine(self) -> str:
@@ -157,7 +163,9 @@ def _decode_report(text: str, lease: Lease) -> PresenceReport:
         return fallback
     node, version, interfaces = data.get("node"), data.get("version"), data.get("interfaces")
     return PresenceReport(
-        node=node if isinstance(node, str) and node else fallback.node,
+        node=node
+        if isinstance(node, str) and presence_lease_name(node) == lease.name
+        else fallback.node,
         version=version if isinstance(version, str) else "",
         draining=data.get("draining") is True,
         interfaces=tuple(
@@ -259,14 +267,31 @@ def new_vip_lease(name: str, annotations: Mapping[str, str]) -> Lease:
 
 def claimed(lease: Lease, node: str, epoch: Epoch, reason: str) -> Lease:
     """``lease`` as this node claims it in ``epoch``."""
+    kept = {key: text for key, text in lease.annotations.items() if key != RELEASED}
     return replace(
         lease,
         holder=node,
-        transitions=lease.transitions + (lease.holder != node),
-        annotations={**lease.annotations, EPOCH: str(epoch), REASON: reason},
+        transitions=counted(lease.transitions) if lease.holder != node else lease.transitions,
+        annotations={**kept, EPOCH: str(epoch), REASON: reason},
         finalizers=with_finalizer(lease.finalizers),
     )
 
 
 def released(lease: Lease, reason: str) -> Lease:
-    return replace(lease, holder="", annotations={**lease.annotations, EPOCH: "", REASON: reason})
+    """``lease`` as its holder lets go of it, having silenced its kernel."""
+    word = {EPOCH: "", RELEASED: lease.annotations.get(EPOCH, ""), REASON: reason}
+    return replace(lease, holder="", annotations={**lease.annotations, **word})
+
+
+def is_free(lease: Lease) -> bool:
+    """Whether a VIP lease that names no epoch was never claimed, or let go of by its holder.
+
+    Anything else was edited by hand, and whoever held it may not know yet.
+    """
+    untouched = not lease.holder and not lease.annotations.get(EPOCH, "")
+    return untouched and (lease.transitions == 0 or RELEASED in lease.annotations)
+
+
+def counted(transitions: int) -> int:
+    """The next ``leaseTransitions``, an int32 in the API."""
+    return (transitions + 1) % 2**31

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from herald.core.effects import LeaseRequest
 from herald.core.events import Answer, Done
 from herald.core.leases import Epoch, Presence, without_finalizer
-from herald.core.model import MILLISECOND, Lease, presence_lease_name
+from herald.core.model import FINALIZER, MILLISECOND, Lease, presence_lease_name
 from herald.core.outbox import Outbox
 from herald.core.placement import rank_of
 from herald.core.settings import Settings
@@ -35,6 +35,11 @@ class _Track:
     presence: Presence
     changed_at: int
     """Own clock: when we saw its last change."""
+    duration: int
+    """How long to wait: the longer D of the last two versions, since a D that somebody shortened by hand
+    is unknown to its node, which would not write it twice."""
+    reported: int
+    """The resourceVersion in which the present report first stood."""
     request: int = 0
     """Id of our write or read that is under way; 0: none."""
     retry_at: int = 0
@@ -59,6 +64,11 @@ class Observer:
         """Presences by node that are alive, this node's own included as the watch shows it."""
         return {t.presence.node: t.presence for t in self._tracks.values() if t.presence.alive}
 
+    def reported(self, node: str) -> int | None:
+        """The resourceVersion in which a node's present report first stood."""
+        track = self._tracks.get(presence_lease_name(node))
+        return track.reported if track is not None else None
+
     def over_since(self, epoch: Epoch) -> int | None:
         """From when on an epoch counts as over (may lie ahead); None: it lives, or we do not know it."""
         return self._over.get(epoch)
@@ -67,8 +77,17 @@ class Observer:
         return any(t.presence.epoch == epoch and t.presence.alive for t in self._tracks.values())
 
     def mark_over(self, epoch: Epoch, now: int) -> None:
-        """Reads in the right order (the VIP lease, then the presence) have shown that it is over."""
-        self._end(epoch, now)
+        """Reads in the right order (the VIP lease, then the presence) have shown that it is over.
+
+        A later epoch of that presence began in silence. Where there is none, the presence was taken away, and
+        nobody here saw when it was last renewed.
+        """
+        followed = any(
+            track.presence.epoch.uid == epoch.uid
+            and track.presence.epoch.transitions > epoch.transitions
+            for track in self._tracks.values()
+        )
+        self._end(epoch, now if followed else now + self.longest())
 
     def next_deadline(self) -> int | None:
         if not self._in_touch:
@@ -94,25 +113,27 @@ class Observer:
         track = self._tracks.get(lease.name)
         presence = Presence(lease)
         if track is None:
-            self._tracks[lease.name] = _Track(presence, now)
+            duration = presence.duration(self._settings.duration_ns)
+            self._tracks[lease.name] = _Track(presence, now, duration, lease.resource_version)
             self.changed.add(presence.node)
             return
         old = track.presence
         if lease.resource_version <= old.lease.resource_version:
             return
         if presence.epoch != old.epoch or (old.alive and not presence.alive):
-            self._end(
-                old.epoch, max(now, track.changed_at + old.duration(self._settings.duration_ns))
-            )
+            self._end(old.epoch, max(now, track.changed_at + track.duration))
         if (
             presence.epoch != old.epoch
             or presence.alive != old.alive
             or (lease.annotations != old.lease.annotations and presence.report != old.report)
         ):
             self.changed.add(presence.node)
+            track.reported = lease.resource_version
         else:
             # The report is the same: keep its decoded form.
             presence.__dict__["report"] = old.report
+        default = self._settings.duration_ns
+        track.duration = max(old.duration(default), presence.duration(default))
         track.presence, track.changed_at = presence, now
 
     def forget(self) -> None:
@@ -124,14 +145,18 @@ class Observer:
     def longest(self) -> int:
         """The longest D that any presence says."""
         default = self._settings.duration_ns
-        return max((t.presence.duration(default) for t in self._tracks.values()), default=default)
+        return max((track.duration for track in self._tracks.values()), default=default)
+
+    def patience(self, node: str) -> int:
+        """How long that node may go on unheard: its D, or the longest where nothing is known of it."""
+        track = self._tracks.get(presence_lease_name(node)) if node else None
+        return track.duration if track is not None else self.longest()
 
     def gone(self, name: str, now: int) -> None:
         track = self._tracks.pop(name, None)
         if track is not None:
             old = track.presence
-            over = max(now, track.changed_at + old.duration(self._settings.duration_ns))
-            self._end(old.epoch, over)
+            self._end(old.epoch, max(now, track.changed_at + track.duration))
             self.changed.add(old.node)
 
     def _end(self, epoch: Epoch, over_since: int) -> None:
@@ -150,14 +175,14 @@ class Observer:
     def _has_duty(self, name: str, track: _Track) -> bool:
         if name == self._own_name or track.request:
             return False
-        return track.presence.alive or track.presence.lease.deleting
+        lease = track.presence.lease
+        return track.presence.alive or (lease.deleting and FINALIZER in lease.finalizers)
 
     def _fence_due(self, name: str, track: _Track) -> int:
         fencers = [node for node in self.presences() if node != track.presence.node]
         rank = rank_of(self._node, name, fencers)
         since = max(track.changed_at, self._counts_from)
-        duration = track.presence.duration(self._settings.duration_ns)
-        return since + duration + rank * FENCE_STEP
+        return since + track.duration + rank * FENCE_STEP
 
     def tick(self, now: int) -> None:
         """Fence whoever has been still for its D. To be called only while this node itself is live."""

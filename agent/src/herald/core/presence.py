@@ -36,10 +36,19 @@ from herald.core.leases import (
     Epoch,
     Presence,
     PresenceReport,
+    counted,
     presence_lease,
     without_finalizer,
 )
-from herald.core.model import MILLISECOND, SECOND, Identity, Lease, Owner, presence_lease_name
+from herald.core.model import (
+    FINALIZER,
+    MILLISECOND,
+    SECOND,
+    Identity,
+    Lease,
+    Owner,
+    presence_lease_name,
+)
 from herald.core.outbox import Outbox
 from herald.core.settings import Settings
 
@@ -88,6 +97,8 @@ class OwnPresence:
         """The D that it shall say from the next renewal on."""
         self.problem = ""
         """Why this node is not live, for people."""
+        self._ended = False
+        """An epoch of ours ended otherwise than by its end being read: others may count it as over."""
         self.rewound = False
         """A read showed our presence as it had been before: the API server's time ran backwards (rule 10)."""
         self._may_hold = False
@@ -96,6 +107,8 @@ class OwnPresence:
         self._due = 0
         self._unchanged_since = 0
         self._report: PresenceReport | None = None
+        self._said: PresenceReport | None = None
+        self._said_in = 0
         self._owner: Owner | None = None
 
     # --- what others ask ---------------------------------------------------------------------------------
@@ -108,6 +121,11 @@ class OwnPresence:
     def told(self) -> bool:
         """Whether the last successful renewal says all that there is to say."""
         return self._report is None or Presence(self.lease).report == self._report
+
+    @property
+    def reported(self) -> int | None:
+        """The resourceVersion in which our present report first stood; None: it does not yet."""
+        return self._said_in if self._said == self._report else None
 
     @property
     def interval(self) -> int:
@@ -213,7 +231,7 @@ class OwnPresence:
         elif isinstance(outcome, Refused) and pending.purpose == "read" and outcome.status == 404:
             self.lease = Lease(name=self.lease.name)
             if self._silent():
-                self._join("create", self.lease, now)
+                self._join("create", self.lease, now, self.wanted_duration)
         elif isinstance(outcome, Refused):
             self.problem = f"the API server refuses {self.lease.name}: {outcome.reason}"
             self._due = now + (RETRY if outcome.status == 409 else 5 * RETRY)
@@ -224,29 +242,29 @@ class OwnPresence:
 
     def _judge(self, lease: Lease, now: int) -> None:
         if self._notice_rewind(lease):
-            # Ended like a fenced one, and beyond every epoch that there has been.
-            lease = replace(
-                lease, holder="", transitions=max(lease.transitions, self.lease.transitions)
-            )
+            # Beyond every epoch that there has been.
+            self._ended = True
+            lease = replace(lease, transitions=max(lease.transitions, self.lease.transitions))
         presence = Presence(lease)
         changed = lease.resource_version != self.lease.resource_version
         self.lease = lease
         ours = presence.machine == self._identity.machine
-        if not lease.holder:
-            # Fenced or released: the next epoch begins in silence (rule 2).
-            if not self._silent():
-                return
-            if lease.deleting:
-                self._request("update", without_finalizer(lease), "let go", now)
-            else:
-                self._join("update", replace(lease, transitions=lease.transitions + 1), now)
-        elif ours and lease.holder == self._identity.node and not lease.deleting:
-            self._join("update", lease, now)
-        elif ours and lease.holder == self._identity.node:
-            if self._silent():
-                self._request("update", without_finalizer(replace(lease, holder="")), "let go", now)
-        else:
+        if lease.holder and not (ours and presence.alive):
             self._watch(presence, changed, now)
+        elif lease.holder and not lease.deleting and not self._ended:
+            # The kernel may still answer by the D that stands there: the first renewal keeps to it.
+            duration = max(self.wanted_duration, presence.duration(self._settings.duration_ns))
+            self._join("update", lease, now, duration)
+        elif self._silent():
+            # Whatever ends an epoch, and so the next one's beginning, leaves in silence (rule 2).
+            if not lease.deleting:
+                following = replace(lease, transitions=counted(lease.transitions))
+                self._join("update", following, now, self.wanted_duration)
+            elif FINALIZER in lease.finalizers:
+                self._request("update", without_finalizer(replace(lease, holder="")), "let go", now)
+            else:
+                self.problem = f"{lease.name} is being deleted and has another's finalizer"
+                self._due = now + 10 * RETRY
 
     def _watch(self, presence: Presence, changed: bool, now: int) -> None:
         if self.phase is not Phase.WATCH or changed:
@@ -280,9 +298,9 @@ class OwnPresence:
 
     # --- JOIN ------------------------------------------------------------------------------------------------
 
-    def _join(self, verb: Verb, lease: Lease, now: int) -> None:
+    def _join(self, verb: Verb, lease: Lease, now: int, duration: int) -> None:
         self.phase = Phase.JOIN
-        self._write(verb, lease, "join", now)
+        self._write(verb, lease, "join", now, duration)
 
     def _joined(self, answer: Answer, pending: _Pending, now: int) -> None:
         outcome = answer.outcome
@@ -293,6 +311,7 @@ class OwnPresence:
             self._due = now if lost_race else now + RETRY
             return
         self.phase = Phase.LIVE
+        self._ended = False
         self.problem = ""
         self.epoch = Epoch(outcome.lease.uid, outcome.lease.transitions)
         self._out.note("join", epoch=str(self.epoch), duration_ms=pending.duration // MILLISECOND)
@@ -310,7 +329,7 @@ class OwnPresence:
             # The kernel's answer brings us back here.
             self._due = now + RETRY if self._kernel.broken else now
             return
-        self._write("update", self.lease, "renew", now)
+        self._write("update", self.lease, "renew", now, self.wanted_duration)
 
     def _renewed(self, answer: Answer, pending: _Pending, now: int) -> None:
         outcome = answer.outcome
@@ -338,8 +357,9 @@ class OwnPresence:
             self._lose("the API server was set back to an earlier state")
             return
         presence = Presence(lease)
-        instance = f"{presence.machine}/{presence.nonce}"
-        if instance != f"{self._identity.machine}/{self._identity.nonce}" and presence.alive:
+        ours = self._identity.machine, self._identity.nonce
+        # An instance without a nonce was edited by hand: no process ever wrote it.
+        if presence.alive and presence.nonce and (presence.machine, presence.nonce) != ours:
             self._stop_for_good(presence)
         elif lease.deleting or presence.epoch != self.epoch or not presence.alive:
             self.lease = lease
@@ -363,6 +383,8 @@ class OwnPresence:
         self.valid_until = sent + duration * 9 // 10
         self._due = sent + self.interval
         self._may_hold = True
+        if self._said != (report := Presence(lease).report):
+            self._said, self._said_in = report, lease.resource_version
         self._extend(self.valid_until, sent)
 
     def _extend(self, deadline: int, renewed: int) -> None:
@@ -372,6 +394,7 @@ class OwnPresence:
     def _lose(self, reason: str) -> None:
         self._out.note("epoch lost", level="warning", epoch=str(self.epoch), reason=reason)
         self.problem = f"epoch lost: {reason}"
+        self._ended = True
         self.epoch = None
         self._pending = None
         self.phase = Phase.END
@@ -412,9 +435,8 @@ class OwnPresence:
 
     # --- requests --------------------------------------------------------------------------------------------
 
-    def _write(self, verb: Verb, base: Lease, purpose: str, now: int) -> None:
+    def _write(self, verb: Verb, base: Lease, purpose: str, now: int, duration: int) -> None:
         report = self._report or Presence(base).report
-        duration = self.wanted_duration
         lease = presence_lease(base, self._identity, report, duration, self._owner)
         self._request(verb, lease, purpose, now, duration)
 

@@ -68,10 +68,12 @@ class Segment:
             return None
         return now < side.heard_at + DEAF_AFTER
 
-    def hears(self, now: int) -> bool:
-        """Whether every interface that is watched has just heard somebody, and there is one."""
-        return bool(self._sides) and all(
-            side.heard_at and now < side.heard_at + HOLD_WITHIN for side in self._sides.values()
+    def hears(self, indexes: Iterable[int], now: int) -> bool:
+        """Whether somebody was just heard on each of these devices."""
+        sides = [self._sides.get(index) for index in indexes]
+        return bool(sides) and all(
+            side is not None and side.heard_at and now < side.heard_at + HOLD_WITHIN
+            for side in sides
         )
 
     def next_deadline(self) -> int | None:
@@ -117,12 +119,15 @@ def probes_of(
     return (*found, *(probe for _, probe in peers[:TARGETS]))
 
 
-def deaf(report: PresenceReport, others: Iterable[PresenceReport]) -> frozenset[str]:
-    """The interfaces on which a node hears nobody while another node on the same network does."""
+def deaf(report: PresenceReport, hearing_nodes: Iterable[PresenceReport]) -> frozenset[str]:
+    """The interfaces on which a node hears nobody while another node on the same network does.
+
+    ``hearing_nodes``: reports of other nodes that have renewed since this one said that it hears nobody; what a
+    node said before may be its last word.
+    """
     hearing = [
         address.network
-        for other in others
-        if other.node != report.node
+        for other in hearing_nodes
         for interface in other.interfaces
         if interface.heard
         for address in interface.addresses

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from herald.core.allocator import Allocator
 from herald.core.effects import EmitEvent, PatchService
 from herald.core.election import Election, Lock
-from herald.core.events import Answer, Failed
+from herald.core.events import Answer, Failed, Refused
 from herald.core.ipam import ALLOCATED, Decision
 from herald.core.model import (
     SECOND,
@@ -75,7 +75,11 @@ class ServiceStatus:
         sent = self._sent.pop(answer.request, None)
         if sent is None:
             return False
-        if isinstance(answer.outcome, Failed):
+        outcome = answer.outcome
+        # A conflict, or a Service that is gone, the watch will show; anything else is tried again.
+        if isinstance(outcome, Failed) or (
+            isinstance(outcome, Refused) and outcome.status not in (404, 409)
+        ):
             if self._busy.get(sent.key) == sent.resource_version:
                 del self._busy[sent.key]
             self._retry_at = now + SECOND

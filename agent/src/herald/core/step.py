@@ -169,6 +169,7 @@ class Decider:
             self._presence.next_deadline(),
             self._presence.valid_until if self._live else None,
             self._quiet_at,
+            self._kernel.retry_at,
             self._claims_from if not self._election.synced and self._world.complete else None,
             self._segment.next_deadline(),
             self._observer.next_deadline() if self._live else None,
@@ -187,7 +188,7 @@ class Decider:
             case Answer():
                 self._answer(event, now)
             case KernelAnswer():
-                self._kernel.answer(event.effect, event.error)
+                self._kernel.answer(event.effect, event.error, now)
                 self._election.recheck(self._waiting_for_kernel())
             case FramesAnswer():
                 if not self._election.frames_answer(event.effect, event.error):
@@ -195,7 +196,9 @@ class Decider:
             case Listed() | Changed() | Removed() | WatchBroken() | WatchResumed():
                 self._watched(event, now)
             case Tick():
-                self._kernel.retry()
+                if self._kernel.retry(now):
+                    self._election.recheck()
+                    self._notice_entries()
             case _:
                 self._local(event, now)
 
@@ -221,7 +224,7 @@ class Decider:
     ) -> None:
         match event:
             case KernelRead():
-                self._kernel.read(event.session, event.entries)
+                self._kernel.read(event.session, event.entries, event.silenced)
                 self._started = True
             case InterfacesSeen():
                 self._world.interfaces = {i.index: i for i in event.interfaces}
@@ -230,8 +233,7 @@ class Decider:
             case SegmentHeard():
                 self._segment.answered(event.ifindex, event.address, now)
             case ConflictSeen():
-                if event.silenced:
-                    self._election.conflict(event.address)
+                self._election.conflict(event.address, now, silenced=event.silenced)
                 self._out.note(
                     "address conflict",
                     level="warning",
@@ -247,18 +249,14 @@ class Decider:
                     self._stop_by = now + LEAVE_LIMIT
 
     def _answer(self, answer: Answer, now: int) -> None:
-        self._answered = not isinstance(answer.outcome, Failed)
-        if not self._answered:
-            self._observer.in_touch(False, now)
-        for part in (
-            self._presence,
-            self._observer,
-            self._election,
-            self._status,
-            self._allocator,
-        ):
-            if part.answer(answer, now):
+        for leases in (self._presence, self._observer, self._election):
+            if leases.answer(answer, now):
+                self._answered = not isinstance(answer.outcome, Failed)
+                if not self._answered:
+                    self._observer.in_touch(False, now)
                 return
+        if not self._status.answer(answer, now):
+            self._allocator.answer(answer, now)
 
     def _listed(self, event: Listed, now: int) -> None:
         if event.kind is Lease:
@@ -283,6 +281,8 @@ class Decider:
             case Lease():
                 if obj.name.startswith(PRESENCE_PREFIX):
                     self._observer.seen(obj, now)
+                    if self._candidates.some_hear_nobody:
+                        self._last = ()
                     if obj.name == self._presence.lease.name:
                         self._presence.seen(obj, now)
                 else:
@@ -409,8 +409,15 @@ class Decider:
             own = Presence(self._presence.lease)
             own.__dict__["report"] = self._candidates.own_report
             presences[self._node] = own
-        self._candidates.refresh(presences)
+        self._candidates.refresh(presences, self._reported)
         self._election.recheck()
+        self._notice_entries()
+
+    def _reported(self, node: str) -> int | None:
+        return self._presence.reported if node == self._node else self._observer.reported(node)
+
+    def _notice_entries(self) -> None:
+        """What the kernel answers without any VIP lease goes."""
         if self._presence.epoch is not None and Lease in self._world.listed:
             self._kernel.withdraw(
                 address
@@ -459,6 +466,8 @@ class Decider:
             self._out.add(JoinGroups(joined))
 
     def _leave(self, now: int) -> None:
+        if self._presence.phase is Phase.STOPPED:
+            self._kernel.silence()
         if self._presence.phase is Phase.STOPPED and self._kernel.silent:
             self._finished = True
             if self._stop_by is None:
@@ -496,7 +505,8 @@ class Decider:
             self._segment.watch(probes, now)
         late = self._presence.epoch is not None and now >= self._presence.valid_until - SECOND
         self._segment.tick(now, urgent=late)
-        self._presence.hold(now, hears=self._segment.hears(now))
+        if late:
+            self._presence.hold(now, hears=self._segment.hears(self._kernel.devices(), now))
 
     def _own_report(self, now: int) -> PresenceReport:
         return PresenceReport(
