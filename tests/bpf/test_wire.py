@@ -42,7 +42,7 @@ from tests.bpf.wire import Wire, ip, wire
 from herald.core.kernel import EntryKey, KernelEventKind, Session
 from herald.datapath import clsact, tcx
 from herald.datapath.bpf import DatapathError, obj_get, obj_pin
-from herald.datapath.loader import load_program
+from herald.datapath.loader import load_program, program_pin
 from herald.datapath.responder import AttachBy, Responder
 
 ASK, ANSWER = bytes(arp()), bytes(arp_reply())
@@ -275,6 +275,29 @@ def test_every_request_is_answered_while_the_way_of_attaching_changes(
         for opened in (new, old):
             opened.detach(cable.ifindex)
             opened.close()
+
+
+@pytest.mark.parametrize("before", ["tcx", "clsact"])
+@BOTH
+def test_what_an_agent_before_attached_can_be_detached(
+    bpffs: Path, cable: Wire, before: AttachBy, by: AttachBy
+) -> None:
+    """Also on an interface that no policy selects any more, and on one that is gone."""
+    ip("link", "add", "second", "type", "veth", "peer", "third")
+    assert loader(bpffs).returncode == 0
+    old = Responder.open(bpffs, before)
+    for name in ("node", "second"):
+        old.attach(socket.if_nametoindex(name))
+    old.close()
+    ip("link", "delete", "second")
+
+    new = Responder.open(bpffs, by)
+
+    assert new.attached() == {cable.ifindex}
+    new.detach(cable.ifindex)
+    new.close()
+    assert filters() == []
+    assert [path.name for path in (bpffs / "v1").glob("*-*")] == [program_pin(bpffs).name]
 
 
 @BOTH

@@ -21,19 +21,13 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from herald.datapath.bpf import DatapathError, hint, obj_pin
-from herald.datapath.loader import FILTER_NAME
+from herald.datapath.loader import FILTER, FILTER_NAME, interface_pin
 
 _INGRESS = 0xFFFFFFF2  # TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)
 _EGRESS = 0xFFFFFFF3
 _HANDLE = 0x4845  # "HE"
 _PRIORITY = 1
 _ETH_P_ALL = 0x0003
-_MARK = "clsact-"
-
-
-def marked(folder: Path) -> frozenset[int]:
-    """The interfaces on which a filter of ours was put."""
-    return frozenset(int(path.name.removeprefix(_MARK)) for path in folder.glob(f"{_MARK}[0-9]*"))
 
 
 class Clsact:
@@ -45,14 +39,6 @@ class Clsact:
         self._netlink = IPRoute()
         self._put: set[int] = set()
         """Where this process put its program: elsewhere a filter of ours may run an older one."""
-
-    def adopt(self) -> None:
-        """Put this program in the place of those that an agent before left. Raises DatapathError."""
-        for ifindex in marked(self._folder):
-            if self._has_ours(ifindex):
-                self.attach(ifindex)
-            else:
-                self.detach(ifindex)
 
     def attach(self, ifindex: int) -> None:
         """Have the program on an interface. Raises DatapathError."""
@@ -116,7 +102,7 @@ class Clsact:
         except NetlinkError as failed:
             if failed.code not in (errno.ENODEV, errno.ENOENT):
                 raise DatapathError(_said(ifindex, failed)) from failed
-        (self._folder / f"{_MARK}{ifindex}").unlink(missing_ok=True)
+        interface_pin(self._folder, FILTER, ifindex).unlink(missing_ok=True)
 
     def attached(self) -> frozenset[int]:
         """The interfaces that the program is first on now, by the kernel's word."""
@@ -127,7 +113,7 @@ class Clsact:
         self._netlink.close()
 
     def _mark(self, ifindex: int) -> None:
-        pin = self._folder / f"{_MARK}{ifindex}"
+        pin = interface_pin(self._folder, FILTER, ifindex)
         pin.unlink(missing_ok=True)
         obj_pin(self._program, pin)
 

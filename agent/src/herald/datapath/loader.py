@@ -27,7 +27,6 @@ import ctypes
 import errno
 import fcntl
 import hashlib
-import json
 import os
 import platform
 import pwd
@@ -35,9 +34,7 @@ import re
 import resource
 import stat
 import struct
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -103,8 +100,12 @@ _SESSION = Fields("=QQQQ", ("deadline", "fuse", "renewed", "mode"))
 _OWN = Fields("=I", ("ifindex",))
 LAYOUTS = {
     1: {
-        "vip4": _ENTRY, "vip6": _ENTRY, "seen4": _SEEN, "seen6": _SEEN,
-        "own": _OWN, "session": _SESSION,
+        "vip4": _ENTRY,
+        "vip6": _ENTRY,
+        "seen4": _SEEN,
+        "seen6": _SEEN,
+        "own": _OWN,
+        "session": _SESSION,
     },
 }
 """What the values of the maps are, in this layout and in each before it that may be found pinned."""
@@ -235,9 +236,17 @@ def program_pin(bpffs: Path) -> Path:
     return pin_folder(bpffs) / f"{PROGRAM}-{source_hash(source_folder())}"
 
 
-def link_pins(folder: Path) -> dict[int, Path]:
-    """The pinned links by the interface that each was made for."""
-    return {int(path.name.rpartition("-")[2]): path for path in folder.glob("link-[0-9]*")}
+LINK, FILTER = "link", "clsact"
+
+
+def interface_pin(folder: Path, kind: str, ifindex: int) -> Path:
+    """The pin of a tcx link (LINK), or the one that marks a clsact filter (FILTER)."""
+    return folder / f"{kind}-{ifindex}"
+
+
+def interface_pins(folder: Path, kind: str) -> dict[int, Path]:
+    """Those that there are, by the interface that each was made for."""
+    return {int(path.name.rpartition("-")[2]): path for path in folder.glob(f"{kind}-[0-9]*")}
 
 
 def check_map(name: str, fd: int) -> None:
@@ -425,6 +434,8 @@ def _compile(folder: Path) -> tuple[bytes, dict[int, str]]:
     except ImportError as missing:
         raise LoaderError(_NO_BCC.format(python=sys.executable, why=missing)) from None
     flags = [*COMPILER_FLAGS, f"-I{folder}"]
+    import tempfile
+
     # clang, inside bcc, writes to the process's stderr.
     with tempfile.NamedTemporaryFile() as said:
         stderr = os.dup(2)
@@ -506,7 +517,7 @@ def _migrate(old: Path, new: Path, maps: dict[str, int], program: int) -> None:
             os.close(source)
     except (OSError, LoaderError):
         fields = {}
-    for path in link_pins(old).values():
+    for path in interface_pins(old, LINK).values():
         link = obj_get(path)
         if fields:
             with contextlib.suppress(OSError):  # its device is gone
@@ -515,10 +526,10 @@ def _migrate(old: Path, new: Path, maps: dict[str, int], program: int) -> None:
         else:
             _detach(link)
         os.close(link)
-    filters = list(old.glob("clsact-*"))  # marks of where the agent put one; it adopts them
+    filters = interface_pins(old, FILTER)  # the agent will put this program into them
     if filters and not fields:
         _remove_filters()
-    for path in filters if fields else ():
+    for path in filters.values() if fields else ():
         path.rename(new / path.name)
     _remove_folder(old)
 
@@ -626,6 +637,9 @@ def _pin_all(bpffs: Path) -> Path:
 
 
 def _tc(*arguments: str) -> list[dict[str, object]]:
+    import json
+    import subprocess
+
     try:
         done = subprocess.run(
             ["tc", "-json", *arguments], check=True, capture_output=True, text=True, timeout=30
@@ -658,7 +672,7 @@ def remove(bpffs: Path) -> str:
     for folder in bpffs.glob("v*"):
         groups.add(folder.stat().st_gid)
         _take(folder)
-        for path in link_pins(folder).values():
+        for path in interface_pins(folder, LINK).values():
             link = obj_get(path)
             _detach(link)
             os.close(link)

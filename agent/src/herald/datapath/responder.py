@@ -63,11 +63,24 @@ class Responder:
             program = obj_get(pin)
         except OSError as failed:
             raise DatapathError(f"{pin}: {failed.strerror}; run the loader") from failed
-        if attach == "tcx" or (attach == "auto" and tcx.supported()):
-            return cls(pin.parent, program, tcx.Tcx(pin.parent, program))
-        filters = _clsact(pin.parent, program)
-        filters.adopt()
-        return cls(pin.parent, program, filters)
+        use_tcx = attach == "tcx" or (attach == "auto" and tcx.supported())
+        make = tcx.Tcx if use_tcx else _clsact
+        responder = cls(pin.parent, program, make(pin.parent, program))
+        responder._adopt()
+        return responder
+
+    def _adopt(self) -> None:
+        """Have this program wherever an agent before attached one, in whichever way.
+
+        So `attached` tells of all of them, and what is no longer wanted is detached.
+        """
+        for kind in (loader.LINK, loader.FILTER):
+            for ifindex in list(loader.interface_pins(self._folder, kind)):
+                try:
+                    self.attach(ifindex)
+                except DatapathError:  # the device is gone
+                    loader.interface_pin(self._folder, kind, ifindex).unlink(missing_ok=True)
+                    self.detach(ifindex)
 
     # --- Session ----------------------------------------------------------------------------------
 
@@ -125,7 +138,7 @@ class Responder:
         # What an agent before attached by the other way goes only now: no frame meets neither.
         if not isinstance(self._attachments, tcx.Tcx):
             tcx.Tcx(self._folder, self._program).detach(ifindex)
-        elif (self._folder / f"clsact-{ifindex}").exists():
+        elif loader.interface_pin(self._folder, loader.FILTER, ifindex).exists():
             filters = _clsact(self._folder, self._program)
             filters.remove_filter(ifindex)
             filters.close()

@@ -119,7 +119,7 @@ class Tcx:
     def attached(self) -> frozenset[int]:
         """The interfaces that the program is first on now, by the kernel's word."""
         found = set()
-        for ifindex, pin in loader.link_pins(self._folder).items():
+        for ifindex, pin in loader.interface_pins(self._folder, loader.LINK).items():
             with _open(pin) as fd:
                 if _link(fd) == _Link(self._program_id, ifindex) and self._is_first(ifindex):
                     found.add(ifindex)
@@ -129,7 +129,7 @@ class Tcx:
         """Nothing to let go of: every link is pinned."""
 
     def _pin(self, ifindex: int) -> Path:
-        return self._folder / f"link-{ifindex}"
+        return loader.interface_pin(self._folder, loader.LINK, ifindex)
 
 
 @contextmanager
