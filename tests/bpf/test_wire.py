@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from tests.bpf.frames import (
     OTHER_MAC,
     OWN_MAC,
     PEER4,
+    PEER6,
     VIP4,
     VIP6,
     arp,
@@ -37,7 +39,7 @@ from tests.bpf.frames import (
 )
 from tests.bpf.kernel import HOUR, boottime
 from tests.bpf.table import entry
-from tests.bpf.wire import Wire, ip, wire
+from tests.bpf.wire import Wire, inside, ip, wire
 
 from herald.core.kernel import EntryKey, KernelEventKind, Session
 from herald.datapath import clsact, tcx
@@ -102,12 +104,69 @@ def qdiscs() -> list[str]:
     return [found["kind"] for found in json.loads(shown)]
 
 
-@BOTH
-def test_arping_is_answered(responder: Responder, cable: Wire) -> None:
-    done = cable.run("arping", "-c", "3", "-w", "10", "-I", "client", VIP4)
+def assert_silent(cable: Wire) -> None:
+    """Nothing comes back before the answer to a later request, which the kernel itself gives."""
+    ip("address", "add", "192.0.2.50/24", "dev", "node")
+    mark, marked = bytes(arp(tpa="192.0.2.50")), bytes(arp_reply(spa="192.0.2.50"))
+    assert cable.ask(ASK, mark, marked) == []
 
-    assert done.returncode == 0, done.stdout
-    assert done.stdout.count(f"reply from {VIP4} [{OWN_MAC.upper()}]") == 3
+
+@contextmanager
+def icmp(cable: Wire, family: int, protocol: int) -> Iterator[socket.socket]:
+    """A socket of the client's own kernel, which has to find out the MAC by itself."""
+    with inside(cable.client):
+        opened = socket.socket(family, socket.SOCK_RAW, protocol)
+    opened.settimeout(10)
+    with opened:
+        yield opened
+
+
+def neighbour(cable: Wire, address: str) -> dict[str, object]:
+    found = cable.run("ip", "-json", "neighbour", "show", address)
+    return next(iter(json.loads(found.stdout)), {})
+
+
+@BOTH
+def test_a_linux_client_resolves_and_pings(responder: Responder, cable: Wire) -> None:
+    request = struct.pack("!BBHHH", 8, 0, 0xF7FF - 7 - 1, 7, 1)
+    with icmp(cable, socket.AF_INET, socket.IPPROTO_ICMP) as client:
+        client.sendto(request, (VIP4, 0))
+        packet, (source, _) = client.recvfrom(2048)
+
+    assert source == VIP4
+    assert packet[20:] == struct.pack("!BBHHH", 0, 0, 0xFFFF - 7 - 1, 7, 1)
+    assert neighbour(cable, VIP4)["lladdr"] == OWN_MAC
+
+
+@BOTH
+def test_a_linux_client_resolves_and_pings_over_ipv6(responder: Responder, cable: Wire) -> None:
+    cable.enable_ipv6(f"{PEER6}/64")
+    with icmp(cable, socket.AF_INET6, socket.IPPROTO_ICMPV6) as client:
+        client.sendto(struct.pack("!BBHHH", 128, 0, 0, 7, 1), (VIP6, 0))
+        packet = b""
+        while packet[:1] != b"\x81":  # the socket has copies of all ICMPv6
+            packet, address = client.recvfrom(2048)
+
+    assert address[0] == VIP6
+    assert neighbour(cable, VIP6)["lladdr"] == OWN_MAC
+
+
+@BOTH
+def test_a_linux_client_cannot_take_the_address(responder: Responder, cable: Wire) -> None:
+    """Its duplicate address detection is answered."""
+    cable.enable_ipv6(f"{PEER6}/64")
+    cable.run("ip", "address", "add", f"{VIP6}/64", "dev", "client")
+
+    deadline = time.monotonic() + 20
+    flags: dict[str, object] = {"tentative": True}
+    while flags.get("tentative") and not flags.get("dadfailed"):
+        assert time.monotonic() < deadline, "its detection came to no end"
+        shown = json.loads(cable.run("ip", "-json", "address", "show", "dev", "client").stdout)
+        flags = next(found for found in shown[0]["addr_info"] if found["local"] == VIP6)
+        time.sleep(0.05)
+
+    assert flags.get("dadfailed")
+    assert KernelEventKind.PROBE in {event.kind for event in responder.events()}
 
 
 @BOTH
@@ -132,12 +191,7 @@ def test_the_first_answer_is_an_event(responder: Responder, cable: Wire) -> None
 def test_silence_past_the_deadline(responder: Responder, cable: Wire) -> None:
     responder.set_session(0, 0, 0, hold=False)
     assert responder.session() == Session()
-    # The kernel itself answers for this one: the mark behind the request.
-    ip("address", "add", "192.0.2.50/24", "dev", "node")
-
-    came = cable.ask(ASK, bytes(arp(tpa="192.0.2.50")), bytes(arp_reply(spa="192.0.2.50")))
-
-    assert came == []
+    assert_silent(cable)
 
 
 @BOTH
@@ -375,9 +429,7 @@ def test_another_layout_takes_over_without_a_gap(
     # An older loader does not know what a newer one left: it must not answer uncontrolled.
     assert loader(bpffs).returncode == 0
     assert {path.name for path in bpffs.iterdir()} == {"v1"}
-    ip("address", "add", "192.0.2.50/24", "dev", "node")
-    mark, marked = bytes(arp(tpa="192.0.2.50")), bytes(arp_reply(spa="192.0.2.50"))
-    assert cable.ask(ASK, mark, marked) == []
+    assert_silent(cable)
 
 
 @pytest.fixture
@@ -487,7 +539,10 @@ def test_detached_behind_our_back_is_seen_and_mended(
 def test_remove_detaches_and_unpins(cable: Wire, bpffs: Path, by: AttachBy) -> None:
     assert loader(bpffs).returncode == 0
     responder = Responder.open(bpffs, by)
+    fill(responder, cable)
     responder.attach(cable.ifindex)
+    cable.send(ASK)
+    assert cable.receive() == ANSWER
     responder.close()
 
     done = loader(bpffs, "--remove")
@@ -495,8 +550,7 @@ def test_remove_detaches_and_unpins(cable: Wire, bpffs: Path, by: AttachBy) -> N
     assert done.returncode == 0, done.stderr
     assert not bpffs.exists()
     assert qdiscs() == ["noqueue"]
-    shown = subprocess.run(["bpftool", "link"], capture_output=True, text=True).stdout
-    assert f"ifindex node({cable.ifindex})" not in shown
+    assert_silent(cable)
 
 
 def test_auto_is_tcx_where_the_kernel_has_it(loaded_bpffs: Path, cable: Wire) -> None:

@@ -65,6 +65,13 @@ class Wire:
             came.append(answer)
         return came
 
+    def enable_ipv6(self, address: str) -> None:
+        """On the client, with an address."""
+        with inside(self.client):
+            for scope in ("all", "client"):
+                Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6").write_text("0")
+        ip("-n", self.client, "address", "add", address, "dev", "client", "nodad")
+
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """A command on the client."""
         return subprocess.run(
