@@ -131,10 +131,18 @@ def test_a_delete_succeeds_whether_or_not_a_finalizer_waits(writer_to, inbox, bo
     assert answered(inbox) == Done()
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 410, 422])
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 410, 422])
 def test_a_refusal_is_an_answer(writer_to, inbox, status) -> None:
     writer_to(FakeTransport(says(status, {"message": "because"}))).submit(ask("update"))
     assert answered(inbox) == Refused(status, f"{status} because")
+
+
+def test_a_refused_token_says_what_to_do(writer_to, inbox) -> None:
+    writer_to(FakeTransport(says(401, {"message": "because"}))).submit(ask("update"))
+    outcome = answered(inbox)
+    assert isinstance(outcome, Refused)
+    assert outcome.status == 401
+    assert "run the role baremetal.herald.agent" in outcome.reason
 
 
 def no_answer(connection: FakeConnection, request: Request) -> Reply:
