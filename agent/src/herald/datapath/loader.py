@@ -668,16 +668,21 @@ def _remove_filters() -> None:
 
 def remove(bpffs: Path) -> str:
     """Detach everything and remove all pins, of every layout."""
-    groups = {0}
+    import shutil
+
+    groups, filters = {0}, False
     for folder in bpffs.glob("v*"):
         groups.add(folder.stat().st_gid)
         _take(folder)
+        filters = filters or bool(interface_pins(folder, FILTER))
         for path in interface_pins(folder, LINK).values():
             link = obj_get(path)
             _detach(link)
             os.close(link)
         _remove_folder(folder)
-    _remove_filters()
+    # Where tc is missing and nothing marks a filter, there is none.
+    if filters or shutil.which("tc"):
+        _remove_filters()
     if bpffs.is_dir() and not any(bpffs.iterdir()):
         bpffs.rmdir()
     above = bpffs.parent
