@@ -86,3 +86,17 @@ def test_a_session_that_is_asked_already_is_not_asked_again() -> None:
 def test_answers_to_others_are_not_taken() -> None:
     kernel, _ = fresh()
     assert not kernel.answer(4711, "", now=0)
+
+
+def test_what_is_intended_is_what_was_asked_last() -> None:
+    kernel, outbox = fresh()
+    kernel.set_session(Session(deadline=20))
+    kernel.set_session(Session(deadline=30))
+    first, second = outbox.drain()
+    assert isinstance(first, SetSession)
+    assert isinstance(second, SetSession)
+    kernel.answer(first.id, "", now=0)
+    assert kernel.session == Session(deadline=20)
+    assert kernel.intended == Session(deadline=30)
+    kernel.answer(second.id, "", now=0)
+    assert kernel.session == kernel.intended == Session(deadline=30)

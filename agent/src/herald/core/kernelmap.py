@@ -112,9 +112,14 @@ class KernelMap:
 
     # --- what is asked of it ---------------------------------------------------------------------------
 
-    def set_session(self, session: Session) -> None:
+    @property
+    def intended(self) -> Session:
+        """The session that was asked for last, confirmed or not."""
         asked = [a.session for a in self._asked.values() if a.session is not None]
-        if self.broken or session == (asked[-1] if asked else self.session):
+        return asked[-1] if asked else self.session
+
+    def set_session(self, session: Session) -> None:
+        if self.broken or session == self.intended:
             return
         number = self._out.new_id()
         self._asked[number] = _Asked(session=session)

@@ -199,8 +199,9 @@ class OwnPresence:
             return
         self._may_hold = self._may_hold and hears
         fuse = now + FUSE if self._may_hold else 0
-        if self._kernel.session.fuse < now + FUSE // 2 or not self._may_hold:
-            self._kernel.set_session(replace(self._kernel.session, fuse=fuse))
+        intended = self._kernel.intended
+        if intended.fuse < now + FUSE // 2 or not self._may_hold:
+            self._kernel.set_session(replace(intended, fuse=fuse))
 
     @property
     def holding(self) -> bool:
