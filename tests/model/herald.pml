@@ -93,7 +93,7 @@ bool confirmed[NODES];  /* a renewal sent after the fill has succeeded */
 bool silenced[NODES];   /* latched by a conflict */
 bool may_hold[NODES];   /* agent: nothing but the API server's silence was met since the last renewal */
 bool cut[NODES];        /* from the segment */
-bool missed[NODES];     /* frames, meanwhile */
+bool missed[NODES];     /* another's frames, meanwhile */
 #define ANSWERS(k) (entry[k] && !silenced[k] && !cut[k] && (left[k] > 0 || (fuse[k] > 0 && confirmed[k])))
 #else
 #define ANSWERS(k) (entry[k] && left[k] > 0)
@@ -113,9 +113,12 @@ bool missed[NODES];     /* frames, meanwhile */
 
 #ifdef LIVENESS
 bool calm;              /* faults have ended */
+#ifndef WITHIN
+#define WITHIN (DURATION + 1) /* ticks: what remains of D, and the tick in which the kernels fall silent */
+#endif
 byte dark;              /* ticks without an announcer since then */
 #define FAULTS (!calm && faults < MAX_FAULTS)
-#define CHOICE !calm
+#define CHOICE (!calm)
 #define RUNNING(k) (phase[k] != OFF)
 #define MAX_EPOCH (EPOCHS + calm)
 #define DUE(k) (!calm || left[k] < VALID)
@@ -126,11 +129,12 @@ byte dark;              /* ticks without an announcer since then */
 #define DUE(k) true
 #endif
 
-#define TIME_MATTERS true
 #ifdef HOLD
 #define SILENCED(k) silenced[k]
+#define ELIGIBLE(k) (!cut[k]) /* it hears the segment: else its first pair would be lost */
 #else
 #define SILENCED(k) false
+#define ELIGIBLE(k) true
 #endif
 
 #define IS_LIVE(k) (phase[k] == LIVE && left[k] > 0)
@@ -277,7 +281,12 @@ inline accept(k) {
   left[k] = (req_age[k] < VALID -> VALID - req_age[k] : 0);
 #endif
 #ifdef HOLD
-  fuse[k] = 0; may_hold[k] = true;
+  fuse[k] = 0;
+#ifdef LATE_ANSWER_HOLDS
+  may_hold[k] = true;
+#else
+  may_hold[k] = (left[k] > 0); /* an answer that comes past its own deadline proves nothing (rule 9) */
+#endif
   confirmed[k] = confirmed[k] || (req_confirms[k] && (entry[k] || asked[k]));
 #endif
   clear_presence_request(k);
@@ -305,18 +314,18 @@ inline before_release(k) {
 #ifdef HOLD
 inline frame(k, o) {
   if
-  :: o == k || cut[k]
-  :: o != k && !cut[k] && cut[o] -> missed[o] = entry[o]
+  :: o == k
+  :: o != k && cut[o] -> missed[o] = entry[o]
 #if defined(HOLD_IGNORES_CONFLICTS)
   :: else
 #elif defined(HOLD_WITHOUT_LATCH)
-  :: o != k && !cut[k] && !cut[o] && left[o] == 0 -> fuse[o] = 0
+  :: o != k && !cut[o] && left[o] == 0 -> fuse[o] = 0
   :: else
 #elif defined(HOLD_SILENCES_ONLY_ARMED)
-  :: o != k && !cut[k] && !cut[o] && left[o] == 0 && fuse[o] > 0 -> silenced[o] = entry[o]
+  :: o != k && !cut[o] && left[o] == 0 && fuse[o] > 0 -> silenced[o] = entry[o]
   :: else
 #else
-  :: o != k && !cut[k] && !cut[o] && left[o] == 0 -> silenced[o] = entry[o]
+  :: o != k && !cut[o] && left[o] == 0 -> silenced[o] = entry[o]
   :: else
 #endif
   fi
@@ -411,14 +420,14 @@ active [NODES] proctype Node() {
 
   /* Free, or mine without an entry: claim. The answer comes at once, or late. */
 #define MAY_CLAIM(k) \
-  (IS_LIVE(k) && vreq[k] == NONE && !asked[k] && (OVER || (OURS(k) && !(entry[k] && !SILENCED(k)))))
+  (IS_LIVE(k) && ELIGIBLE(k) && vreq[k] == NONE && !asked[k] && (OVER || (OURS(k) && !(entry[k] && !SILENCED(k)))))
 
   :: d_step { MAY_CLAIM(n) -> execute_vip(n, CLAIM, mine[n]); won(n) }
   :: d_step { MAY_CLAIM(n) && FAULTS -> faults++; send_vip(n, CLAIM) }
 
   :: d_step { vreq[n] == OK ->
        if
-       :: IS_LIVE(n) && !asked[n] && SAME_EPOCH(vreq_epoch[n], mine[n]) -> clear_vip_request(n); won(n)
+       :: IS_LIVE(n) && ELIGIBLE(n) && !asked[n] && SAME_EPOCH(vreq_epoch[n], mine[n]) -> clear_vip_request(n); won(n)
        :: else -> clear_vip_request(n)
        fi }
 
@@ -512,47 +521,51 @@ active [NODES] proctype Node() {
   od
 }
 
-active proctype Clock() {
-  byte k;
-end:
-  do
-  :: d_step {
+/* One tick. */
+inline tick() {
 #ifdef LIVENESS
-       (calm && timeout) || (!calm && TIME_MATTERS) ->
+  if
+  :: calm && ANNOUNCERS == 0 -> dark++; assert(dark <= WITHIN)
+  :: calm && ANNOUNCERS > 0 -> dark = 0
+  :: else
+  fi;
+#endif
+  k = 0;
+  do
+  :: k < NODES ->
        if
-       :: calm && ANNOUNCERS == 0 -> dark++; assert(dark <= WITHIN)
+       :: left[k] > 0 -> left[k]--
        :: else
        fi;
-#else
-       TIME_MATTERS ->
-#endif
-       k = 0;
-       do
-       :: k < NODES ->
-            if
-            :: left[k] > 0 -> left[k]--
-            :: else
-            fi;
-            if
-            :: alive[k] && still[k] < DURATION -> still[k]++
-            :: else
-            fi;
-            if
-            :: req[k] != NONE && req_age[k] < VALID -> req_age[k]++
-            :: else
-            fi;
+       if
+       :: alive[k] && still[k] < DURATION -> still[k]++
+       :: else
+       fi;
+       if
+       :: req[k] != NONE && req_age[k] < VALID -> req_age[k]++
+       :: else
+       fi;
 #ifdef HOLD
-            if
-            :: fuse[k] > 0 -> fuse[k]--
-            :: else
-            fi;
+       if
+       :: fuse[k] > 0 -> fuse[k]--
+       :: else
+       fi;
 #endif
-            k++
-       :: else -> break
-       od;
-       k = 0 }
+       k++
+  :: else -> break
+  od;
+  k = 0
+}
+
+active proctype Clock() {
+  byte k;
+  do
 #ifdef LIVENESS
+  :: d_step { !calm -> tick() }
+  :: atomic { calm && timeout -> d_step { tick() } } /* once nothing else can be done */
   :: d_step { !calm && ANY(RUNNING) -> calm = true }
+#else
+  :: d_step { true -> tick() }
 #endif
   od
 }
