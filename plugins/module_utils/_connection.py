@@ -151,7 +151,9 @@ def configure(params: dict[str, Any]) -> Any:
         if path and not os.access(path, os.R_OK):
             raise BadConnection(f"{option}: wanted a readable file, found none at {path}")
     if params["api_key"]:
-        configuration.api_key["authorization"] = "Bearer " + params["api_key"]
+        # Two names of one thing, by the library's version; a kubeconfig's token may stand under either.
+        bearer = "Bearer " + params["api_key"]
+        configuration.api_key = {"authorization": bearer, "BearerToken": bearer}
         configuration.refresh_api_key_hook = None
     if params["proxy_headers"]:
         wanted = {name: value for name, value in params["proxy_headers"].items() if value}
