@@ -244,6 +244,8 @@ class Cluster:
 def wanted_ingress(service: Service, decision: Decision) -> tuple[str, ...]:
     """Outside Herald's care only what was Herald's goes."""
     if decision.condition is None:
+        if any(condition.status == "True" for condition in service.conditions):
+            return ()
         ours = set(map(str, decision.release))
         return tuple(text for text in service.ingress if text not in ours)
     return tuple(map(str, decision.addresses))

@@ -194,3 +194,42 @@ def test_batches() -> None:
     dirty = ipam.dirty()
     assert [next(dirty)[1], next(dirty)[1]] == ["a", "b"]
     assert [key[1] for key in ipam.dirty()] == ["c", "d"]
+
+
+def test_who_stays_in_a_record_is_asked_when_it_says_something_else() -> None:
+    """Two allocators at once may have put two on one address that cannot share it; and a pool's name."""
+    ipam = fresh(service("s", key="k"), service("t", key="k"))
+    ipam.put_record(Record(ONE, "p", frozenset({S})))
+    ipam.put_service(service("s", key="k", labels={"a": "b"}, ports="443"))
+    ipam.put_service(service("s", key="k"))
+    asked(ipam)
+    ipam.drop_record(TWO)
+    asked(ipam)
+    ipam.put_record(Record(ONE, "p", frozenset({S, T})))
+    assert set(asked(ipam)) == {"s", "t"}
+    assert ipam.decide(S).release == (ONE,)
+    assert ipam.decide(T).addresses == (ONE,)
+    ipam.put_record(Record(ONE, "q", frozenset({T})))
+    assert "t" in asked(ipam)
+
+
+def test_a_quarrel_that_ends_has_the_other_one_asked() -> None:
+    quarrel = service("s", key="k"), service("t", key="k")
+    ipam = fresh(*quarrel)
+    ipam.put_record(Record(ONE, "p", frozenset({S, T})))
+    list(ipam.dirty())
+    assert ipam.decide(T).release == (ONE,)
+    ipam.put_service(service("s", key="k", ports="443"))
+    assert T in set(ipam.dirty())
+    assert ipam.decide(T).release == ()
+
+
+def test_who_shows_an_address_is_asked_when_its_record_goes() -> None:
+    shown = shows(service("s", lb_class="herald.dev/l2"), "192.0.2.0")
+    ipam = fresh(service("t"))
+    ipam.put_record(Record(ONE, "p", frozenset({T})))
+    ipam.put_service(shown)
+    asked(ipam)
+    assert ipam.decide(S).addresses == (TWO,)
+    ipam.drop_record(ONE)
+    assert S in set(ipam.dirty())

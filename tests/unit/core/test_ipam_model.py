@@ -165,6 +165,10 @@ def is_ours(each: Service) -> bool:
     return each.type == "LoadBalancer" and each.load_balancer_class in (None, "herald.dev/l2")
 
 
+def is_unmet(each: Service) -> bool:
+    return any(condition.status == "False" for condition in each.conditions)
+
+
 def families(each: Service) -> list[int]:
     first = each.ip_families[0]
     match each.ip_family_policy:
@@ -185,7 +189,7 @@ class Model(RuleBasedStateMachine):
         self.cluster.on_show = self.check_sticky
         self.allocators = [Allocator(self.cluster), Allocator(self.cluster)]
         self.asked: set[ServiceKey] = set()
-        """Services that were edited since all was quiet: their addresses may change."""
+        """Services that were edited and not served yet: their addresses may change."""
 
     # --- People ----------------------------------------------------------------------------------------
 
@@ -253,7 +257,7 @@ class Model(RuleBasedStateMachine):
         settle(self.allocators[which])
         self.check_quiet(self.allocators[which])
         self.allocators[1 - which] = Allocator(self.cluster)
-        self.asked.clear()
+        self.asked = {key for key, each in self.cluster.services.items() if is_unmet(each)}
 
     # --- What must hold --------------------------------------------------------------------------------
 
@@ -306,6 +310,12 @@ class Model(RuleBasedStateMachine):
                 assert not each.conditions
                 continue
             mine = held.get(key, set())
+            if not each.conditions:
+                # It shows what another load balancer gave it (or Herald, before it left Herald's care).
+                assert each.ingress
+                assert not mine
+                assert not each.load_balancer_class
+                continue
             assert set(map(ip_address, each.ingress)) == mine
             versions = [address.version for address in map(ip_address, each.ingress)]
             assert versions == sorted(versions, key=families(each).index), "family order"

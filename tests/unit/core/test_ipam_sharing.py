@@ -197,6 +197,24 @@ SHARING = [
         {"b": "192.0.2.1 Allocated"},
     ),
     Case(
+        "who waits joins when the partner in its way is gone",
+        (ONE, service("a", key="web"), service("b", **SHARE), service("c", **SHARE)),
+        {"a": "192.0.2.1 Allocated", "c": "192.0.2.1 Allocated"},
+        (gone("b"),),
+    ),
+    Case(
+        "who waits joins when the partner in its way edits its port",
+        (ONE, service("a", key="web"), service("c", key="web")),
+        {"a": "192.0.2.1 Allocated", "c": "192.0.2.1 Allocated"},
+        (then(service("a", key="web", ports="8080")),),
+    ),
+    Case(
+        "who holds the only address takes up the key of one who waits",
+        (ONE, service("a"), service("c", **SHARE)),
+        {"a": "192.0.2.1 Allocated", "c": "192.0.2.1 Allocated"},
+        (then(service("a", key="web")),),
+    ),
+    Case(
         "who waits joins a partner that appears",
         (ONE, service("r"), service("a", key="web"), service("b", **SHARE)),
         {"a": "192.0.2.1 Allocated", "b": "192.0.2.1 Allocated"},

@@ -66,8 +66,6 @@ class Verdict(NamedTuple):
     """It waits for these to be free."""
     pools: frozenset[tuple[str, Version]] = frozenset()
     """It waits for any address of these."""
-    spared: frozenset[tuple[str, Version]] = frozenset()
-    """It could have one of these, but not what it needs beside it; it matters when they are full."""
     sharing_key: str = ""
     """It waits for somebody with this key."""
 
@@ -101,7 +99,6 @@ class _Case:
     """Why a family has no address, where none is wanted by name."""
     awaited: set[Address] = field(default_factory=set)
     full: set[tuple[str, Version]] = field(default_factory=set)
-    spared: set[tuple[str, Version]] = field(default_factory=set)
     labels: Labels | None = None
 
     def verdict(self, given: tuple[Address, ...]) -> Verdict:
@@ -414,7 +411,6 @@ class _Case:
             for record in self.give:
                 if record.address not in kept:
                     self.awaited.add(record.address)
-                    self.spared.add((record.pool, record.address.version))
             self.give = [record for record in self.give if record.address in kept]
             if not kept & set(self.known.shown):
                 for address in list(self.keep):
@@ -460,7 +456,6 @@ class _Case:
             restless=orphaned or moved or bool(self.problems or self.lacking),
             addresses=frozenset(self.awaited),
             pools=frozenset(self.full),
-            spared=frozenset(self.spared),
             sharing_key=self.known.request.sharing_key if self.lacking else "",
         )
 

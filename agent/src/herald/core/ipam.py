@@ -57,7 +57,6 @@ class Ipam:
         self._hung: dict[ServiceKey, Verdict] = {}
         self._awaiting: dict[Address, set[ServiceKey]] = {}
         self._hungry: dict[tuple[str, Version], set[ServiceKey]] = {}
-        self._spared: dict[tuple[str, Version], set[ServiceKey]] = {}
         self._lonely: dict[str, set[ServiceKey]] = {}
         self._refilled: dict[tuple[str, Version], set[ServiceKey]] = {}
         """Lines that had an address freed, and who was asked since whether it can use it."""
@@ -201,6 +200,7 @@ class Ipam:
                 self._edits += 1
                 new.edited = self._edits
         before = book.showing(key)
+        at_odds = {each for each in book.given.get(key, ()) if book.is_at_odds(each)}
         book.put_service(key, new, showing)
         self._mark((key,))
         if before != showing:
@@ -208,7 +208,7 @@ class Ipam:
         if (old is None) != (new is None):
             self._care_changed(key)
         if old is None or new is None or old.edited != new.edited:
-            self._terms_changed(key, new)
+            self._terms_changed(key, new, at_odds)
 
     def _shows(
         self, key: ServiceKey, before: tuple[Address, ...], after: tuple[Address, ...]
@@ -232,12 +232,12 @@ class Ipam:
         for address in self._book.showing(key):
             self._mark(self._awaiting.get(address, ()))
 
-    def _terms_changed(self, key: ServiceKey, known: Known | None) -> None:
-        """The Service may share with others than before."""
+    def _terms_changed(self, key: ServiceKey, known: Known | None, at_odds: set[Address]) -> None:
+        """The Service may share with others than before; ``at_odds``: where the rules failed before."""
         given = self._book.given.get(key, ())
         for address in given:
             record = self._book.record(address)
-            if record and (known is None or self._book.is_at_odds(address)):
+            if record and (address in at_odds or self._book.is_at_odds(address)):
                 self._mark(record.services)
             self._mark(self._awaiting.get(address, ()))
         if given and known and known.request.sharing_key:
@@ -297,8 +297,6 @@ class Ipam:
             line = plan.name, entry.address.version
             if line in self._hungry:
                 self._refilled[line] = set()
-            if line in self._spared and not plan.lines[entry.address.version].free:
-                self._mark(self._spared[line])
 
     def _judge_need(self, record: Record) -> None:
         if any(key in self._book.services for key in record.services):
@@ -373,8 +371,6 @@ class Ipam:
                 _discard(self._awaiting, address, key)
             for line in old.pools:
                 _discard(self._hungry, line, key)
-            for line in old.spared:
-                _discard(self._spared, line, key)
             _discard(self._lonely, old.sharing_key, key)
         if not (verdict.restless or verdict.addresses or verdict.pools):
             return
@@ -383,8 +379,6 @@ class Ipam:
             self._awaiting.setdefault(address, set()).add(key)
         for line in verdict.pools:
             self._hungry.setdefault(line, set()).add(key)
-        for line in verdict.spared:
-            self._spared.setdefault(line, set()).add(key)
         if verdict.sharing_key:
             self._lonely.setdefault(verdict.sharing_key, set()).add(key)
 
