@@ -19,16 +19,16 @@ from ansible_collections.baremetal.herald.plugins.module_utils._errors import (
 )
 
 
-def kubeconfig(host: str = "https://a.example:6443", token: str = "from-file") -> dict[str, Any]:
+def kubeconfig() -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "one",
         "clusters": [
-            {"name": "a", "cluster": {"server": host}},
+            {"name": "a", "cluster": {"server": "https://a.example:6443"}},
             {"name": "b", "cluster": {"server": "https://b.example:6443"}},
         ],
-        "users": [{"name": "u", "user": {"token": token}}],
+        "users": [{"name": "u", "user": {"token": "from-file"}}],
         "contexts": [
             {"name": "one", "context": {"cluster": "a", "user": "u"}},
             {"name": "two", "context": {"cluster": "b", "user": "u"}},
@@ -87,7 +87,7 @@ def test_a_host_alone_needs_no_kubeconfig(monkeypatch: pytest.MonkeyPatch, tmp_p
 BAD = [
     pytest.param(
         {"kubeconfig": "/nowhere"},
-        r"kubeconfig: wanted a readable file, found none at /nowhere",
+        r"wanted a readable file, found none at /nowhere",
         id="no file",
     ),
     pytest.param(
