@@ -78,7 +78,8 @@ def check(where: Path, *macros: str, shortest: bool) -> Verdict:
     said = run(where, "nice", "-n", "19", "./pan", "-m1000000", "-n")
     found = re.search(r"depth reached (\d+), errors: (\d+)", said)
     states = re.search(r"^ *([\d.e+]+) states, stored", said, re.MULTILINE)
-    assert found and states, said
+    assert found, said
+    assert states, said
     return Verdict(int(found[2]), int(found[1]), int(float(states[1])), said)
 
 
