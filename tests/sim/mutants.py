@@ -14,7 +14,7 @@ from typing import Any, Literal
 from tests.sim.cluster import Cluster, Kernel
 
 from herald.core.election import Election, _Pair
-from herald.core.leases import Epoch, Presence
+from herald.core.leases import Presence
 from herald.core.model import MILLISECOND, Lease
 from herald.core.presence import OwnPresence, Phase
 from herald.core.segment import Segment
@@ -84,12 +84,6 @@ def begin_unsilenced(patch: Any) -> None:
 def fence_early(patch: Any) -> None:
     duration = Presence.duration
     patch.setattr(Presence, "duration", lambda self, default: duration(self, default) * 7 // 10)
-
-
-@mutant("epoch-not-compared", "Terms: one life of a presence counts as the other")
-def epoch_not_compared(patch: Any) -> None:
-    patch.setattr(Epoch, "__eq__", lambda self, other: other is not None and self.uid == other.uid)
-    patch.setattr(Epoch, "__hash__", lambda self: hash(self.uid))
 
 
 @mutant("live-past-deadline", "4: claims, pairs and fills past the deadline")

@@ -85,7 +85,7 @@ def test_a_session_that_is_asked_already_is_not_asked_again() -> None:
 
 def test_answers_to_others_are_not_taken() -> None:
     kernel, _ = fresh()
-    assert not kernel.answer(4711, "", now=0)
+    assert kernel.answer(4711, "", now=0) == frozenset()
 
 
 def test_what_is_intended_is_what_was_asked_last() -> None:

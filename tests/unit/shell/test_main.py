@@ -33,6 +33,7 @@ from herald.shell.main import main
 class Responder:
     def session(self): return Session()
     def entries(self): return {}
+    def seen(self): return {}
     def set_session(self, deadline, fuse, renewed, hold): pass
     def set_entries(self, remove, put): pass
     def attach(self, ifindex): pass

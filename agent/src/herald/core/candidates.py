@@ -36,6 +36,10 @@ class Candidates:
         """What this node tells of itself now, ahead of what its presence says."""
         self.presences: dict[str, Presence] = {}
         """Nodes that are alive."""
+        self.claiming: set[str] = set()
+        """The leases that this node is claiming just now: the load that it will have."""
+        self.addresses = 0
+        """VIP leases in the whole cluster."""
         self._deaf: dict[str, frozenset[str]] = {}
         self._load: dict[str, int] = {}
         self._holders: dict[str, str] = {}
@@ -80,7 +84,7 @@ class Candidates:
     @property
     def announcing(self) -> int:
         """Nodes that hold an address."""
-        return len(set(self._holders.values()))
+        return sum(count > 0 for count in self._load.values())
 
     def place(self, lock: Lock) -> Placement:
         """The order of nodes for a lock, and why the others are out."""
@@ -121,7 +125,8 @@ class Candidates:
         load = dict(self._load)
         if (holder := self._holders.get(lock.name)) is not None:
             load[holder] -= 1
-        ranking = bounded(order(str(lock.address), weights), weights, load)
+        load[self._node] = load.get(self._node, 0) + len(self.claiming - {lock.name})
+        ranking = bounded(order(str(lock.address), weights), weights, load, self.addresses)
         return Placement(ranking, why_not)
 
     def _place_allocator(self, lock: Lock) -> Placement:

@@ -62,7 +62,7 @@ from herald.core.model import (
 )
 from herald.core.observer import Observer
 from herald.core.outbox import Outbox
-from herald.core.placement import Placement
+from herald.core.placement import Placement, spread
 from herald.core.presence import OwnPresence
 from herald.core.settings import Settings
 
@@ -117,6 +117,8 @@ class Lock:
     services: frozenset[ServiceKey] = frozenset()
     placement: Placement = field(default_factory=Placement)
     placed_at: int = 0
+    holder: Epoch | None = None
+    """The epoch that the lease names."""
     request: _Request | None = None
     unsure: bool = False
     """An answer did not come, or the watch says that it is gone: read before anything else."""
@@ -139,10 +141,6 @@ class Lock:
     """The allocator wants these Services on it."""
     doomed: bool = False
     """The allocator wants it gone: nobody needs the address."""
-
-    @property
-    def holder(self) -> Epoch | None:
-        return held_by(self.lease) if self.lease is not None else None
 
 
 class Election:
@@ -174,7 +172,11 @@ class Election:
         self._timers: list[tuple[int, str]] = []
         self._requests: dict[int, str] = {}
         self._frames: dict[int, tuple[str, int]] = {}
-        self._verifying: dict[int, str] = {}
+        self._verifying: dict[int, tuple[str, Epoch]] = {}
+        self._of_service: dict[ServiceKey, set[str]] = {}
+        """Names of the locks of the addresses that each Service was given."""
+        self.claiming: set[str] = set()
+        """Names of the locks whose claim is under way."""
         self.claim_within = settings.duration_ns
         """The longest D that a node may live by while it claims or holds: what observers wait when it is lost."""
         self.eager_until = 0
@@ -200,11 +202,12 @@ class Election:
         known = lock.lease
         if known is not None and lease.resource_version <= known.resource_version:
             return
-        lock.lease, lock.seen_at = lease, now
+        lock.lease, lock.seen_at, lock.holder = lease, now, held_by(lease)
         lock.robbed = lock.robbed and lock.holder is None
         lock.create = None
-        if lock.services != (services := services_of(lease)) or known is None:
-            lock.services = services
+        self._set_services(lock, services_of(lease))
+        if self._presence.epoch is not None and lock.holder != self._presence.epoch:
+            self._silence(lock)
         self._touch(lock)
 
     def gone(self, name: str, now: int) -> None:
@@ -224,9 +227,24 @@ class Election:
             self._let_go(lock)
             self.touched[lock.name] = None
         self.locks.clear()
+        self.claiming.clear()
+        self._of_service.clear()
         self._requests.clear()
         self._frames.clear()
         self._verifying.clear()
+
+    def _set_services(self, lock: Lock, services: frozenset[ServiceKey]) -> None:
+        for key in lock.services - services:
+            self._of_service[key].discard(lock.name)
+            if not self._of_service[key]:
+                del self._of_service[key]
+        for key in services - lock.services:
+            self._of_service.setdefault(key, set()).add(lock.name)
+        lock.services = services
+
+    def recheck_service(self, key: ServiceKey) -> None:
+        """A Service, or where its endpoints are, has changed."""
+        self.recheck(self._of_service.get(key, ()))
 
     def conflict(self, address: Address, now: int, *, silenced: bool) -> None:
         """Somebody else claims an address of ours. The kernel may have silenced it: then only a new claim ends
@@ -322,11 +340,8 @@ class Election:
         epoch = self._presence.epoch
         if epoch is None:
             # The presence silences the whole map, or goes on in the same epoch: not ours to touch.
-            lock.held, lock.announced = 0, False
-            lock.pairs.clear()
+            self._let_go(lock)
             return
-        if lock.lease is not None and lock.holder != epoch:
-            self._silence(lock)
         if lock.request is not None:
             return
         if now < lock.retry_at:
@@ -384,13 +399,13 @@ class Election:
             if not is_free(lease) and not lock.robbed:
                 # Whoever held it must have had the time to notice what was done to its lease.
                 free_since += self._observer.patience(lease.holder)
+        elif self._observer.lives(holder):
+            self._edit(lock, lease, now, free=False)
+            return
         elif (over := self._observer.over_since(holder)) is not None:
             free_since = over
         else:
-            if not self._observer.lives(holder):
-                self._send(lock, "get", Lease(name=lock.name), "verify", now)
-            else:
-                self._edit(lock, lease, now, free=False)
+            self._send(lock, "get", Lease(name=lock.name), "verify", now)
             return
         if now < free_since:
             self._at(lock, free_since)
@@ -502,6 +517,8 @@ class Election:
                 # Whoever is better placed did not come: it stays here until membership changes.
                 self._moving = ""
             lock.reason = reason
+            self.eager_until = now + 2 * self._settings.duration_ns
+            self.claiming.add(lock.name)
             self._send(lock, "update", claimed(lease, self._node, epoch, reason), "claim", now)
 
     def _announce(self, lock: Lock, lease: Lease, address: Address, now: int) -> bool:
@@ -612,9 +629,11 @@ class Election:
 
     def _settle(self, lock: Lock, request: _Request, answer: Answer, now: int) -> None:
         outcome = answer.outcome
+        self.claiming.discard(lock.name)
         if isinstance(outcome, Failed):
             lock.unsure = True
-            lock.retry_at = max(lock.retry_at, now + RETRY)
+            pause = RETRY + spread(f"{self._node} {request.id}", RETRY)
+            lock.retry_at = max(lock.retry_at, now + pause)
         elif isinstance(outcome, Refused):
             self._refused(lock, request, outcome, now)
         elif request.purpose == "delete":
@@ -661,8 +680,10 @@ class Election:
             lock.pairs.clear()
 
     def _forget_lease(self, lock: Lock, now: int) -> None:
-        lock.lease = None
-        lock.services = frozenset()
+        if self._presence.epoch is not None:
+            self._silence(lock)
+        lock.lease, lock.holder = None, None
+        self._set_services(lock, frozenset())
         lock.doomed = False
         lock.give_to = None
         lock.placed_at = now
@@ -675,16 +696,17 @@ class Election:
         if holder is None or holder == self._presence.epoch or self._observer.lives(holder):
             return
         number = self._out.new_id()
-        self._verifying[number] = lock.name
+        self._verifying[number] = lock.name, holder
         lock.retry_at = now + self._settings.duration_ns
         limit = now + self._settings.duration_ns // 2
         name = presence_lease_name(lease.holder or "nobody")
         self._out.add(LeaseRequest(number, "get", Lease(name=name), limit))
 
     def _verified(self, answer: Answer, now: int) -> bool:
-        name = self._verifying.pop(answer.request, None)
-        if name is None:
+        verifying = self._verifying.pop(answer.request, None)
+        if verifying is None:
             return False
+        name, holder = verifying
         lock = self.locks.get(name)
         if lock is None:
             return True
@@ -696,6 +718,6 @@ class Election:
             return True
         if isinstance(outcome, Done) and outcome.lease is not None:
             self._observer.seen(outcome.lease, now)
-        if lock.holder is not None and not self._observer.lives(lock.holder):
-            self._observer.mark_over(lock.holder, now)
+        if not self._observer.lives(holder):
+            self._observer.mark_over(holder, now)
         return True

@@ -53,17 +53,17 @@ class KernelMap:
     def broken(self) -> bool:
         return self.retry_at is not None
 
-    def answer(self, effect: int, error: str, now: int) -> bool:
-        """Take the kernel's answer; True if it was one of ours."""
+    def answer(self, effect: int, error: str, now: int) -> frozenset[Address]:
+        """Take the kernel's answer; the addresses that it is about."""
         asked = self._asked.pop(effect, None)
         if asked is None:
-            return False
+            return frozenset()
         if error:
             self.retry_at = now + RETRY
             self._out.note("kernel refused", level="error", error=error)
-            return True
-        self._apply(asked)
-        return True
+        else:
+            self._apply(asked)
+        return frozenset(key.address for key in (*asked.remove, *asked.put))
 
     def retry(self, now: int) -> bool:
         """Whether what the kernel refused may be asked again now."""

@@ -43,6 +43,8 @@ class _Track:
     request: int = 0
     """Id of our write or read that is under way; 0: none."""
     retry_at: int = 0
+    ranked_at: int = 0
+    """Our turn among those who may fence it; worked out once it has been still for its D."""
 
 
 class Observer:
@@ -94,7 +96,7 @@ class Observer:
             return None
         return min(
             (
-                max(self._fence_due(name, track), track.retry_at)
+                max(self._still_until(track), track.retry_at, track.ranked_at)
                 for name, track in self._tracks.items()
                 if self._has_duty(name, track)
             ),
@@ -134,7 +136,7 @@ class Observer:
             presence.__dict__["report"] = old.report
         default = self._settings.duration_ns
         track.duration = max(old.duration(default), presence.duration(default))
-        track.presence, track.changed_at = presence, now
+        track.presence, track.changed_at, track.ranked_at = presence, now, 0
 
     def forget(self) -> None:
         """Time ran backwards: nothing that was seen holds any more."""
@@ -178,22 +180,25 @@ class Observer:
         lease = track.presence.lease
         return track.presence.alive or (lease.deleting and FINALIZER in lease.finalizers)
 
-    def _fence_due(self, name: str, track: _Track) -> int:
+    def _still_until(self, track: _Track) -> int:
+        """When a presence will have been still for its D, if nothing comes."""
+        return max(track.changed_at, self._counts_from) + track.duration
+
+    def _is_due(self, name: str, track: _Track, now: int) -> bool:
+        """Whether it is this node's turn to write."""
+        if now < track.retry_at or now < self._still_until(track):
+            return False
         fencers = [node for node in self.presences() if node != track.presence.node]
         rank = rank_of(self._node, name, fencers)
-        since = max(track.changed_at, self._counts_from)
-        return since + track.duration + rank * FENCE_STEP
+        track.ranked_at = self._still_until(track) + rank * FENCE_STEP
+        return now >= track.ranked_at
 
     def tick(self, now: int) -> None:
         """Fence whoever has been still for its D. To be called only while this node itself is live."""
         if not self._in_touch:
             return
         for name, track in self._tracks.items():
-            if (
-                not self._has_duty(name, track)
-                or now < track.retry_at
-                or now < self._fence_due(name, track)
-            ):
+            if not self._has_duty(name, track) or not self._is_due(name, track, now):
                 continue
             presence = track.presence
             if presence.alive:

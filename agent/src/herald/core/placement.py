@@ -36,6 +36,9 @@ _PLUMBING_KIND = frozenset(
     ("dummy", "vxlan", "geneve", "gre", "ipip", "sit", "tun", "wireguard", "ip6tnl", "ifb")
 )
 
+# Nobody is behind them; kube-proxy's kube-ipvs0 bears every load balancer's address.
+_NO_WIRE = frozenset(("dummy", "ifb"))
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -72,14 +75,13 @@ def spread(subject: str, period: int) -> int:
 
 
 def bounded(
-    ranking: tuple[str, ...], weights: Mapping[str, int], load: Mapping[str, int]
+    ranking: tuple[str, ...], weights: Mapping[str, int], load: Mapping[str, int], total: int
 ) -> tuple[str, ...]:
     """``ranking`` with the nodes that are full behind those that have room.
 
-    ``load`` counts the other addresses that each node holds. A node is full at 1.25 × its share (by weight) of
-    all of them and this one.
+    ``load`` counts the other addresses that each node holds or is about to. A node is full at 1.25 × its share
+    (by weight) of the ``total`` of addresses.
     """
-    total = 1 + sum(load.get(node, 0) for node in ranking)
     sum_of_weights = sum(weights[node] for node in ranking)
 
     def full(node: str) -> bool:
@@ -99,6 +101,8 @@ def is_plumbing(interface: Interface) -> bool:
 def is_layer3(interface: Interface) -> bool:
     """Whether addresses could be announced on it: a MAC, no master, and, for a pod's veth, an address."""
     if len(interface.mac) != 6 or not any(interface.mac) or interface.master:
+        return False
+    if interface.kind in _NO_WIRE:
         return False
     if interface.kind == "veth":
         return any(not address.is_link_local for address in interface.addresses)
@@ -210,13 +214,13 @@ def prefer_ready(names: Collection[str], nodes: Mapping[str, Node]) -> tuple[lis
 
 
 def weight(node: Node, policies: Iterable[Policy]) -> int:
-    """1, or the greatest weight of a ``preferredNodes`` term that selects the node."""
-    return max(
-        (
+    """1, or the sum of the weights of those ``preferredNodes`` terms that select the node."""
+    return (
+        sum(
             preferred.weight
-            for policy in policies
+            for policy in {policy.name: policy for policy in policies}.values()
             for preferred in policy.preferred_nodes
             if matches(preferred.selector, node.labels)
-        ),
-        default=1,
+        )
+        or 1
     )

@@ -50,6 +50,7 @@ from herald.core.model import (
     presence_lease_name,
 )
 from herald.core.outbox import Outbox
+from herald.core.placement import spread
 from herald.core.settings import Settings
 
 FUSE = SECOND
@@ -120,7 +121,7 @@ class OwnPresence:
     @property
     def told(self) -> bool:
         """Whether the last successful renewal says all that there is to say."""
-        return self._report is None or Presence(self.lease).report == self._report
+        return self._report is None or self._said == self._report
 
     @property
     def reported(self) -> int | None:
@@ -154,9 +155,11 @@ class OwnPresence:
 
     def seen(self, lease: Lease, now: int) -> None:
         """The watch showed our presence. Only what is newer than our own knowledge counts."""
-        if lease.resource_version <= self.lease.resource_version or self._pending is not None:
+        if lease.resource_version <= self.lease.resource_version or self.phase is not Phase.LIVE:
             return
-        if self.phase is Phase.LIVE:
+        presence = Presence(lease)
+        # A fence ends the epoch at once; the answer to a renewal that is under way can only be a conflict.
+        if self._pending is None or not presence.alive or presence.epoch != self.epoch:
             self._judge_live(lease, now)
 
     def gone(self, now: int) -> None:
@@ -350,7 +353,7 @@ class OwnPresence:
             # A refusal is an answer: the API server is there, and does not want us.
             self._may_hold = self._may_hold and isinstance(outcome, Failed)
             self.problem = f"cannot renew: {outcome.reason}"
-            self._due = now + RETRY
+            self._due = now + RETRY + spread(f"{self._identity.node} {pending.id}", RETRY)
 
     def _judge_live(self, lease: Lease, now: int) -> None:
         """A presence that we read while live: still ours in this epoch, or not?"""

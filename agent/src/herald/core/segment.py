@@ -22,6 +22,8 @@ EVERY = 500 * MILLISECOND
 """Between two probes on an interface."""
 URGENT = 200 * MILLISECOND
 """The same while the API server is lost: a held address hangs on the answers."""
+QUIET = 700 * MILLISECOND
+"""After so long without an answer everybody on the segment is asked, not one in turn."""
 DEAF_AFTER = 1500 * MILLISECOND
 HOLD_WITHIN = SECOND
 """Past the deadline somebody must have answered so recently."""
@@ -83,12 +85,13 @@ class Segment:
         """Ask whose turn it is; ``urgent``: all of them."""
         due: list[Probe] = []
         for side in self._sides.values():
-            if urgent:
+            all_of_them = urgent or (side.heard_at and now >= side.heard_at + QUIET)
+            if all_of_them:
                 side.next_at = min(side.next_at, now + URGENT)
             if now < side.next_at:
                 continue
-            side.next_at = now + (URGENT if urgent else EVERY)
-            if urgent:
+            side.next_at = now + (URGENT if all_of_them else EVERY)
+            if all_of_them:
                 due += side.probes
             else:
                 due.append(side.probes[side.turn % len(side.probes)])
@@ -136,5 +139,9 @@ def deaf(report: PresenceReport, hearing_nodes: Iterable[PresenceReport]) -> fro
         interface.name
         for interface in report.interfaces
         if interface.heard is False
-        and any(address.network in hearing for address in interface.addresses)
+        and any(
+            address.network in hearing
+            for address in interface.addresses
+            if not address.is_link_local
+        )
     )

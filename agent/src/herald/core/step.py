@@ -141,6 +141,8 @@ class Decider:
         self._live = False
         self._claims_from = 0
         """Nothing is claimed before: time ran backwards."""
+        self._idle = False
+        self._idle_due = 0
         self._quiet_at: int | None = None
         """When membership will have been quiet for the hold-down; None: it is."""
         self._watch_sound = False
@@ -188,8 +190,8 @@ class Decider:
             case Answer():
                 self._answer(event, now)
             case KernelAnswer():
-                self._kernel.answer(event.effect, event.error, now)
-                self._election.recheck(self._waiting_for_kernel())
+                addresses = self._kernel.answer(event.effect, event.error, now)
+                self._election.recheck([vip_lease_name(address) for address in addresses])
             case FramesAnswer():
                 if not self._election.frames_answer(event.effect, event.error):
                     self._announcer.answer(event.effect, event.error)
@@ -227,9 +229,11 @@ class Decider:
                 self._kernel.read(event.session, event.entries, event.silenced)
                 self._started = True
             case InterfacesSeen():
-                self._world.interfaces = {i.index: i for i in event.interfaces}
-                self._world.looked = True
-                self._election.recheck()
+                interfaces = {i.index: i for i in event.interfaces}
+                if interfaces != self._world.interfaces or not self._world.looked:
+                    self._world.interfaces = interfaces
+                    self._world.looked = True
+                    self._election.recheck()
             case SegmentHeard():
                 self._segment.answered(event.ifindex, event.address, now)
             case ConflictSeen():
@@ -290,7 +294,7 @@ class Decider:
             case Service():
                 self._service_changed(obj.key)
             case Endpoints():
-                self._recheck_service(obj.service)
+                self._election.recheck_service(obj.service)
             case Pool():
                 self._allocator.pool_changed(obj.name)
             case Policy():
@@ -304,7 +308,7 @@ class Decider:
         if self._world.remove(kind, key) or kind is Lease:
             self._gone(kind, key, now)
         if service is not None:
-            self._recheck_service(service)
+            self._election.recheck_service(service)
 
     def _gone(self, kind: Kind, key: Key, now: int) -> None:
         if kind is Lease and isinstance(key, str):
@@ -326,12 +330,7 @@ class Decider:
     def _service_changed(self, key: tuple[str, str]) -> None:
         self._allocator.service_changed(key)
         self._status.service_changed(key)
-        self._recheck_service(key)
-
-    def _recheck_service(self, key: tuple[str, str]) -> None:
-        self._election.recheck(
-            [name for name, lock in self._election.locks.items() if key in lock.services]
-        )
+        self._election.recheck_service(key)
 
     # --- what follows ----------------------------------------------------------------------------------------
 
@@ -352,6 +351,8 @@ class Decider:
         self._election.synced = self._world.complete and now >= self._claims_from
         self._notice_changes(live, now)
         self._rebalance(live, now)
+        self._candidates.claiming = self._election.claiming
+        self._candidates.addresses = max(1, len(self._election.locks) - 1)
         self._election.tick(now)
         if live:
             self._announcer.tick(now)
@@ -503,7 +504,11 @@ class Decider:
                 if is_layer3(interface) and not is_plumbing(interface)
             }
             self._segment.watch(probes, now)
-        late = self._presence.epoch is not None and now >= self._presence.valid_until - SECOND
+        # A renewal in time leaves more than half of D.
+        late = (
+            self._presence.epoch is not None
+            and now >= self._presence.valid_until - self._presence.duration // 2
+        )
         self._segment.tick(now, urgent=late)
         if late:
             self._presence.hold(now, hears=self._segment.hears(self._kernel.devices(), now))
@@ -533,7 +538,10 @@ class Decider:
         busy = max(self._settings.duration_ns, budget)
         # Observers of many views: what one reads a little longer than the other is no reason to wait.
         self._election.claim_within = busy * 5 // 4
-        idle = now >= self._election.eager_until and self._election.synced and self._election.idle
+        if now >= self._idle_due:
+            self._idle_due = now + self._settings.duration_ns // 8
+            self._idle = self._election.synced and self._election.idle
+        idle = self._idle and now >= self._election.eager_until
         self._presence.live_by(IDLE * busy if idle else busy, now)
 
     def _ipam_lock(self) -> list[Lock]:
@@ -542,14 +550,6 @@ class Decider:
 
     def _held(self) -> list[Lock]:
         return [lock for lock in self._election.locks.values() if lock.held]
-
-    def _waiting_for_kernel(self) -> list[str]:
-        epoch = self._presence.epoch
-        return [
-            name
-            for name, lock in self._election.locks.items()
-            if lock.held or (lock.holder is not None and lock.holder == epoch)
-        ]
 
     # --- what it tells of itself -----------------------------------------------------------------------------
 

@@ -111,7 +111,8 @@ def run(
     except DatapathError as error:
         raise StartError(EX_UNAVAILABLE, str(error)) from None
     stack.callback(responder.close)
-    inbox.post(KernelRead(responder.session(), responder.entries()))
+    silenced = {address: seen.silenced for address, seen in responder.seen().items()}
+    inbox.post(KernelRead(responder.session(), responder.entries(), silenced))
     client = _client(config, inbox)
     client.start()
     try:
