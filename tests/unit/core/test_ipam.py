@@ -233,3 +233,15 @@ def test_who_shows_an_address_is_asked_when_its_record_goes() -> None:
     assert ipam.decide(S).addresses == (TWO,)
     ipam.drop_record(ONE)
     assert S in set(ipam.dirty())
+
+
+def test_a_quarrel_that_begins_has_the_one_asked_who_must_leave() -> None:
+    """The Service that was written first is learnt last."""
+    ipam = fresh(replace(service("t", key="k"), resource_version=2))
+    ipam.put_record(Record(ONE, "p", frozenset({S, T})))
+    list(ipam.dirty())
+    assert ipam.decide(T).release == ()
+    ipam.put_service(replace(service("s", key="k"), resource_version=1))
+    assert T in set(ipam.dirty())
+    assert ipam.decide(T).release == (ONE,)
+    assert ipam.decide(S).release == ()

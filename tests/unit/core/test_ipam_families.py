@@ -68,6 +68,13 @@ DUAL = [
         (then(V6),),
     ),
     Case(
+        "RequireDualStack tells all that it lacks, also what another took later",
+        (ONE, service("a", families="46", policy="RequireDualStack")),
+        {"a": "- NoPool", "b": "192.0.2.1 Allocated"},
+        (then(service("b")),),
+        says={"a": "no IPv4 address is free in pool one"},
+    ),
+    Case(
         "RequireDualStack does not hold back what it cannot use",
         (ONE, service("a", families="46", policy="RequireDualStack"), service("b")),
         {"a": "- NoPool", "b": "192.0.2.1 Allocated"},

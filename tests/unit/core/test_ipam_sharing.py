@@ -192,6 +192,22 @@ SHARING = [
         {"a": "192.0.2.0 Allocated", "b": "198.51.100.0 Allocated"},
     ),
     Case(
+        "nor one of a pool that gives only on request",
+        (
+            pool("p", "192.0.2.0/28", auto=False),
+            service("a", key="web", pool="p"),
+            service("b", **SHARE),
+            service("c", key="web", ports="25", pool="p"),
+        ),
+        {"a": "192.0.2.0 Allocated", "b": "- NoPool", "c": "192.0.2.0 Allocated"},
+    ),
+    Case(
+        "nor one that has been reserved since",
+        (V4, service("a", key="web")),
+        {"a": "192.0.2.0 Allocated", "b": "192.0.2.1 Allocated"},
+        (then(pool("p", "192.0.2.0/28", first_last=False)), then(service("b", **SHARE))),
+    ),
+    Case(
         "a full pool is no hindrance to joining",
         (ONE, service("a", key="web"), service("b", **SHARE)),
         {"b": "192.0.2.1 Allocated"},

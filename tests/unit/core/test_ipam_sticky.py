@@ -208,6 +208,25 @@ CARE = [
         {"s": "192.0.2.3 Allocated"},
     ),
     Case(
+        "without a class, showing what another implementation's Service shows: hands off",
+        (
+            V4,
+            service("s", shows="192.0.2.3"),
+            service("z", lb_class="x.example/y", shows="192.0.2.3"),
+        ),
+        {"s": "192.0.2.3 untouched", "z": "192.0.2.3 untouched"},
+    ),
+    Case(
+        "hands off ends when the other one comes into Herald's care, too",
+        (
+            V4,
+            service("s", shows="192.0.2.3"),
+            service("z", lb_class="x.example/y", shows="192.0.2.3"),
+        ),
+        {"s": "192.0.2.3 Allocated", "z": "192.0.2.3 untouched"},
+        (then(service("z", shows="192.0.2.3")),),
+    ),
+    Case(
         "hands off ends when a pool for it appears",
         (service("s", shows="192.0.2.3"),),
         {"s": "192.0.2.3 Allocated"},

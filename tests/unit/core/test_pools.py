@@ -122,6 +122,18 @@ ROWS = [
         steps=(then(pool("a", "192.0.2.0/30", born=1)),),
     ),
     Row(
+        "what the younger gave before is freed of both",
+        (pool("b", "192.0.2.0/30", born=5), service("x")),
+        {"a": "4 0 4", "b": "0 0 0"},
+        steps=(then(pool("a", "192.0.2.0/30", born=1)), gone("x")),
+    ),
+    Row(
+        "buggy addresses, from now on",
+        (pool("a", "192.0.2.0/23", born=1), service("x")),
+        {"a": "508 1 508"},
+        steps=(then(pool("a", "192.0.2.0/23", born=1, avoid_buggy=True)),),
+    ),
+    Row(
         "a conflict heals",
         (A, pool("b", "192.0.2.6-192.0.2.9", born=2)),
         {"b": "4 0 4"},
@@ -251,3 +263,17 @@ def a_pool_of_many(number: int) -> Pool:
     text = f"10.{start >> 16}.{start >> 8 & 255}.{start & 255}"
     end = start + 3
     return pool(f"p{number:05}", f"{text}-10.{end >> 16}.{end >> 8 & 255}.{end & 255}")
+
+
+def test_both_sides_of_a_conflict_are_news() -> None:
+    world = World(default_class=True, adopt=())
+    world.put(A)
+    world.settle()
+    ipam = world.allocator.ipam
+    list(ipam.dirty_pools())
+    world.put(pool("b", "192.0.2.6-192.0.2.9", born=2))
+    world.settle()
+    assert sorted(ipam.dirty_pools()) == ["a", "b"]
+    gone("b")(world)
+    world.settle()
+    assert list(ipam.dirty_pools()) == ["a"]
