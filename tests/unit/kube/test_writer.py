@@ -216,7 +216,9 @@ def test_a_request_is_given_up_at_its_deadline_and_a_late_answer_is_nobodys(
     writer.submit(ask("update", deadline=deadline, own_connection=own_connection))
     outcome = answered(inbox)
     assert boottime() >= deadline
-    assert outcome == Failed("no answer before the deadline")
+    assert outcome == Failed(
+        "the API server did not answer in time; see whether it runs and this node reaches it"
+    )
     # The next one waits for nothing: another thread, another connection.
     writer.submit(ask("update", own_connection=own_connection))
     assert isinstance(answered(inbox), Done)
@@ -237,7 +239,9 @@ def test_an_answer_that_came_too_late_is_none_even_if_nobody_noticed(writer_to, 
 
     writer = writer_to(FakeTransport(slow), clock=lambda: now[0])
     writer.submit(ask("update", deadline=300))
-    assert answered(inbox) == Failed("no answer before the deadline")
+    assert answered(inbox) == Failed(
+        "the API server did not answer in time; see whether it runs and this node reaches it"
+    )
 
 
 def test_requests_that_find_all_connections_busy_fail_at_their_deadline_unsent(

@@ -32,6 +32,7 @@ import platform
 import pwd
 import re
 import resource
+import socket
 import stat
 import struct
 import sys
@@ -713,12 +714,24 @@ def main(arguments: list[str] | None = None) -> int:
                 raise LoaderError(f"--user: there is no user {options.user!r}") from None
         print(load(options.bpffs, user))
     except LoaderError as failed:
-        print(f"herald loader: {failed}", file=sys.stderr)
-        return 1
+        return _give_up(str(failed))
     except OSError as failed:
-        print(f"herald loader: {failed.filename or 'bpf(2)'}: {failed.strerror}", file=sys.stderr)
-        return 1
+        return _give_up(f"{failed.filename or 'bpf(2)'}: {failed.strerror}")
     return 0
+
+
+def _give_up(why: str) -> int:
+    print(f"herald loader: {why}", file=sys.stderr)
+    # Also as the unit's status: once systemd has given up, too, it no longer shows that line.
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if path:
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify,
+            contextlib.suppress(OSError),
+        ):
+            where = "\0" + path[1:] if path.startswith("@") else path
+            notify.sendto(f"STATUS=cannot start: {why}".encode(), where)
+    return 1
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ STRAYS_MAX = 8
 """Threads that may be lost in a call after its deadline; beyond, jobs wait for one to come back."""
 
 
-_LATE = "no answer before the deadline"
+_LATE = "the API server did not answer in time; see whether it runs and this node reaches it"
 
 
 @dataclass(slots=True, eq=False)

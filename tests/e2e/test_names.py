@@ -1,0 +1,72 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A node may be called otherwise in the cluster than by its host name and in the inventory, and at any length."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from watched import LEASES, agent_status, await_health
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Lab, Service
+
+pytestmark = pytest.mark.lab
+
+SITE = Path(__file__).parents[2] / "playbooks/site.yml"
+HOST = "n3"  # by its own host name; `rack-7` in the inventory
+LONGEST = ".".join(["n" * 63, "rack-7", "x" * 63, "y" * 63, "example" * 7 + "-test"])
+
+
+def key(name: str) -> str:
+    """What objects of a node are called by, whose name is too long for theirs."""
+    return name[:183] + "-" + hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+@pytest.fixture
+def renamed(herald: Lab, tmp_path: Path) -> Iterator[Lab]:
+    """The third node, under another name in inventory and cluster; afterwards as it was."""
+    assert len(LONGEST) == 253
+    inventory: dict[str, Any] = json.loads(herald("inventory"))
+    hosts = inventory["all"]["children"]["herald"]["hosts"]
+    hosts["rack-7"] = {**hosts.pop(HOST), "herald_node_name": LONGEST}
+    file = tmp_path / "inventory.json"
+    file.write_text(json.dumps(inventory))
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": LONGEST}}
+    herald.api.apply(f"/api/v1/nodes/{LONGEST}", node)
+    try:
+        done = herald.attempt_playbook(SITE, inventory=file)
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield herald
+    finally:
+        herald.playbook(SITE)
+        herald.api.delete(f"/api/v1/nodes/{LONGEST}")
+        await_health(herald)
+
+
+def test_node_announces_under_a_name_of_253_characters(
+    renamed: Lab, service: Callable[..., Service], wait_for: Callable[..., None]
+) -> None:
+    assert agent_status(renamed, HOST)["node"] == LONGEST
+    presence = renamed.api.get(f"{LEASES}/presence-{key(LONGEST)}")
+    assert presence is not None
+    assert presence["spec"]["holderIdentity"] == LONGEST
+
+    _, (address,) = service("web")
+    others = ("n1", "n2")
+    try:
+        for node in others:
+            renamed.exec(node, "systemctl", "stop", "herald-agent")
+        wait_for("the node to announce", lambda: renamed.holder(address) == LONGEST)
+        page = ("client", "--", "curl", "-s", "-m", "2", f"http://{address}/")
+        wait_for("the client to get a page", lambda: renamed.attempt(*page).returncode == 0)
+    finally:
+        for node in others:
+            renamed.exec(node, "systemctl", "start", "herald-agent")
+        await_health(renamed)
