@@ -56,8 +56,8 @@ def slow_api(patch: Any) -> None:
 def no_margin(patch: Any) -> None:
     accept = OwnPresence._accept
 
-    def whole(self: OwnPresence, lease: Lease, sent: int, duration: int) -> None:
-        accept(self, lease, sent, duration)
+    def whole(self: OwnPresence, lease: Lease, sent: int, duration: int, now: int) -> None:
+        accept(self, lease, sent, duration, now)
         self.valid_until = sent + duration
         self._extend(self.valid_until, sent)
 
@@ -101,7 +101,7 @@ def joined_unwritten(patch: Any) -> None:
             judge(self, lease, now)
             return
         self.phase, self.epoch = Phase.LIVE, presence.epoch
-        self._accept(lease, now, self.wanted_duration)
+        self._accept(lease, now, self.wanted_duration, now)
 
     patch.setattr(OwnPresence, "_judge", believe)
 

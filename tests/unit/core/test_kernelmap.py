@@ -100,3 +100,19 @@ def test_what_is_intended_is_what_was_asked_last() -> None:
     assert kernel.intended == Session(deadline=30)
     kernel.answer(second.id, "", now=0)
     assert kernel.session == kernel.intended == Session(deadline=30)
+
+
+def test_only_a_renewal_sent_after_a_fill_confirms_it() -> None:
+    kernel, outbox = fresh()
+    kernel.read(Session(deadline=90, renewed=50), {}, {})
+    kernel.fill(VIP, {2: EntryValue(VALUE.mac, 40)})
+    lowered, filled = outbox.drain()
+    # The claim was at 40, a renewal went out at 50, the fill is later: what 50 proves ends before the fill.
+    assert isinstance(lowered, SetSession)
+    assert lowered.session == Session(deadline=90, renewed=40)
+    assert isinstance(filled, SetEntries)
+    assert not kernel.confirms(60)
+    kernel.answer(lowered.id, "", now=70)
+    kernel.answer(filled.id, "", now=70)
+    assert not kernel.confirms(69)
+    assert kernel.confirms(70)

@@ -9,7 +9,7 @@ Until a removal is confirmed its entry counts as present, and a fill counts from
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from herald.core.effects import SetEntries, SetSession
 from herald.core.kernel import EntryKey, EntryValue, Session
@@ -31,6 +31,7 @@ class KernelMap:
         self._out = outbox
         self._entries: dict[Address, dict[int, EntryValue]] = {}
         self._asked: dict[int, _Asked] = {}
+        self._filled_at = 0
         self.session = Session()
         self.silenced: dict[Address, int] = {}
         """As read at the start: by address, the newest claim that a conflict has silenced."""
@@ -63,6 +64,8 @@ class KernelMap:
             self._out.note("kernel refused", level="error", error=error)
         else:
             self._apply(asked)
+            if asked.put:
+                self._filled_at = now
         return frozenset(key.address for key in (*asked.remove, *asked.put))
 
     def retry(self, now: int) -> bool:
@@ -125,7 +128,19 @@ class KernelMap:
         self._asked[number] = _Asked(session=session)
         self._out.add(SetSession(number, session))
 
+    def confirms(self, sent: int) -> bool:
+        """Whether a renewal sent at that moment was sent after every entry was there.
+
+        Only such a one lets entries be held past the deadline (rule 8): a renewal from before a fill says
+        nothing about a fill that was late.
+        """
+        return sent >= self._filled_at and not any(asked.put for asked in self._asked.values())
+
     def fill(self, address: Address, entries: Mapping[int, EntryValue]) -> None:
+        oldest = min((value.claimed for value in entries.values()), default=0)
+        if self.intended.renewed > oldest:
+            # The responder compares the claim with the renewal: one from before this fill confirms it not.
+            self.set_session(replace(self.intended, renewed=oldest))
         put = {EntryKey(address, index): value for index, value in entries.items()}
         self._set(frozenset(), put)
 

@@ -108,6 +108,8 @@ class OwnPresence:
         self._due = 0
         self._unchanged_since = 0
         self._report: PresenceReport | None = None
+        self._renewed_at = 0
+        """When the last successful renewal was sent."""
         self._said: PresenceReport | None = None
         self._said_in = 0
         self._owner: Owner | None = None
@@ -319,13 +321,13 @@ class OwnPresence:
         self.problem = ""
         self.epoch = Epoch(outcome.lease.uid, outcome.lease.transitions)
         self._out.note("join", epoch=str(self.epoch), duration_ms=pending.duration // MILLISECOND)
-        self._accept(outcome.lease, answer.sent, pending.duration)
+        self._accept(outcome.lease, answer.sent, pending.duration, now)
 
     # --- LIVE ------------------------------------------------------------------------------------------------
 
     def _renew(self, now: int) -> None:
-        renewed = self._kernel.session.renewed
-        allowed = renewed + self.wanted_duration * 9 // 10
+        renewed = self._kernel.intended.renewed
+        allowed = self._renewed_at + self.wanted_duration * 9 // 10
         if self.wanted_duration < self.duration and self._kernel.session.deadline > allowed:
             # Observers count by what they read: the kernel's deadline shrinks before they can read it.
             self.valid_until = min(self.valid_until, allowed)
@@ -342,7 +344,7 @@ class OwnPresence:
                 self.lease = outcome.lease
                 self._lose("the presence was deleted")
             elif pending.purpose == "renew":
-                self._accept(outcome.lease, answer.sent, pending.duration)
+                self._accept(outcome.lease, answer.sent, pending.duration, now)
             else:
                 self._judge_live(outcome.lease, now)
         elif isinstance(outcome, Refused) and outcome.status == 404:
@@ -379,17 +381,20 @@ class OwnPresence:
         self.rewound = self.rewound or back
         return back
 
-    def _accept(self, lease: Lease, sent: int, duration: int) -> None:
+    def _accept(self, lease: Lease, sent: int, duration: int, now: int) -> None:
         """A renewal succeeded: assign the deadline that it allows (rule 1)."""
         self.lease = lease
         self.problem = ""
         self.duration = duration
+        self._renewed_at = sent
         self.valid_until = sent + duration * 9 // 10
         self._due = sent + self.interval
-        self._may_hold = True
+        # An answer that comes past the deadline proves nothing about what came between.
+        self._may_hold = now < self.valid_until
         if self._said != (report := Presence(lease).report):
             self._said, self._said_in = report, lease.resource_version
-        self._extend(self.valid_until, sent)
+        confirmed = self._kernel.confirms(sent)
+        self._extend(self.valid_until, sent if confirmed else self._kernel.intended.renewed)
 
     def _extend(self, deadline: int, renewed: int) -> None:
         hold = self._settings.on_api_loss == "Hold"

@@ -59,11 +59,16 @@ class Runs:
     def add(self, first: int, last: int) -> None:
         """Put first to last in; some or all may be there already."""
         low = bisect_left(self._lasts, first - 1)
-        high = bisect_right(self._firsts, last + 1)
+        high = bisect_right(self._firsts, last + 1, low)
         if low < high:
             first = min(first, self._firsts[low])
             last = max(last, self._lasts[high - 1])
-        self._replace(low, high, [first], [last])
+        if high - low == 1:
+            # By far the most frequent case: a run grows.
+            self.count += last - first - (self._lasts[low] - self._firsts[low])
+            self._firsts[low], self._lasts[low] = first, last
+        else:
+            self._replace(low, high, [first], [last])
 
     def remove(self, first: int, last: int) -> None:
         """Take first to last out; some or all may be absent."""
