@@ -102,10 +102,10 @@ unit: venv
 
 ## Test (as root)
 
-STAGES ?= check bpf sim e2e molecule
+STAGES ?= check bpf sim model e2e molecule
 
-.PHONY: test bpf sim e2e molecule bench
-test: ## Everything: check, BPF, simulation, e2e in the lab, molecule; JUnit files in build/junit/
+.PHONY: test bpf sim model e2e molecule bench
+test: ## Everything: check, BPF, simulation, model, e2e in the lab, molecule; JUnit files in build/junit/
 	@scripts/run-tests $(STAGES)
 
 bpf: packages venv ## The responder against golden frames, in the kernel
@@ -115,6 +115,10 @@ bpf: packages venv ## The responder against golden frames, in the kernel
 sim: venv ## The whole cluster simulated in virtual time (SEEDS=10000: that many random disasters)
 	@mkdir -p $(JUNIT)
 	@$(if $(SEEDS),HERALD_SEEDS=$(SEEDS) )pytest -q --junit-xml=$(JUNIT)/sim.xml tests/sim
+
+model: packages venv ## The election's protocol, checked exhaustively by spin, and refuted without each rule
+	@mkdir -p $(JUNIT)
+	@pytest -q --junit-xml=$(JUNIT)/model.xml tests/model
 
 e2e: prepare build ## Real nodes, real playbooks, real faults, in the lab
 	@mkdir -p $(JUNIT)

@@ -29,6 +29,9 @@ PACKAGES = {
     "util-linux": "nsenter",
 }
 HEADERS = "linux-headers-amd64"  # what the nodes' bcc compiles against, by way of /usr/src
+INOTIFY_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_WANTED = 1024
+"""A node uses some twenty; the usual 128 are gone with the second lab."""
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
@@ -38,6 +41,7 @@ def prepare() -> None:
         raise LabError("the lab makes network namespaces and containers: run it as root")
     os.environ["PATH"] = _PATH
     cgroup2()
+    _allow_watches()
     missing = [name for name, program in PACKAGES.items() if not shutil.which(program)]
     if headers() is None:
         missing.append(HEADERS)
@@ -52,6 +56,12 @@ def prepare() -> None:
     with patience(f"installing {' '.join(missing)}"):
         run("apt-get", "update", "-qq", env=quiet)
         run("apt-get", "install", "-qq", "--no-install-recommends", *missing, env=quiet)
+
+
+def _allow_watches() -> None:
+    """Every systemd of every node watches files by inotify, all of them as the machine's root."""
+    if int(INOTIFY_INSTANCES.read_text()) < INOTIFY_WANTED:
+        INOTIFY_INSTANCES.write_text(str(INOTIFY_WANTED))
 
 
 def headers() -> Path | None:
