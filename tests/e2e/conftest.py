@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests/lab/lab"
 NODES = ("n1", "n2", "n3")
+LIMIT = 1200  # seconds
 FIGURES = pytest.StashKey[list[str]]()
 
 
@@ -238,6 +239,13 @@ def watched(service: Callable[..., Service], herald: Lab) -> Watched:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[FIGURES] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test's limit counts its fixtures' time: a whole lab, or the playbook on three nodes."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LIMIT))
 
 
 @pytest.fixture(scope="session")

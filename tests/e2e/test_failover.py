@@ -47,7 +47,7 @@ def test_address_moves_once_and_is_served_again_after(
     assert watched.holder != node, "the address moved back without a reason"
 
 
-@pytest.mark.timeout(60 * RUNS)
+@pytest.mark.timeout(120 + 60 * RUNS)
 @pytest.mark.parametrize("kind", ["power", "switch"])
 def test_outage_is_two_seconds_at_most_of(
     watched: Watched, tmp_path: Path, figure: Callable[[str], None], kind: str
