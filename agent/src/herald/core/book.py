@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from herald.core.model import Address, Service, ServiceKey, ServicePort
+    from herald.core.pools import Plan
     from herald.core.requests import Request
     from herald.core.sharing import Refusal
 
@@ -116,8 +117,9 @@ class Book:
             entry = self.entries[address] = Entry(address)
         return entry
 
-    def close(self, entry: Entry) -> bool:
-        """Count the address as taken or free, as the entry now says. Whether that changed anything."""
+    def close(self, entry: Entry) -> Plan | None:
+        """Count the address as taken or free, as the entry now says. The pool that can give one address
+        more or less by that."""
         address = entry.address
         number, version = int(address), address.version
         recorded = entry.record is not None
@@ -126,13 +128,12 @@ class Book:
             del self.entries[address]
         taken = recorded or bool(entry.holders) or address in self.strangers
         if not _set(self.taken[version], number, taken):
-            return False
-        line = self.pools.line_of(address)
-        if line and taken:
-            line.take(Range(number, number))
-        elif line:
-            line.give_back(Range(number, number))
-        return True
+            return None
+        for plan in self.pools.claimants(address)[:1]:
+            line = plan.lines[version]
+            (line.take if taken else line.give_back)(Range(number, number))
+            return plan
+        return None
 
     # --- Services --------------------------------------------------------------------------------------
 

@@ -290,9 +290,8 @@ class Ipam:
 
     def _recount(self, entry: Entry) -> None:
         """Count the address as taken or free; where it is free, who waits for any address has a chance."""
-        if not self._book.close(entry):
-            return
-        for plan in self._book.pools.claimants(entry.address)[:1]:
+        plan = self._book.close(entry)
+        if plan:
             self._dirty_pools.add(plan.name)
             line = plan.name, entry.address.version
             if line in self._hungry:
@@ -309,15 +308,17 @@ class Ipam:
             self._used[name] = self._used.get(name, 0) + difference
             self._dirty_pools.add(name)
 
-    def _counted_by(self, record: Record) -> set[str]:
+    def _counted_by(self, record: Record) -> Iterator[str]:
         """The pools whose ``ipsUsed`` has the record: the one that owns the address, and the one that gave
         it while it is still in its blocks."""
         number, version = int(record.address), record.address.version
-        names = {plan.name for plan in self._book.pools.claimants(record.address)[:1]}
-        plan = self._book.pools.get(record.pool)
-        if plan and number in plan.blocks[version]:
-            names.add(plan.name)
-        return names
+        owner = ""
+        for plan in self._book.pools.claimants(record.address)[:1]:
+            owner = plan.name
+            yield owner
+        giver = self._book.pools.get(record.pool) if record.pool != owner else None
+        if giver and number in giver.blocks[version]:
+            yield record.pool
 
     def _lay_out(self) -> None:
         """Settle the pools anew after a change of them, and ask again whom that may concern."""

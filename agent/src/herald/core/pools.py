@@ -165,11 +165,6 @@ class Pools:
         segment = self._segments[address.version][index]
         return segment.contenders if number <= segment.range.last else ()
 
-    def line_of(self, address: Address) -> Line | None:
-        """The line on which the address has, or could have, a place."""
-        claimants = self.claimants(address)
-        return claimants[0].lines[address.version] if claimants else None
-
     def selecting(self, labels: Labels) -> Iterator[Plan]:
         """The pools whose selector selects these labels, in the order in which they are asked."""
         anchored = [plan for label in labels.items() for plan in self._anchored.get(label, ())]

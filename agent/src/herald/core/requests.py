@@ -10,6 +10,7 @@ note says so. A request that cannot be understood is told, never guessed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from herald.core.addresses import Malformed, family, parse_address, shown
@@ -88,10 +89,9 @@ class Request:
 
 def parse_request(service: Service) -> Request:
     """What the Service asks for. Total: bad values become ``problems``."""
-    families, policy = _families(service)
-    plain = not service.load_balancer_ip and not (ANNOTATIONS & service.annotations.keys())
-    if plain:
-        return _PLAIN.get((families, policy)) or Request(families, policy)
+    plain = _plain(service.ip_families, service.ip_family_policy)
+    if not service.load_balancer_ip and ANNOTATIONS.isdisjoint(service.annotations):
+        return plain
     notes: list[str] = []
     problems: list[str] = []
     ips = _read(service.annotations, IPS, notes)
@@ -100,14 +100,14 @@ def parse_request(service: Service) -> Request:
     if service.load_balancer_ip:
         wanted += _wanted(_Value(LOAD_BALANCER_IP, service.load_balancer_ip), problems)
     for each in wanted:
-        if each.address.version not in families:
-            asked = " and ".join(family(version) for version in families)
+        if each.address.version not in plain.families:
+            asked = " and ".join(family(version) for version in plain.families)
             problems.append(f"{each.field}: wanted {asked} (spec.ipFamilies), found {each.address}")
     first = {each.address: each for each in reversed(wanted)}
     namespaces = _read(service.annotations, SHARING_CROSS_NAMESPACE, notes).text.split(",")
     return Request(
-        families=families,
-        policy=policy,
+        families=plain.families,
+        policy=plain.policy,
         wanted=tuple(first[address] for address in dict.fromkeys(each.address for each in wanted)),
         pool=pool.text,
         pool_field=pool.field,
@@ -154,21 +154,14 @@ def _wanted(value: _Value, problems: list[str]) -> list[Wanted]:
     return wanted
 
 
-def _families(service: Service) -> tuple[tuple[Version, ...], Literal["one", "some", "all"]]:
-    families: tuple[Version, ...] = tuple(dict.fromkeys(service.ip_families)) or (4,)
-    match service.ip_family_policy:
+@lru_cache(maxsize=64)
+def _plain(ip_families: tuple[Version, ...], ip_family_policy: str) -> Request:
+    """A request for nothing but families. Most Services make no other: they have these in common."""
+    families: tuple[Version, ...] = tuple(dict.fromkeys(ip_families)) or (4,)
+    match ip_family_policy:
         case "RequireDualStack":
-            other: Version = 6 if families[0] == 4 else 4
-            return (families[0], other), "all"
+            return Request((families[0], 6 if families[0] == 4 else 4), "all")
         case "PreferDualStack":
-            return families, "some"
+            return Request(families, "some")
         case _:
-            return families[:1], "one"
-
-
-_PLAIN: Mapping[tuple[tuple[Version, ...], str], Request] = {
-    (families, policy): Request(families, policy)
-    for families in ((4,), (6,), (4, 6), (6, 4))
-    for policy in ("one", "some", "all")
-}
-"""Most Services ask for nothing: they have these in common."""
+            return Request(families[:1], "one")
