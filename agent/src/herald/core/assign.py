@@ -6,8 +6,6 @@ What always holds:
 
 - an address that a Service shows is never changed without a request (its annotations, families, ports,
   sharing, class or type), whatever becomes of pools;
-- a new address comes from a pool that gives it at that moment: enabled, selecting the Service, not
-  excluded, reserved, buggy, or lost to an older pool;
 - an address that is replaced on request is left only when what replaces it was seen to be recorded;
 - where a request cannot be met, what is held is kept, and the condition says what is missing.
 """
@@ -17,23 +15,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from herald.core import selectors
-from herald.core.addresses import family, make_address, shown
 from herald.core.book import Record
 from herald.core.model import Condition
+from herald.core.offers import Offers, Problem, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from herald.core.book import Book, Known
-    from herald.core.model import Address, Labels, ServiceKey
-    from herald.core.pools import Plan
+    from herald.core.model import Address, ServiceKey
     from herald.core.ranges import Version
 
 ALLOCATED = "herald.dev/Allocated"
 
 _HELD = "held: "
-_NAMED_MAX = 5
 _MESSAGE_MAX = 2048
 
 
@@ -70,18 +63,13 @@ class Verdict(NamedTuple):
     """It waits for somebody with this key."""
 
 
-class _Problem(NamedTuple):
-    reason: str
-    text: str
-
-
 def decide(book: Book, key: ServiceKey) -> Verdict:
     """What the Service shall hold. Who is not in Herald's care, or gone, leaves what it has."""
     known = book.services.get(key)
     given = book.given.get(key, ())
     if known is None:
         return Verdict(Decision(release=given))
-    return _Case(book, key, known).verdict(given)
+    return _Case(book, key, known, Offers(book, key, known)).verdict(given)
 
 
 @dataclass(slots=True)
@@ -91,15 +79,13 @@ class _Case:
     book: Book
     key: ServiceKey
     known: Known
+    offers: Offers
     keep: list[Address] = field(default_factory=list)
     give: list[Record] = field(default_factory=list)
     leave: list[Address] = field(default_factory=list)
-    problems: list[_Problem] = field(default_factory=list)
-    lacking: dict[Version, _Problem] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    lacking: dict[Version, Problem] = field(default_factory=dict)
     """Why a family has no address, where none is wanted by name."""
-    awaited: set[Address] = field(default_factory=set)
-    full: set[tuple[str, Version]] = field(default_factory=set)
-    labels: Labels | None = None
 
     def verdict(self, given: tuple[Address, ...]) -> Verdict:
         self._sort(given)
@@ -108,7 +94,7 @@ class _Case:
         if not self.known.service.deleting:
             if self.known.request.problems:
                 self.problems += (
-                    _Problem("InvalidRequest", text) for text in self.known.request.problems
+                    Problem("InvalidRequest", text) for text in self.known.request.problems
                 )
             else:
                 for version in self.known.request.families:
@@ -186,18 +172,27 @@ class _Case:
         if wanted:
             for address in wanted:
                 if address not in mine:
-                    self._ask(address)
+                    self._take(self.offers.exact(address))
             self._replace(mine, [address for address in mine if address in wanted], len(wanted))
         elif not mine:
-            self._find(version)
+            self._take(self.offers.any(version), version)
         elif request.pool:
             fitting = [address for address in mine if self._is_of_wanted_pool(address)]
             if not fitting:
-                self._find(version)
+                self._take(self.offers.any(version), version)
             self._replace(mine, fitting, 1)
             self._drop_surplus(fitting)
         else:
             self._drop_surplus(mine)
+
+    def _take(self, offer: Record | Problem, version: Version | None = None) -> None:
+        """``version``: any address of this family would have done."""
+        if isinstance(offer, Record):
+            self.give.append(offer)
+        elif version:
+            self.lacking[version] = offer
+        else:
+            self.problems.append(offer)
 
     def _replace(self, mine: list[Address], fitting: list[Address], enough: int) -> None:
         """Leave what is not asked for any more, once enough of what is asked for is recorded."""
@@ -232,167 +227,6 @@ class _Case:
         plan = self.book.pools.get(wanted)
         return plan is not None and int(address) in plan.claims[address.version]
 
-    def _ask(self, address: Address) -> None:
-        """Give this very address, or say why not."""
-        problem = self._refused_by_pools(address) or self._refused_by_holders(address)
-        if problem:
-            self.problems.append(problem)
-            return
-        record = self.book.record(address)
-        if record:
-            self.give.append(Record(address, record.pool, record.services | {self.key}))
-        else:
-            pool = self.book.pools.claimants(address)[0].name
-            self.give.append(Record(address, pool, frozenset({self.key})))
-
-    def _refused_by_pools(self, address: Address) -> _Problem | None:
-        claimants = self.book.pools.claimants(address)
-        if not claimants:
-            for plan in self.book.pools:
-                if int(address) in plan.blocks[address.version]:
-                    return _Problem("NoPool", f"{address} is not given: {_why_unclaimed(plan)}")
-            return _Problem("NoPool", f"{address} is outside every pool")
-        plan = claimants[0]
-        wanted, field_name = self.known.request.pool, self.known.request.pool_field
-        if wanted and plan.name != wanted:
-            text = f"{field_name}: wanted pool {shown(wanted)}, found {address} in {plan.name}"
-            return _Problem("InvalidRequest", text)
-        if not plan.giving:
-            return _Problem("NoPool", f"{address} is in pool {plan.name}, which {_why_not(plan)}")
-        if not plan.lines[address.version].has(int(address)):
-            text = f"{address} is reserved in pool {plan.name} (allowFirstLastIPs, avoidBuggyIPs)"
-            return _Problem("NoPool", text)
-        if not self._selected_by(plan):
-            text = f"{address} is in pool {plan.name}, whose serviceSelector does not select the Service"
-            return _Problem("SelectorMismatch", text)
-        return None
-
-    def _refused_by_holders(self, address: Address) -> _Problem | None:
-        self.awaited.add(address)
-        aside = self.book.strangers.get(address)
-        if aside:
-            return _Problem("AddressConflict", f"{address} is answered for by {aside.mac}")
-        record = self.book.record(address)
-        if record is None:
-            for key in self.book.holders(address):
-                if key != self.key:
-                    return _Problem("AddressTaken", f"{address} is held by Service {_spelled(key)}")
-            return None
-        leaving = sorted(key for key in record.services if key not in self.book.services)
-        if leaving or not record.services:
-            by = f" by Service {_spelled(leaving[0])}" if leaving else ""
-            return _Problem("AddressTaken", f"{address} is being freed{by}")
-        refusal = self.book.refusal(address, self.key, self.known)
-        if refusal is None:
-            return None
-        text = f"{address} is held by Service {_spelled(refusal.key)}"
-        if self.known.request.sharing_key:
-            return _Problem("SharingRefused", f"{text}: {refusal.rule}")
-        return _Problem("AddressTaken", text)
-
-    # --- What is free ----------------------------------------------------------------------------------
-
-    def _find(self, version: Version) -> None:
-        """Give an address that a partner has, else the lowest free one of the first pool, or say why not."""
-        wanted = self.known.request.pool
-        plans, problem = self._asked(wanted, version) if wanted else self._willing(version)
-        if self.known.request.sharing_key:
-            record = self._joined(version)
-            if record:
-                self.give.append(record)
-                return
-        for plan in plans:
-            number = plan.lines[version].lowest_free()
-            if number is not None:
-                address = make_address(version, number)
-                self.give.append(Record(address, plan.name, frozenset({self.key})))
-                return
-            self.full.add((plan.name, version))
-        if plans:
-            names = _list(plan.name for plan in plans)
-            problem = _Problem(
-                "PoolExhausted", f"no {family(version)} address is free in pool {names}"
-            )
-        self.lacking[version] = problem
-
-    def _asked(self, wanted: str, version: Version) -> tuple[list[Plan], _Problem]:
-        """The wanted pool, or why it does not give."""
-        field_name = self.known.request.pool_field
-        plan = self.book.pools.get(wanted)
-        if plan is None:
-            text = f"{field_name}: wanted a pool, found none named {shown(wanted)}"
-            return [], _Problem("NoPool", text)
-        if not plan.giving:
-            text = f"{field_name}: wanted pool {wanted}, which {_why_not(plan)}"
-            return [], _Problem("NoPool", text)
-        if not plan.usable[version]:
-            text = f"{field_name}: wanted {family(version)} of pool {wanted}, found none in it"
-            return [], _Problem("NoPool", text)
-        if not self._selected_by(plan):
-            text = f"{field_name}: wanted pool {wanted}, whose serviceSelector does not select the Service"
-            return [], _Problem("SelectorMismatch", text)
-        return [plan], _Problem("", "")
-
-    def _willing(self, version: Version) -> tuple[list[Plan], _Problem]:
-        """The pools that give to this Service without being asked, in order; or why there are none.
-
-        The list ends at the first one that has a free address.
-        """
-        plans: list[Plan] = []
-        for plan in self.book.pools.selecting(self._labels):
-            if plan.giving and plan.pool.auto_assign and plan.usable[version]:
-                plans.append(plan)
-                if plan.lines[version].free:
-                    break
-        if plans:
-            return plans, _Problem("", "")
-        others = [plan.name for plan in self.book.pools if plan.giving and plan.usable[version]]
-        willing = [
-            name
-            for name in others
-            if (found := self.book.pools.get(name)) and found.pool.auto_assign
-        ]
-        if willing:
-            text = f"no serviceSelector selects the Service, of pool {_list(sorted(willing))}"
-            return [], _Problem("SelectorMismatch", text)
-        text = f"no enabled pool has {family(version)} addresses"
-        if others:
-            text += f" for who does not ask (autoAssign: false in pool {_list(sorted(others))})"
-        return [], _Problem("NoPool", text)
-
-    def _joined(self, version: Version) -> Record | None:
-        """The lowest address of the Service's sharing key that the rules allow it on."""
-        for address in sorted(self.book.shared_by(self.known), key=int):
-            record = self.book.record(address)
-            if address.version != version or record is None or address in self.book.strangers:
-                continue
-            if any(key not in self.book.services for key in record.services):
-                continue
-            if self._gives(address) and not self.book.refusal(address, self.key, self.known):
-                return Record(address, record.pool, record.services | {self.key})
-        return None
-
-    def _gives(self, address: Address) -> bool:
-        """Whether the pool of the address gives to this Service, without regard to who has it now."""
-        for plan in self.book.pools.claimants(address)[:1]:
-            wanted = self.known.request.pool
-            asked = plan.name == wanted if wanted else plan.pool.auto_assign
-            has = plan.lines[address.version].has(int(address))
-            return plan.giving and asked and has and self._selected_by(plan)
-        return False
-
-    @property
-    def _labels(self) -> Labels:
-        if self.labels is None:
-            self.labels = selectors.service_labels(self.known.service)
-        return self.labels
-
-    def _selected_by(self, plan: Plan) -> bool:
-        selector = plan.pool.service_selector
-        if not (selector.match_labels or selector.match_expressions):
-            return True
-        return selectors.matches(selector, self._labels)
-
     # --- The end ---------------------------------------------------------------------------------------
 
     def _weigh_families(self) -> None:
@@ -410,7 +244,7 @@ class _Case:
             kept = set(self.keep)
             for record in self.give:
                 if record.address not in kept:
-                    self.awaited.add(record.address)
+                    self.offers.awaited.add(record.address)
             self.give = [record for record in self.give if record.address in kept]
             if not kept & set(self.known.shown):
                 for address in list(self.keep):
@@ -449,13 +283,13 @@ class _Case:
             settled,
             self.known.request.notes,
         )
-        if not (orphaned or moved or self.problems or self.lacking or self.awaited):
+        if not (orphaned or moved or self.problems or self.lacking or self.offers.awaited):
             return Verdict(decision)
         return Verdict(
             decision,
             restless=orphaned or moved or bool(self.problems or self.lacking),
-            addresses=frozenset(self.awaited),
-            pools=frozenset(self.full),
+            addresses=frozenset(self.offers.awaited),
+            pools=frozenset(self.offers.full),
             sharing_key=self.known.request.sharing_key if self.lacking else "",
         )
 
@@ -477,9 +311,9 @@ class _Case:
             number in plan.claims[version]
             or (bool(plan.problems) and number in plan.blocks[version])
         )
-        if plan and has and self._selected_by(plan):
+        if plan and has and self.offers.selected_by(plan):
             return "", False
-        if any(self._selected_by(other) for other in self.book.pools.claimants(address)):
+        if any(self.offers.selected_by(other) for other in self.book.pools.claimants(address)):
             return "", True
         if plan is None:
             return (", which is gone" if pool else ", which is in no pool"), False
@@ -488,7 +322,7 @@ class _Case:
         ), False
 
     def _condition(self, texts: list[str], *, orphaned: bool) -> Condition:
-        held = _list(texts, "; ")
+        held = listed(texts, "; ")
         missing = dict.fromkeys(problem.text for problem in self.problems)
         remarks = [each.text for each in self.lacking.values() if each.text not in missing]
         remarks += (
@@ -496,7 +330,7 @@ class _Case:
             for address, aside in self.book.asides_of(self.key)
         )
         if self.problems:
-            parts = [_list(missing, "; "), f"{_HELD}{held}" if held else "", *remarks]
+            parts = [listed(missing, "; "), f"{_HELD}{held}" if held else "", *remarks]
             return _told("False", self.problems[0].reason, parts)
         status: Literal["True", "False"] = "True" if held else "False"
         return _told(status, "Orphaned" if orphaned else "Allocated", [held, *remarks])
@@ -505,28 +339,3 @@ class _Case:
 def _told(status: Literal["True", "False"], reason: str, parts: list[str]) -> Condition:
     message = parts[0] if len(parts) == 1 else "; ".join(filter(None, parts))
     return Condition(ALLOCATED, status, reason, message[:_MESSAGE_MAX])
-
-
-def _why_not(plan: Plan) -> str:
-    if plan.pool.disabled:
-        return "is disabled"
-    if plan.pool.deleting:
-        return "is being deleted"
-    return f"is not understood: {_list(plan.problems, '; ')}"
-
-
-def _why_unclaimed(plan: Plan) -> str:
-    if plan.problems:
-        return f"pool {plan.name} {_why_not(plan)}"
-    return f"pool {plan.name} excludes it"
-
-
-def _spelled(key: ServiceKey) -> str:
-    return "/".join(key)
-
-
-def _list(texts: Iterable[str], joint: str = ", ") -> str:
-    """The first few, and how many more."""
-    every = list(texts)
-    more = len(every) - _NAMED_MAX
-    return joint.join(every[:_NAMED_MAX]) + (f"{joint}and {more} more" if more > 0 else "")
