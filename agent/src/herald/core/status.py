@@ -201,7 +201,8 @@ def _ingress(service: Service, decision: Decision) -> tuple[str, ...] | None:
     addresses = tuple(str(address) for address in decision.addresses)
     if decision.condition is not None:
         return addresses if addresses != service.ingress else None
-    ours = any(condition.type == ALLOCATED for condition in service.conditions)
+    # Only what we gave is ours to take away: another balancer may serve it since we said why we do not.
+    ours = any(c.type == ALLOCATED and c.status == "True" for c in service.conditions)
     return () if ours and service.ingress else None
 
 
