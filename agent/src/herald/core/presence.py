@@ -151,7 +151,7 @@ class OwnPresence:
 
     def live_by(self, duration: int, now: int) -> None:
         """The D that the presence shall say; a shorter one is said at once, since a claim waits for it."""
-        if duration < self.duration and duration != self.wanted_duration:
+        if duration < self.duration and not self.problem:
             self._due = min(self._due, now)
         self.wanted_duration = duration
 

@@ -365,6 +365,9 @@ class Decider:
         self._status.tick(now)
         # What the allocator wants of leases leaves in the same step.
         self._election.tick(now)
+        # A claim that waits for a shorter D does not wait for another event too.
+        self._live_by(now)
+        self._presence.tick(now)
         if self._world.looked:
             self._set_devices()
         self._leave(now)
