@@ -105,10 +105,6 @@ class KernelMap:
         )
 
     @property
-    def pending(self) -> bool:
-        return bool(self._asked)
-
-    @property
     def silent(self) -> bool:
         """Confirmed: no entry and no deadline."""
         return not self._entries and not self._asked and self.session.deadline == 0

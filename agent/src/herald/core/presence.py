@@ -208,10 +208,6 @@ class OwnPresence:
         if intended.fuse < now + FUSE // 2 or not self._may_hold:
             self._kernel.set_session(replace(intended, fuse=fuse))
 
-    @property
-    def holding(self) -> bool:
-        return self.phase is Phase.LIVE and self._kernel.session.fuse > 0
-
     def tick(self, now: int) -> None:
         """Send what is due."""
         if self._pending is not None:
