@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "agent" / "src"))
 
-from herald.core.ipam import Ipam, Record
+from herald.core.allocation.ipam import Ipam, Record
 from herald.core.model import Block, Pool, Selector, Service, ServiceKey, ServicePort
 
 _PORTS = (ServicePort("TCP", 80), ServicePort("TCP", 443))

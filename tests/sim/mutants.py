@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from tests.sim.cluster import Cluster, Kernel
 
-from herald.core.election import Election, _Pair
+from herald.core.election.locks import Election, _Pair
+from herald.core.election.presence import OwnPresence, Phase
+from herald.core.election.segment import Segment
 from herald.core.leases import Presence
 from herald.core.model import MILLISECOND, Lease
-from herald.core.presence import OwnPresence, Phase
-from herald.core.segment import Segment
 
 Plant = Callable[[Any], None]
 """Given pytest's MonkeyPatch."""

@@ -16,7 +16,7 @@ from ipaddress import ip_address
 import pytest
 from tests.unit.core.ipam_world import MAC, Allocator, Cluster, addresses, key_of, pool, settle
 
-from herald.core.ipam import Record
+from herald.core.allocation.ipam import Record
 from herald.core.model import Pool, Service
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Literal
 
-from herald.core.ipam import Decision, Ipam, Record
+from herald.core.allocation.ipam import Decision, Ipam, Record
 from herald.core.model import (
     Address,
     Block,

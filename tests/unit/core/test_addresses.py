@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from herald.core.addresses import Malformed, Span, parse_address, parse_block
+from herald.core.allocation.addresses import Malformed, Span, parse_address, parse_block
+from herald.core.allocation.ranges import Range
 from herald.core.model import Block
-from herald.core.ranges import Range
 
 TAKEN = [
     ("192.0.2.1", "192.0.2.1"),

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from tests.unit.core.ipam_rules import V4
 from tests.unit.core.ipam_world import MAC, key_of, pool, service
 
-from herald.core.ipam import Decision, Ipam, Record
+from herald.core.allocation.ipam import Decision, Ipam, Record
 from herald.core.model import Service
 
 S, T = key_of("s"), key_of("t")

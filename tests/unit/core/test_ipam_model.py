@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.unit.core.ipam_world import Allocator, Cluster, pool, service, settle, wanted_conditions
 
 from herald.core import selectors
-from herald.core.ipam import Ipam, Record
+from herald.core.allocation.ipam import Ipam, Record
 from herald.core.model import Address, Pool, Service, ServiceKey
 
 NAMES = ("a", "b", "x/c", "x/d", "e")

@@ -10,9 +10,7 @@ from ipaddress import IPv4Interface, ip_address
 
 import pytest
 
-from herald.core.leases import Presence, PresenceInterface, PresenceReport
-from herald.core.model import Interface, Lease, Node, Policy, PreferredNodes, Selector, Taint
-from herald.core.placement import (
+from herald.core.election.placement import (
     bounded,
     is_layer3,
     is_plumbing,
@@ -22,6 +20,8 @@ from herald.core.placement import (
     weight,
     why_not_eligible,
 )
+from herald.core.leases import Presence, PresenceInterface, PresenceReport
+from herald.core.model import Interface, Lease, Node, Policy, PreferredNodes, Selector, Taint
 
 VIP = ip_address("198.51.100.1")
 NODES = {f"n{i}": 1 for i in range(5)}

@@ -9,7 +9,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from herald.core.ranges import Line, Range, Runs, common, in_order, union, without
+from herald.core.allocation.ranges import Line, Range, Runs, common, in_order, union, without
 
 MOST = 60
 

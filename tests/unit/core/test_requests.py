@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.core.ipam_world import pool, service
 
-from herald.core.ipam import Ipam
+from herald.core.allocation.ipam import Ipam
+from herald.core.allocation.requests import ANNOTATIONS, parse_request
 from herald.core.model import Block, Condition, Requirement, Selector
-from herald.core.requests import ANNOTATIONS, parse_request
 
 
 def test_own_annotation_first_and_an_alias_that_differs_is_noted() -> None:

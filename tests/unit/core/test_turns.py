@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from herald.core.turns import Turns
+from herald.core.allocation.turns import Turns
 
 
 def take(turns: Turns) -> list[str]:

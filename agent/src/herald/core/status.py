@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from herald.core.allocator import Allocator
+from herald.core.allocation.allocator import Allocator
+from herald.core.allocation.ipam import ALLOCATED, Decision
 from herald.core.effects import EmitEvent, PatchService
-from herald.core.election import Election, Lock
+from herald.core.election.locks import Election, Lock
+from herald.core.election.placement import policies_for
 from herald.core.events import Answer, Failed, Refused
-from herald.core.ipam import ALLOCATED, Decision
 from herald.core.model import (
     SECOND,
     Address,
@@ -26,7 +27,6 @@ from herald.core.model import (
     vip_lease_name,
 )
 from herald.core.outbox import Outbox
-from herald.core.placement import policies_for
 from herald.core.world import World
 
 ANNOUNCED = "herald.dev/Announced"

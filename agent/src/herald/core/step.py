@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from herald.core.allocator import Allocator
-from herald.core.announce import Announcer
-from herald.core.candidates import Candidates
+from herald.core.allocation.allocator import Allocator
 from herald.core.effects import (
     Effect,
     EmitEvent,
@@ -21,7 +19,17 @@ from herald.core.effects import (
     Relist,
     SetAttachments,
 )
-from herald.core.election import Election, Lock
+from herald.core.election.announce import Announcer
+from herald.core.election.candidates import Candidates
+from herald.core.election.locks import Election, Lock
+from herald.core.election.observer import Observer
+from herald.core.election.placement import (
+    DRAIN_ANNOTATION,
+    is_layer3,
+    is_plumbing,
+)
+from herald.core.election.presence import OwnPresence, Phase
+from herald.core.election.segment import Segment, probes_of
 from herald.core.events import (
     AnnounceAgain,
     Answer,
@@ -61,15 +69,7 @@ from herald.core.model import (
     Service,
     vip_lease_name,
 )
-from herald.core.observer import Observer
 from herald.core.outbox import Outbox
-from herald.core.placement import (
-    DRAIN_ANNOTATION,
-    is_layer3,
-    is_plumbing,
-)
-from herald.core.presence import OwnPresence, Phase
-from herald.core.segment import Segment, probes_of
 from herald.core.settings import Settings
 from herald.core.status import ServiceStatus
 from herald.core.world import World

@@ -19,8 +19,17 @@ from heapq import merge
 from typing import TYPE_CHECKING, TypeAlias
 
 from herald.core import selectors
-from herald.core.addresses import Malformed, Span, parse_block
-from herald.core.ranges import Line, Range, Runs, Version, common, in_order, union, without
+from herald.core.allocation.addresses import Malformed, Span, parse_block
+from herald.core.allocation.ranges import (
+    Line,
+    Range,
+    Runs,
+    Version,
+    common,
+    in_order,
+    union,
+    without,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

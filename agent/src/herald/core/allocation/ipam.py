@@ -19,20 +19,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from herald.core.addresses import spelled
-from herald.core.assign import ALLOCATED, Decision, Verdict, decide
-from herald.core.book import Aside, Book, Entry, Known, Record
+from herald.core.allocation.addresses import spelled
+from herald.core.allocation.assign import ALLOCATED, Decision, Verdict, decide
+from herald.core.allocation.book import Aside, Book, Entry, Known, Record
+from herald.core.allocation.pools import VERSIONS
+from herald.core.allocation.requests import parse_request
+from herald.core.allocation.turns import Turns
 from herald.core.model import LOAD_BALANCER_CLASS, Condition, PoolStatus
-from herald.core.pools import VERSIONS
-from herald.core.requests import parse_request
-from herald.core.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
+    from herald.core.allocation.pools import Plan
+    from herald.core.allocation.ranges import Runs, Version
     from herald.core.model import Address, Pool, Service, ServiceKey
-    from herald.core.pools import Plan
-    from herald.core.ranges import Runs, Version
 
 __all__ = ["ALLOCATED", "Decision", "Ipam", "Record"]
 

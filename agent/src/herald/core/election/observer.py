@@ -17,11 +17,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from herald.core.effects import LeaseRequest
+from herald.core.election.placement import rank_of
 from herald.core.events import Answer, Done
 from herald.core.leases import Epoch, Presence, without_finalizer
 from herald.core.model import FINALIZER, MILLISECOND, Lease, presence_lease_name
 from herald.core.outbox import Outbox
-from herald.core.placement import rank_of
 from herald.core.settings import Settings
 
 FENCE_STEP = 50 * MILLISECOND

@@ -9,10 +9,11 @@ none of this.
 
 from __future__ import annotations
 
+from herald.core.allocation.ipam import Decision, Ipam, Record
 from herald.core.effects import PatchPolicy, PatchPool
-from herald.core.election import Election
+from herald.core.election.locks import Election
+from herald.core.election.placement import announces_on, compiled, policies_for
 from herald.core.events import Answer, Done
-from herald.core.ipam import Decision, Ipam, Record
 from herald.core.leases import POOL, SERVICES, Presence, services_text
 from herald.core.model import (
     SECOND,
@@ -26,7 +27,6 @@ from herald.core.model import (
     vip_lease_name,
 )
 from herald.core.outbox import Outbox
-from herald.core.placement import announces_on, compiled, policies_for
 from herald.core.selectors import matches, problems
 from herald.core.settings import Settings
 from herald.core.world import World

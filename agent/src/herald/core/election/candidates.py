@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from herald.core.election import Lock, Target
-from herald.core.kernel import EntryFlags
-from herald.core.leases import Presence, PresenceReport
-from herald.core.placement import (
+from herald.core.election.locks import Lock, Target
+from herald.core.election.placement import (
     Placement,
     bounded,
     interfaces_for,
@@ -24,7 +22,9 @@ from herald.core.placement import (
     why_not_eligible,
     why_out_of_service,
 )
-from herald.core.segment import deaf
+from herald.core.election.segment import deaf
+from herald.core.kernel import EntryFlags
+from herald.core.leases import Presence, PresenceReport
 from herald.core.world import World
 
 

@@ -15,13 +15,13 @@ from __future__ import annotations
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
-from herald.core.addresses import shown
+from herald.core.allocation.addresses import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from herald.core.allocation.requests import Request
     from herald.core.model import Service, ServiceKey, ServicePort
-    from herald.core.requests import Request
 
 
 class Terms(NamedTuple):

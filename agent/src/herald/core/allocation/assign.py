@@ -15,14 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from herald.core.book import Record
+from herald.core.allocation.book import Record
+from herald.core.allocation.offers import Offers, Problem, listed
 from herald.core.model import Condition
-from herald.core.offers import Offers, Problem, listed
 
 if TYPE_CHECKING:
-    from herald.core.book import Book, Known
+    from herald.core.allocation.book import Book, Known
+    from herald.core.allocation.ranges import Version
     from herald.core.model import Address, ServiceKey
-    from herald.core.ranges import Version
 
 ALLOCATED = "herald.dev/Allocated"
 

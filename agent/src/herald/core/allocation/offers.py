@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from herald.core import selectors
-from herald.core.addresses import family, make_address, shown
-from herald.core.book import Record
+from herald.core.allocation.addresses import family, make_address, shown
+from herald.core.allocation.book import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from herald.core.book import Book, Known
+    from herald.core.allocation.book import Book, Known
+    from herald.core.allocation.pools import Plan
+    from herald.core.allocation.ranges import Version
     from herald.core.model import Address, Labels, ServiceKey
-    from herald.core.pools import Plan
-    from herald.core.ranges import Version
 
 _NAMED_MAX = 5
 

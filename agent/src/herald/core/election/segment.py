@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from herald.core.effects import Probe, SendProbes
+from herald.core.election.placement import rank_of
 from herald.core.leases import PresenceReport
 from herald.core.model import MILLISECOND, SECOND, Address, Interface
 from herald.core.outbox import Outbox
-from herald.core.placement import rank_of
 
 EVERY = 500 * MILLISECOND
 """Between two probes on an interface."""

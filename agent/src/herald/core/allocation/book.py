@@ -12,18 +12,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from herald.core.addresses import Malformed, parse_address
-from herald.core.pools import VERSIONS, Pools
-from herald.core.ranges import Range, Runs, Version
-from herald.core.sharing import Group, terms_of
+from herald.core.allocation.addresses import Malformed, parse_address
+from herald.core.allocation.pools import VERSIONS, Pools
+from herald.core.allocation.ranges import Range, Runs, Version
+from herald.core.allocation.sharing import Group, terms_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from herald.core.allocation.pools import Plan
+    from herald.core.allocation.requests import Request
+    from herald.core.allocation.sharing import Refusal
     from herald.core.model import Address, Service, ServiceKey, ServicePort
-    from herald.core.pools import Plan
-    from herald.core.requests import Request
-    from herald.core.sharing import Refusal
 
 
 @dataclass(frozen=True, slots=True)

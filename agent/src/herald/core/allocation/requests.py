@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from herald.core.addresses import Malformed, family, parse_address, shown
+from herald.core.allocation.addresses import Malformed, family, parse_address, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from herald.core.allocation.ranges import Version
     from herald.core.model import Address, Labels, Service
-    from herald.core.ranges import Version
 
 IPS = "herald.dev/ips"
 POOL = "herald.dev/pool"

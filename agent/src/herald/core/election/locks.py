@@ -30,8 +30,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from herald.core.announce import Announcer
 from herald.core.effects import Announcement, LeaseRequest, SendFrames
+from herald.core.election.announce import Announcer
+from herald.core.election.observer import Observer
+from herald.core.election.placement import Placement, spread
+from herald.core.election.presence import OwnPresence
 from herald.core.events import Answer, Done, Failed, Refused
 from herald.core.kernel import EntryFlags, EntryValue
 from herald.core.kernelmap import KernelMap
@@ -60,10 +63,7 @@ from herald.core.model import (
     vip_address,
     vip_lease_name,
 )
-from herald.core.observer import Observer
 from herald.core.outbox import Outbox
-from herald.core.placement import Placement, spread
-from herald.core.presence import OwnPresence
 from herald.core.settings import Settings
 
 RANK_STEP = 150 * MILLISECOND

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING
 
-from herald.core.ranges import Range, Version
+from herald.core.allocation.ranges import Range, Version
 
 if TYPE_CHECKING:
     from herald.core.model import Address, Block

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from herald.core.effects import Announcement, SendFrames
+from herald.core.election.placement import spread
 from herald.core.model import MILLISECOND, SECOND, Address
 from herald.core.outbox import Outbox
-from herald.core.placement import spread
 
 BURST4 = tuple(ms * MILLISECOND for ms in (100, 300, 1000, 2000, 5000))
 """After the claim; each is a pair of GARPs."""

@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from herald.core.effects import LeaseRequest
+from herald.core.election.placement import spread
 from herald.core.events import Answer, Done, Failed, Refused
 from herald.core.kernel import Session
 from herald.core.kernelmap import KernelMap
@@ -50,7 +51,6 @@ from herald.core.model import (
     presence_lease_name,
 )
 from herald.core.outbox import Outbox
-from herald.core.placement import spread
 from herald.core.settings import Settings
 
 FUSE = SECOND
