@@ -39,6 +39,7 @@ attach = "clsact"
 bpffs = "/bpf"
 [announce]
 refresh_seconds = 30
+rate = 500
 [metrics]
 listen = "[::1]:9000"
 [log]
@@ -83,6 +84,7 @@ def test_every_setting_is_taken() -> None:
             default_class=False,
             adopt_classes=("metallb.io/metallb", "kube-vip.io/kube-vip-class"),
             refresh_ns=30 * SECOND,
+            announce_rate=500,
         ),
         attach="clsact",
         bpffs=Path("/bpf"),
@@ -156,6 +158,7 @@ BAD = [
         "'xdp'",
     ),
     (API, f"{API}\n[announce]\nrefresh_seconds = 0", "announce.refresh_seconds", "from 1 to", "0"),
+    (API, f"{API}\n[announce]\nrate = 9", "announce.rate", "a whole number from 10 to", "9"),
     (API, f"{API}\n[metrics]\nlisten = '9955'", "metrics.listen", "host:port", "'9955'"),
     (API, f"{API}\n[metrics]\nlisten = '::1:9955'", "metrics.listen", "[IPv6]:port", "'::1:9955'"),
     (API, f"{API}\n[metrics]\nlisten = 'a:65536'", "metrics.listen", "host:port", "'a:65536'"),

@@ -201,6 +201,28 @@ def test_before_the_decider_has_said_where_nothing_is_detached(
     assert outside.on == {2}
 
 
+def test_what_was_removed_behind_our_back_is_counted_and_what_is_gone_is_not(
+    hands: Hands, outside: Outside, counters: Counters, caplog: pytest.LogCaptureFixture
+) -> None:
+    hands.carry_out(SetAttachments(frozenset({2, 3})))
+    assert counters.restored == 0
+
+    outside.on.remove(3)
+    hands.reconcile()
+    hands.reconcile()
+
+    assert counters.restored == 1
+    (record,) = [each for each in caplog.records if each.message == "attachment-restored"]
+    assert record.fields == {"interfaces": "3"}  # type: ignore[attr-defined]
+
+    outside.on.remove(2)
+    outside.fails.add("attach")  # its device is gone, as netlink will tell
+    hands.reconcile()
+    assert counters.restored == 1
+    hands.carry_out(SetAttachments(frozenset({3})))
+    assert counters.restored == 1
+
+
 @pytest.mark.parametrize("method", ["attach", "attached"])
 def test_a_failed_attachment_is_a_problem_until_it_works(
     hands: Hands, outside: Outside, caplog: pytest.LogCaptureFixture, method: str

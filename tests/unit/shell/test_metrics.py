@@ -7,11 +7,13 @@ from __future__ import annotations
 import re
 import urllib.request
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from herald.core.model import SECOND
+from herald.core.kernel import Seen
+from herald.core.model import SECOND, Address
 from herald.shell.config import Listen
 from herald.shell.counters import Counters
 from herald.shell.metrics import Collector, serve
@@ -27,6 +29,7 @@ class Status:
 @pytest.fixture
 def counters() -> Counters:
     counters = Counters(started=10 * SECOND, events=7, loop_exceptions=1, status=Status())
+    counters.restored = 1
     counters.effects["SetSession"] = 3
     counters.errors["SendFrames"] = 2
     counters.renewals["ok"] = 2
@@ -35,8 +38,17 @@ def counters() -> Counters:
     return counters
 
 
+def seen() -> dict[Address, Seen]:
+    """One address that nobody else claims, and one that somebody did ten seconds ago."""
+    foreign = bytes.fromhex("020000000909")
+    return {
+        IPv4Address("192.0.2.7"): Seen(5, 0, 0, None, 0, 0),
+        IPv6Address("2001:db8::7"): Seen(2, 3, 0, foreign, 30 * SECOND, 1),
+    }
+
+
 def collector(counters: Counters) -> Collector:
-    return Collector(counters, lambda: 4, lambda: 40 * SECOND)
+    return Collector(counters, seen, lambda: 4, lambda: 40 * SECOND)
 
 
 def scrape(counters: Counters) -> dict[str, float]:
@@ -59,6 +71,10 @@ def test_every_number_has_its_metric(counters: Counters) -> None:
         "herald_waiting_events": 4,
         "herald_events_total": 7,
         "herald_loop_exceptions_total": 1,
+        "herald_attachments_restored_total": 1,
+        "herald_answers_total": 7,
+        'herald_conflicts_total{address="2001:db8::7"}': 3,
+        'herald_conflict_age_seconds{address="2001:db8::7",interface="lo",mac="02:00:00:00:09:09"}': 10,
         'herald_effects_total{effect="SetSession"}': 3,
         'herald_effect_errors_total{effect="SendFrames"}': 2,
         'herald_renewals_total{outcome="ok"}': 2,

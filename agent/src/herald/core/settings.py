@@ -26,3 +26,5 @@ class Settings:
     """How long membership must have been quiet before addresses move for a better placement."""
     refresh_ns: int = 90 * SECOND
     """How often a held address is announced again."""
+    announce_rate: int = 2000
+    """Addresses announced in a second, at the most."""

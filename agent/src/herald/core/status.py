@@ -15,6 +15,8 @@ from ipaddress import ip_address
 from herald.core.allocation.allocator import Allocator
 from herald.core.allocation.ipam import ALLOCATED, Decision
 from herald.core.effects import EmitEvent, PatchService
+from herald.core.election.conflicts import REASON as CONFLICT
+from herald.core.election.conflicts import Conflicts
 from herald.core.election.locks import Election, Lock
 from herald.core.election.placement import policies_for
 from herald.core.events import Answer, Failed, Refused
@@ -48,6 +50,7 @@ class ServiceStatus:
         world: World,
         election: Election,
         allocator: Allocator,
+        conflicts: Conflicts,
         describe: Callable[[Lock], str],
         outbox: Outbox,
     ) -> None:
@@ -55,6 +58,7 @@ class ServiceStatus:
         self._world = world
         self._election = election
         self._allocator = allocator
+        self._conflicts = conflicts
         self._describe = describe
         self._out = outbox
         self._marked: dict[ServiceKey, None] = {}
@@ -166,7 +170,9 @@ class ServiceStatus:
         if lock is None or service.key not in lock.services:
             return None
         if lock.held and lock.announced:
-            return Condition(ANNOUNCED, "True", "Announced", self._by_whom(addresses))
+            conflict = self._conflicts.text(addresses)
+            said = "; ".join(filter(None, (self._by_whom(addresses), conflict)))
+            return Condition(ANNOUNCED, "True", CONFLICT if conflict else "Announced", said)
         if decision is None or lock.holder is not None or lock.placement.order:
             return None
         if not policies_for(service, self._world.policies.values()):

@@ -21,6 +21,7 @@ from herald.core.effects import (
 )
 from herald.core.election.announce import Announcer
 from herald.core.election.candidates import Candidates
+from herald.core.election.conflicts import Conflicts, ConflictTold
 from herald.core.election.locks import Election, Lock
 from herald.core.election.observer import Observer
 from herald.core.election.placement import (
@@ -102,6 +103,7 @@ class Status:
     allocator: bool
     api_ok: bool
     draining: bool
+    conflicts: tuple[ConflictTold, ...]
     addresses: int
     """Addresses in the whole cluster."""
     live_nodes: int
@@ -121,7 +123,7 @@ class Decider:
         self._segment = Segment(self._out)
         report = PresenceReport(identity.node, identity.version, False, ())
         self._candidates = Candidates(identity.node, self._world, report)
-        self._announcer = Announcer(settings.refresh_ns, self._out)
+        self._announcer = Announcer(settings.refresh_ns, settings.announce_rate, self._out)
         self._election = Election(
             settings,
             identity.node,
@@ -134,8 +136,14 @@ class Decider:
             self._candidates.targets,
         )
         self._allocator = Allocator(settings, self._world, self._election, self._out)
+        self._conflicts = Conflicts(self._world, self._candidates, self._out)
         self._status = ServiceStatus(
-            self._world, self._election, self._allocator, self._candidates.describe, self._out
+            self._world,
+            self._election,
+            self._allocator,
+            self._conflicts,
+            self._candidates.describe,
+            self._out,
         )
         self._started = False
         self._live = False
@@ -177,6 +185,7 @@ class Decider:
             self._observer.next_deadline() if self._live else None,
             self._election.next_deadline(),
             self._announcer.next_deadline() if self._live else None,
+            self._conflicts.next_deadline(),
             self._allocator.next_deadline(0),
             self._status.next_deadline(),
             self._stop_by,
@@ -237,14 +246,9 @@ class Decider:
             case SegmentHeard():
                 self._segment.answered(event.ifindex, event.address, now)
             case ConflictSeen():
-                self._election.conflict(event.address, now, silenced=event.silenced)
-                self._out.note(
-                    "address conflict",
-                    level="warning",
-                    address=str(event.address),
-                    mac=event.mac.hex(":"),
-                    ifindex=event.ifindex,
-                )
+                lock = self._election.conflict(event.address, now, silenced=event.silenced)
+                if lock is not None and self._conflicts.seen(event, lock.services, now):
+                    self._status.mark(lock.services)
             case AnnounceAgain():
                 self._announcer.again(event.address, now)
             case Stop():
@@ -360,6 +364,10 @@ class Decider:
         self._allocator.lead(leads and self._world.complete, now)
         self._follow_leases()
         self._allocator.tick(now)
+        held = {lock.address for lock in self._held()} if self._conflicts.any else set()
+        for address in self._conflicts.tick(held, now):
+            if (lock := self._election.locks.get(vip_lease_name(address))) is not None:
+                self._status.mark(lock.services)
         self._status.mark(self._allocator.decided)
         self._allocator.decided.clear()
         self._status.tick(now)
@@ -589,6 +597,7 @@ class Decider:
             allocator=self._allocator.active,
             api_ok=self._answered and self._watch_sound,
             draining=self._draining(),
+            conflicts=self._conflicts.told(now),
             addresses=sum(lock.address is not None for lock in self._election.locks.values()),
             live_nodes=len(self._candidates.presences),
             problems=tuple(problems),

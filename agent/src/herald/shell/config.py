@@ -91,6 +91,7 @@ def parse(text: str, path: Path = CONFIG_FILE) -> Config:
     lease = top.table("lease")
     service = top.table("service")
     datapath = top.table("datapath")
+    announce = top.table("announce")
     config = Config(
         node=top.text("node", None, "the name of this Node, at most 253 characters", _is_subdomain),
         api=Api(
@@ -115,7 +116,8 @@ def parse(text: str, path: Path = CONFIG_FILE) -> Config:
                 "a loadBalancerClass, like example.com/lb",
                 lambda text: bool(_CLASS.fullmatch(text)),
             ),
-            refresh_ns=top.table("announce").integer("refresh_seconds", 90, 1, 86_400) * SECOND,
+            refresh_ns=announce.integer("refresh_seconds", 90, 1, 86_400) * SECOND,
+            announce_rate=announce.integer("rate", 2000, 10, 100_000),
         ),
         attach=cast("Attach", datapath.one_of("attach", "auto", "tcx", "clsact")),
         bpffs=datapath.path("bpffs", "/sys/fs/bpf/herald"),

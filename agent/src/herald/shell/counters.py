@@ -33,6 +33,8 @@ class Counters:
     """By the effect's name."""
     errors: Counter[str] = field(default_factory=Counter)
     """Effects that failed, by name."""
+    restored: int = 0
+    """Attachments that were gone, or behind another program, and were put back."""
     loop_exceptions: int = 0
     renewals: Counter[str] = field(default_factory=Counter)
     """By outcome: ok, refused, failed."""

@@ -99,6 +99,8 @@ class Hands:
         self._clock = clock
         self._tidy = tidy
         self._attachments: frozenset[int] | None = None
+        self._attached: frozenset[int] = frozenset()
+        """Where the responder was when last looked at."""
         self._complaints: dict[str, str] = {}
 
     def carry_out(self, effect: Effect) -> Event | None:
@@ -178,8 +180,17 @@ class Hands:
             return
         for ifindex in sorted(present - wanted):
             errors.append(self._guarded(self._responder.detach, ifindex))
+        failed = set()
         for ifindex in sorted(wanted - present):
-            errors.append(self._guarded(self._responder.attach, ifindex))
+            if why_not := self._guarded(self._responder.attach, ifindex):
+                errors.append(why_not)
+                failed.add(ifindex)
+        # Detached behind our back, or somebody's program was placed before it.
+        if restored := self._attached & wanted - present - failed:
+            self._counters.restored += len(restored)
+            where = ", ".join(map(str, sorted(restored)))
+            log.warning("attachment-restored", extra={"fields": {"interfaces": where}})
+        self._attached = wanted - failed
         self._complain("SetAttachments", "; ".join(filter(None, errors)))
 
     def _guarded(self, function: Callable[..., str | None], *arguments: int) -> str:

@@ -16,13 +16,14 @@ import signal
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from herald import __version__
 from herald.core.events import KernelRead, Stop
-from herald.core.model import Endpoints, Lease, Node, Policy, Pool, Service
+from herald.core.kernel import Seen
+from herald.core.model import Address, Endpoints, Lease, Node, Policy, Pool, Service
 from herald.core.step import Decider
 from herald.datapath.responder import DatapathError, Responder
 from herald.kube.client import KubeClient, KubeConfig
@@ -128,7 +129,7 @@ def run(
     decider = Decider(config.settings, identity)
     monitor = Monitor(inbox.post)
     listener = Listener(responder, inbox.post)
-    late = _Late(config, run_dir, inbox, hands, counters, clock)
+    late = _Late(config, run_dir, inbox, hands, counters, responder.seen, clock)
 
     def after_renewal() -> None:
         client.start(KINDS)
@@ -166,6 +167,7 @@ class _Late:
         inbox: Inbox,
         hands: Hands,
         counters: Counters,
+        seen: Callable[[], Mapping[Address, Seen]],
         clock: Callable[[], int],
     ) -> None:
         self._config = config
@@ -173,6 +175,7 @@ class _Late:
         self._inbox = inbox
         self._hands = hands
         self._counters = counters
+        self._seen = seen
         self._clock = clock
         self._stops: list[Callable[[], None]] = []
         self._problem = ""
@@ -207,7 +210,9 @@ class _Late:
         from herald.shell import metrics
 
         if self._config.metrics is not None:
-            collector = metrics.Collector(self._counters, self._inbox.__len__, self._clock)
+            collector = metrics.Collector(
+                self._counters, self._seen, self._inbox.__len__, self._clock
+            )
             self._stops.append(metrics.serve(collector, self._config.metrics))
 
     def _failed(self, what: str, error: str) -> None:

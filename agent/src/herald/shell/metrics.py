@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
@@ -17,17 +18,23 @@ from prometheus_client.core import (
 )
 
 from herald import __version__
-from herald.core.model import SECOND
+from herald.core.kernel import Seen
+from herald.core.model import SECOND, Address
 from herald.shell.config import Listen
 from herald.shell.counters import BUCKETS, Counters, Histogram
 
 
 class Collector:
     def __init__(
-        self, counters: Counters, waiting: Callable[[], int], clock: Callable[[], int]
+        self,
+        counters: Counters,
+        seen: Callable[[], Mapping[Address, Seen]],
+        waiting: Callable[[], int],
+        clock: Callable[[], int],
     ) -> None:
-        """``waiting``: how many events wait for the decider."""
+        """``seen``: what the kernel counted; ``waiting``: how many events wait for the decider."""
         self._counters = counters
+        self._seen = seen
         self._waiting = waiting
         self._clock = clock
 
@@ -49,6 +56,12 @@ class Collector:
             "Exceptions in the decider; each is a defect.",
             counters.loop_exceptions,
         )
+        yield _counter(
+            "herald_attachments_restored",
+            "Times that the responder was gone from an interface, or not first, and put back.",
+            counters.restored,
+        )
+        yield from self._kernel()
         yield _labelled("herald_effects", "Effects carried out.", "effect", counters.effects)
         yield _labelled("herald_effect_errors", "Effects that failed.", "effect", counters.errors)
         yield _labelled(
@@ -59,6 +72,29 @@ class Collector:
             "Time from sending a renewal to its success.",
             counters.renewal_seconds,
         )
+
+    def _kernel(self) -> Iterator[Metric]:
+        """What the responder counted since boot."""
+        seen = self._seen()
+        yield _counter(
+            "herald_answers",
+            "ARP requests and neighbour solicitations that the responder answered.",
+            sum(row.answered for row in seen.values()),
+        )
+        counts = {str(address): row.conflicts for address, row in seen.items() if row.conflicts}
+        yield _labelled(
+            "herald_conflicts", "Frames that claimed a held address elsewhere.", "address", counts
+        )
+        ages = GaugeMetricFamily(
+            "herald_conflict_age_seconds",
+            "Time since another station last claimed a held address.",
+            labels=["address", "mac", "interface"],
+        )
+        for address, row in seen.items():
+            if row.foreign_mac is not None:
+                labels = [str(address), row.foreign_mac.hex(":"), _interface(row.foreign_ifindex)]
+                ages.add_metric(labels, (self._clock() - row.foreign_at) / SECOND)
+        yield ages
 
     def _gauges(self, status: Any) -> Iterator[Metric]:
         if status is None:
@@ -91,6 +127,13 @@ def serve(collector: Collector, listen: Listen) -> Callable[[], None]:
         thread.join()
 
     return stop
+
+
+def _interface(ifindex: int) -> str:
+    try:
+        return socket.if_indextoname(ifindex)
+    except OSError:  # it is gone
+        return str(ifindex)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -24,9 +24,8 @@ BURST6 = tuple(ms * MILLISECOND for ms in (1000, 2000))
 """RFC 4861 section 7.2.6: at most three unsolicited advertisements, a second apart."""
 DEFEND_EVERY = 10 * SECOND
 """RFC 5227 section 2.4: a conflict is answered by an announcement, at most so often."""
-CHUNK = 50
-"""Addresses announced at once; the next chunk follows CHUNK_GAP later."""
-CHUNK_GAP = 20 * MILLISECOND
+CHUNKS = 50
+"""A second: what is due leaves in so many small bursts, each of a size that a switch's queue takes."""
 
 
 @dataclass(slots=True)
@@ -36,11 +35,15 @@ class _Kept:
     """By ifindex."""
     generation: int
     defended_at: int = -DEFEND_EVERY
+    """When the last defence left, or the next one will."""
 
 
 class Announcer:
-    def __init__(self, refresh_ns: int, outbox: Outbox) -> None:
+    def __init__(self, refresh_ns: int, rate: int, outbox: Outbox) -> None:
+        """``rate``: addresses announced in a second, at the most."""
         self._refresh = refresh_ns
+        self._chunk = max(1, rate // CHUNKS)
+        self._gap = self._chunk * SECOND // rate
         self._out = outbox
         self._kept: dict[Address, _Kept] = {}
         self._due: list[tuple[int, int, Address, int]] = []
@@ -71,11 +74,12 @@ class Announcer:
                 self._push(now, kept.generation, kept_address, again=False)
 
     def defend(self, address: Address, now: int) -> None:
-        """Somebody else claims a held address."""
+        """Somebody else claims a held address: say again whose it is. What may not be said yet is said as soon as
+        it may, so that the last word is ours."""
         kept = self._kept.get(address)
-        if kept is not None and now >= kept.defended_at + DEFEND_EVERY:
-            kept.defended_at = now
-            self._push(now, kept.generation, address, again=False)
+        if kept is not None and now >= kept.defended_at:
+            kept.defended_at = max(now, kept.defended_at + DEFEND_EVERY)
+            self._push(kept.defended_at, kept.generation, address, again=False)
 
     def answer(self, effect: int, error: str) -> bool:
         if effect not in self._sent:
@@ -95,7 +99,7 @@ class Announcer:
         if not self._due or now < max(self._due[0][0], self._not_before):
             return
         frames: list[Announcement] = []
-        for _ in range(CHUNK):
+        for _ in range(self._chunk):
             if not self._due or self._due[0][0] > now:
                 break
             _, generation, address, again = heapq.heappop(self._due)
@@ -105,7 +109,7 @@ class Announcer:
             frames += [Announcement(address, index, mac) for index, mac in kept.macs.items()]
             if again:
                 self._push(now + self._refresh, generation, address, again=True)
-        self._not_before = now + CHUNK_GAP
+        self._not_before = now + self._gap
         if frames:
             number = self._out.new_id()
             self._sent.add(number)

@@ -246,17 +246,18 @@ class Election:
         """A Service, or where its endpoints are, has changed."""
         self.recheck(self._of_service.get(key, ()))
 
-    def conflict(self, address: Address, now: int, *, silenced: bool) -> None:
+    def conflict(self, address: Address, now: int, *, silenced: bool) -> Lock | None:
         """Somebody else claims an address of ours. The kernel may have silenced it: then only a new claim ends
-        that. Else we say again whose it is."""
+        that. Else we say again whose it is. The lock, or None where it is not held here."""
         lock = self.locks.get(vip_lease_name(address))
         if lock is None or not lock.held:
-            return
+            return None
         if silenced:
             lock.silenced = True
             self._dirty[lock.name] = None
         elif self._presence.live(now):
             self._announcer.defend(address, now)
+        return lock
 
     def recheck(self, names: Iterable[str] | None = None) -> None:
         """What these locks (None: all) are decided by has changed."""
