@@ -153,7 +153,7 @@ clean: ## Remove what was built in the tree (the caches outside stay)
 packages: ## Install what Debian must have, if it is missing (as root)
 	@scripts/install-packages
 
-prepare: packages venv ## All that demo and lab need: packages, tools, and the lab's own parts
+prepare: packages venv wheelhouse ## All that demo and lab need: packages, tools, wheels, and the lab's own parts
 	@tests/lab/prepare
 
 venv: $(VENV)/.complete ## The locked tools in .venv, and build/collections for Ansible

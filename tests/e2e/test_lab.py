@@ -275,6 +275,18 @@ def test_partition_keeps_one_node_from_the_api_and_nothing_else(lab: Lab) -> Non
     assert api_answer(lab, NODE) == "200"
 
 
+def test_nodes_reach_the_api_by_a_network_where_no_client_is(lab: Lab) -> None:
+    management = "192.168.78.1"
+    with lab.fault(NODE, "switch"):
+        assert api_answer(lab, NODE) == "000"
+        assert api_answer(lab, NODE, management) == "200"
+    with lab.fault(NODE, "api"):
+        assert api_answer(lab, NODE, management) == "000"
+    lab.client("ping", "-c", "1", "-W", "2", "192.168.77.11")
+    path = lab.client("ip", "route", "get", "192.168.78.11")
+    assert "via 192.168.77.1" in path, "a client must not be on the management network itself"
+
+
 @pytest.fixture
 def api(lab: Lab) -> Iterator[Callable[..., None]]:
     """Faults of the API server, taken back after the test."""

@@ -161,6 +161,23 @@ def test_two_holders_at_once_are_seen(segment: Segment, tmp_path: Path, address:
     assert "TWO ANSWERED AT ONCE" in words
 
 
+@pytest.mark.parametrize(
+    "addresses", [("192.168.99.50", "192.168.99.51"), ("fd99::50", "fd99::51")]
+)
+def test_of_several_addresses_each_has_a_verdict_of_its_own(
+    segment: Segment, tmp_path: Path, addresses: tuple[str, str]
+) -> None:
+    for address in addresses:
+        segment.give("left", address)
+    segment.give("right", addresses[1])
+    listening = Listening(segment, tmp_path, ",".join(addresses), "--seconds", 0.5)
+    status, found, _ = listening.result()
+    first, second = found["targets"]
+    assert (status, first["verdict"], second["verdict"]) == (1, "one", "two")
+    assert first["requests"] == first["answered"] > 10
+    assert abs(first["requests"] - second["requests"]) <= 1
+
+
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_a_second_holder_is_seen_although_it_answers_but_once(
     segment: Segment, tmp_path: Path, address: str

@@ -8,7 +8,7 @@ from typing import Any
 
 from herald_lab import layout
 from herald_lab.commands import run
-from herald_lab.layout import API, API_PORT, NODES, Lab
+from herald_lab.layout import NODES, Lab
 
 
 def make(lab: Lab) -> None:
@@ -60,8 +60,3 @@ def inventory(lab: Lab) -> dict[str, Any]:
             "hosts": {"localhost": local},
         }
     }
-
-
-def api_servers() -> list[str]:
-    """The API server's addresses as the nodes see them."""
-    return [f"https://{API.ipv4}:{API_PORT}", f"https://[{API.ipv6}]:{API_PORT}"]

@@ -4,7 +4,7 @@
 
 power        the node's processes are gone at one stroke, and so is what its kernel held
 cable        the switch port goes down: the node sees the loss of carrier
-switch       the switch drops the node's frames both ways; carrier stays
+switch       the clients' switch drops the node's frames both ways; carrier stays
 freeze       every process of the node stands still; its kernel goes on
 api          the node's packets to and from the API server are dropped, nothing else
 agent-kill   SIGKILL to the agent's main process; systemd will start it again
@@ -33,7 +33,7 @@ def power(lab: Lab, machine: Host) -> None:
     # The port first: a node that is ending must not be heard any more, not even for milliseconds.
     _bridge_port(lab, machine, _BLOCKED)
     cgroups.kill(lab.node_cgroup(machine.name))
-    run("ip", "link", "delete", machine.port, netns=lab.netns, check=False)
+    _unplug(lab, machine)
     cgroups.remove(lab.node_cgroup(machine.name))
 
 
@@ -87,7 +87,7 @@ def heal(lab: Lab, machine: Host) -> None:
     cgroup = lab.node_cgroup(machine.name)
     if not cgroups.alive(cgroup):
         cgroups.remove(cgroup)
-        run("ip", "link", "delete", machine.port, netns=lab.netns, check=False)
+        _unplug(lab, machine)
         nodes.boot(lab, machine)
         nodes.wait(lab, machine)
         return
@@ -218,7 +218,8 @@ def _reset_connections(lab: Lab) -> None:
     The kernel's connection tracking forgets them, too: else it would lead later segments past the
     rules that were changed meanwhile.
     """
-    peers = [f"[::ffff:{h.ipv4}]" for h in NODES] + [f"[{h.ipv6}]" for h in NODES]
+    peers = [f"[::ffff:{address}]" for h in NODES for address in (h.ipv4, h.management)]
+    peers += [f"[{h.ipv6}]" for h in NODES]
     theirs = " or ".join(f"dst {peer}" for peer in peers)
     run("ss", "-KHtn", f"sport = :{API_PORT} and ( {theirs} )", netns=lab.netns)
     for family in ("ipv4", "ipv6"):
@@ -232,6 +233,12 @@ def _gate(lab: Lab) -> Path:
 
 def _mode(lab: Lab) -> Path:
     return lab.state / "gate-mode"
+
+
+def _unplug(lab: Lab, machine: Host) -> None:
+    """The cables of a node without power: its next start brings new ones of the same names."""
+    for port in (machine.port, machine.management_port):
+        run("ip", "link", "delete", port, netns=lab.netns, check=False)
 
 
 def _bridge_port(lab: Lab, machine: Host, state: str) -> None:

@@ -22,6 +22,8 @@ GATE_PORT = 16443  # where the API server's faulty stand-in listens (gate.py)
 SERVICE_RANGES = ("10.96.0.0/16", "fd00:96::/112")
 BRIDGE = "br-lan"
 NODE_LINK = "host0"  # systemd-nspawn's name for a container's end of its veth
+MANAGEMENT_BRIDGE = "br-mgmt"
+MANAGEMENT_LINK = "mgmt0"
 STATE_ROOT = Path("/run/herald-lab")
 DISK_ROOT = Path("/var/tmp/herald-lab")
 SOURCES = Path(__file__).resolve().parent.parent  # tests/lab
@@ -54,6 +56,15 @@ class Host:
     def port(self) -> str:
         """The switch port: the bridge's end of the veth, as systemd-nspawn names it."""
         return f"vb-{self.name}"
+
+    @property
+    def management(self) -> IPv4Address:
+        """Its address on the second network, where no client is."""
+        return IPv4Address(f"192.168.78.{self.number}")
+
+    @property
+    def management_port(self) -> str:
+        return f"vm-{self.name}"
 
 
 API = Host("api", 1)

@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The lab's network: a namespace with the switch, and one with the client.
+"""The lab's networks: a namespace with the switches, and one with the client.
 
 Nothing touches the machine's own network. The nodes plug themselves in when they boot.
 """
@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from herald_lab.commands import LabError, run
-from herald_lab.layout import API, BRIDGE, CLIENT, Host, Lab
+from herald_lab.layout import API, BRIDGE, CLIENT, MANAGEMENT_BRIDGE, Host, Lab
 
 CLONE_NEWNET = 0x40000000  # sched.h
 
@@ -50,7 +50,7 @@ def _setns(descriptor: int) -> None:
 
 
 def make(lab: Lab) -> None:
-    """Both namespaces, the switch, and the client plugged in."""
+    """Both namespaces, the switches, and the client plugged in."""
     for netns in (lab.netns, lab.client_netns):
         run("ip", "netns", "add", netns.name)
         run("ip", "link", "set", "lo", "up", netns=netns)
@@ -59,6 +59,9 @@ def make(lab: Lab) -> None:
         link add {BRIDGE} address {API.mac} type bridge stp_state 0 forward_delay 0
         link set {BRIDGE} up
         {_addresses(API, BRIDGE)}
+        link add {MANAGEMENT_BRIDGE} type bridge stp_state 0 forward_delay 0
+        link set {MANAGEMENT_BRIDGE} up
+        addr add {API.management}/24 dev {MANAGEMENT_BRIDGE}
         link add {CLIENT.port} type veth peer name lan address {CLIENT.mac} netns {lab.client_netns.name}
         link set {CLIENT.port} master {BRIDGE} up
     """

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The nodes: containers that boot systemd, as near to a bare-metal server as one kernel allows.
 
-Each has a disk that outlives a loss of power, a network interface plugged into the lab's switch,
+Each has a disk that outlives a loss of power, network interfaces plugged into the lab's switches,
 and a BPF file system that is made at its start and is gone with its kernel, so to say. All mounts
 of a node live in a mount namespace of its own, so that nothing is left to unmount after its end.
 """
@@ -15,7 +15,17 @@ from pathlib import Path
 
 from herald_lab import cgroups, host, layout, noderoot, programs
 from herald_lab.commands import LabError, daemon, run, wait_until
-from herald_lab.layout import API, BRIDGE, CLIENT, NODE_LINK, NODES, Host, Lab
+from herald_lab.layout import (
+    API,
+    BRIDGE,
+    CLIENT,
+    MANAGEMENT_BRIDGE,
+    MANAGEMENT_LINK,
+    NODE_LINK,
+    NODES,
+    Host,
+    Lab,
+)
 
 # Nothing in them serves a node of the lab, and three of them start on two cores.
 _MASKED = (
@@ -67,6 +77,16 @@ IPv6AcceptRA=no
 IPv6DuplicateAddressDetection=0
 DHCP=no
 """
+_MANAGEMENT = """\
+[Match]
+Name={link}
+
+[Network]
+Address={address}/24
+LinkLocalAddressing=no
+IPv6AcceptRA=no
+DHCP=no
+"""
 _SYSCTLS = """\
 net.ipv4.ip_forward=1
 net.ipv6.conf.all.forwarding=1
@@ -96,6 +116,8 @@ def make(lab: Lab, machine: Host) -> None:
     _put(top / "etc/sysctl.d/50-lab.conf", _SYSCTLS)
     # It must sort before systemd's own 80-container-host0.network.
     _put(top / "etc/systemd/network/10-lan.network", _network(machine))
+    management = _MANAGEMENT.format(link=MANAGEMENT_LINK, address=machine.management)
+    _put(top / "etc/systemd/network/10-management.network", management)
     _put(top / "root/.ssh/authorized_keys", (lab.state / "ssh/operator.pub").read_text(), 0o600)
     (top / "root").chmod(0o700)
     (top / "root/.ssh").chmod(0o700)
@@ -121,6 +143,7 @@ def boot(lab: Lab, machine: Host) -> None:
     command: list[str | Path] = [
         *("systemd-nspawn", "--boot", "--directory", disk / "root", "--machine", machine.name),
         *("--register=no", "--keep-unit", f"--network-bridge={BRIDGE}", "--capability=all"),
+        f"--network-veth-extra={machine.management_port}:{MANAGEMENT_LINK}",
         "--system-call-filter=bpf perf_event_open",
         "--bind=/run/bpf:/sys/fs/bpf",
         "--bind-ro=/usr/src",
@@ -141,7 +164,8 @@ def boot(lab: Lab, machine: Host) -> None:
 
 
 def wait(lab: Lab, machine: Host, *, seconds: float = 60) -> None:
-    """Wait until systemd has started everything, and name what failed."""
+    """Plug it into the second network; wait until systemd has started everything, and name what
+    failed."""
     group = lab.node_cgroup(machine.name)
 
     def powered() -> None:
@@ -163,6 +187,8 @@ def wait(lab: Lab, machine: Host, *, seconds: float = 60) -> None:
         return state == "running"
 
     wait_until(f"systemd in {machine.name} to come up", started, seconds=seconds)
+    plug = ("ip", "link", "set", machine.management_port, "master", MANAGEMENT_BRIDGE, "up")
+    run(*plug, netns=lab.netns)
     wait_until(f"{machine.name} to finish booting", booted, seconds=seconds, interval=0.2)
 
 

@@ -20,7 +20,10 @@ _SERVICE_ADDRESSES = ("10.96.0.1", "fd00:96::1")  # the first of SERVICE_RANGES
 _NAMES = (
     "DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,"
     "DNS:kubernetes.default.svc.cluster.local,DNS:localhost,DNS:api,"
-    + ",".join(f"IP:{a}" for a in (*API.addresses, "127.0.0.1", "::1", *_SERVICE_ADDRESSES))
+    + ",".join(
+        f"IP:{address}"
+        for address in (*API.addresses, API.management, "127.0.0.1", "::1", *_SERVICE_ADDRESSES)
+    )
 )
 
 

@@ -5,46 +5,54 @@
 
 Asks for the address every interval, from made-up neighbours that leave this host's own neighbour
 entries alone (segment.py), and captures every request, answer and announcement about it, stamped by
-the kernel. What counts as two at once, judge.py defines. With --passive nothing is sent.
+the kernel. What counts as two at once, judge.py defines. With --passive nothing is sent. Several
+addresses take turns within the interval; their report is a list, `targets`, of what one address
+reports.
 
-Ends after --seconds, or at SIGINT or SIGTERM, and then reports. Exit status:
+Ends after --seconds, or at SIGINT or SIGTERM, and then reports. Exit status, the first that holds:
 
-  0  somebody answered, and never two at once
-  1  two answered at once
+  1  two answered at once for one address
   2  could not listen, or frames were missed, so that nothing is proven
-  3  nobody answered
+  3  nobody answered for an address
+  0  somebody answered, and never two at once
 """
 
 from __future__ import annotations
 
 import argparse
 import ipaddress
-import json
 import select
 import statistics
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clock import MS, SECOND, Clock, steady
 from judge import WINDOW, Judge
-from options import positive, stop_by_signal
-from segment import SOURCE4, Address, Frame, Segment, sole_interface
+from options import addresses, positive, stop_by_signal, write
+from segment import SOURCE4, Frame, Segment, sole_interface
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from options import Address
 
 ANNOUNCEMENTS = ("garp", "unsolicited-na", "claim")
 SHOWN = 5  # spells at each end of the list, in words
-STATUS = {"one": 0, "two": 1, "incomplete": 2, "nobody": 3}
+STATUS = {"two": 1, "incomplete": 2, "nobody": 3, "one": 0}  # the worst first
 
 
 class Listener:
     """Asks by the schedule, hears everything; what it found stays in its fields."""
 
-    def __init__(self, segment: Segment, window: int):
+    def __init__(self, segment: Segment, addresses: Sequence[Address], window: int):
         self.segment = segment
+        self.addresses = addresses
         self.clock = segment.clock
-        self.judge = Judge(window)
-        self.heard: list[Frame] = []  # answers and announcements
+        self.judges = {address.packed: Judge(window) for address in addresses}
+        # Answers and announcements.
+        self.heard: dict[bytes, list[Frame]] = {address.packed: [] for address in addresses}
         self.start = self.clock.now()
         self.end = self.start
         self.worst_pause = 0  # between two of our own requests, ns
@@ -52,19 +60,23 @@ class Listener:
         self.stopped = False
 
     def run(self, seconds: float | None, interval: int | None, source4: Any) -> None:
-        """Listen for `seconds` (None: until stopped), asking every `interval` ns (None: never)."""
+        """Listen for `seconds` (None: until stopped), asking for each address every `interval` ns
+        (None: never)."""
+        count = len(self.addresses)
+        pace = None if interval is None else interval // count
         poll = select.poll()
         poll.register(self.segment.capture, select.POLLIN)
         end = None if seconds is None else self.start + int(seconds * SECOND)
         due, asked, sequence = self.start, self.start, 0
         while not self.stopped and (end is None or self.clock.now() < end):
             now = self.clock.now()
-            if interval is not None and now >= due:
-                self.segment.ask(sequence, source4)
+            if pace is not None and now >= due:
+                address = self.addresses[sequence % count]
+                self.segment.ask(address, sequence // count, source4)
                 self.worst_pause = max(self.worst_pause, now - asked)
                 asked, sequence = now, sequence + 1
-                due += interval * (1 + (now - due) // interval)
-            wait = min(100 * MS, due - now if interval is not None and due > now else 100 * MS)
+                due += pace * (1 + (now - due) // pace)
+            wait = min(100 * MS, due - now if pace is not None and due > now else 100 * MS)
             if poll.poll(-(-wait // MS)):
                 self._take()
         poll.poll(50)  # the answer to the last request
@@ -74,29 +86,30 @@ class Listener:
 
     def _take(self) -> None:
         for frame in self.segment.heard():
-            self.judge.feed(frame)
+            self.judges[frame.about].feed(frame)
             if frame.kind != "request":
-                self.heard.append(frame)
+                self.heard[frame.about].append(frame)
 
-    @property
-    def verdict(self) -> str:
-        if self.judge.violations:
+    def verdict(self, address: Address) -> str:
+        judge = self.judges[address.packed]
+        if judge.violations:
             return "two"
         if self.missed:
             return "incomplete"
-        return "one" if self.judge.spells else "nobody"
+        return "one" if judge.spells else "nobody"
 
 
-def report(listener: Listener, names: dict[str, str]) -> dict[str, Any]:
-    """Everything that was heard, ready for JSON: times in Unix seconds, lengths in ms."""
-    unix, judge = listener.clock.unix, listener.judge
-    kinds = Counter((frame.mac, frame.kind in ANNOUNCEMENTS) for frame in listener.heard)
-    macs = dict.fromkeys(frame.mac for frame in listener.heard)
+def report(listener: Listener, address: Address, names: dict[str, str]) -> dict[str, Any]:
+    """What was heard of `address`, ready for JSON: times in Unix seconds, lengths in ms."""
+    unix, judge = listener.clock.unix, listener.judges[address.packed]
+    heard = listener.heard[address.packed]
+    kinds = Counter((frame.mac, frame.kind in ANNOUNCEMENTS) for frame in heard)
+    macs = dict.fromkeys(frame.mac for frame in heard)
     return {
-        "address": str(listener.segment.address),
+        "address": str(address),
         "start": unix(listener.start),
         "end": unix(listener.end),
-        "verdict": listener.verdict,
+        "verdict": listener.verdict(address),
         "requests": judge.requests,
         "answered": judge.answered,
         "latency_us": {
@@ -137,7 +150,7 @@ def report(listener: Listener, names: dict[str, str]) -> dict[str, Any]:
             }
             for violation in judge.violations
         ],
-        "heard": [[unix(frame.time), frame.mac, frame.kind] for frame in listener.heard],
+        "heard": [[unix(frame.time), frame.mac, frame.kind] for frame in heard],
     }
 
 
@@ -194,11 +207,17 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("address", type=ipaddress.ip_address, help="IPv4 or IPv6 address")
+    parser.add_argument(
+        "address", type=addresses, help="IPv4 or IPv6 address; or several, by comma"
+    )
     parser.add_argument("--seconds", type=positive, metavar="N", help="(until stopped)")
     parser.add_argument("--interface", metavar="NAME", help="(the only one that is up)")
     parser.add_argument(
-        "--interval-ms", type=positive, default=10, metavar="N", help="between requests (10)"
+        "--interval-ms",
+        type=positive,
+        default=10,
+        metavar="N",
+        help="between requests for an address (10)",
     )
     parser.add_argument(
         "--window-ms", type=positive, default=WINDOW / MS, metavar="N", help="see judge.py (1000)"
@@ -232,27 +251,30 @@ def _name(word: str) -> tuple[str, str]:
 
 def main() -> int:
     arguments = _arguments()
-    address: Address = arguments.address
+    targets: list[Address] = arguments.address
+    wanted = ", ".join(map(str, targets))
     try:
-        segment = Segment(arguments.interface or sole_interface(), address, Clock())
+        segment = Segment(arguments.interface or sole_interface(), targets, Clock())
     except OSError as error:
-        print(f"answers: cannot listen for {address}: {error}", file=sys.stderr)
+        print(f"answers: cannot listen for {wanted}: {error}", file=sys.stderr)
         return STATUS["incomplete"]
     steady()
-    listener = Listener(segment, int(arguments.window_ms * MS))
+    listener = Listener(segment, targets, int(arguments.window_ms * MS))
     stop_by_signal(listener)
-    print(f"answers: listening for {address}", file=sys.stderr, flush=True)
+    print(f"answers: listening for {wanted}", file=sys.stderr, flush=True)
     interval = None if arguments.passive else int(arguments.interval_ms * MS)
     try:
         listener.run(arguments.seconds, interval, arguments.source)
     except OSError as error:
-        print(f"answers: cannot go on for {address}: {error}", file=sys.stderr)
+        print(f"answers: cannot go on for {wanted}: {error}", file=sys.stderr)
         return STATUS["incomplete"]
-    found = report(listener, dict(arguments.name))
-    print(text(found))
+    names = dict(arguments.name)
+    found = [report(listener, address, names) for address in targets]
+    print("\n".join(map(text, found)))
     if arguments.json:
-        arguments.json.write_text(json.dumps(found) + "\n")
-    return STATUS[listener.verdict]
+        write(arguments.json, found)
+    verdicts = {entry["verdict"] for entry in found}
+    return next(status for verdict, status in STATUS.items() if verdict in verdicts)
 
 
 if __name__ == "__main__":

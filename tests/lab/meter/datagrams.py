@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""UDP datagrams to one address, each from a source port of its own.
+"""UDP datagrams to some addresses, each from a source port of its own.
 
 A port of its own means that no conntrack entry of a dead path helps or hurts the next datagram.
 Ports are walked through one after the other from a random start, and none is used twice before all
@@ -18,9 +18,13 @@ import select
 import socket
 from collections import Counter, deque
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from clock import SO_TIMESTAMPNS, STAMP_SPACE, Clock
 from gaps import Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PORTS = range(10_000, 65_536)
 
@@ -29,6 +33,7 @@ PORTS = range(10_000, 65_536)
 class _Probe:
     """A datagram under way (`socket` is open), or what became of it."""
 
+    address: str
     payload: bytes
     sent: int
     socket: socket.socket | None
@@ -39,15 +44,17 @@ class _Probe:
 class Datagrams:
     """Sends datagrams, and knows which were answered within `limit` nanoseconds."""
 
-    def __init__(self, address: str, port: int, limit: int, clock: Clock, epoll: select.epoll):
-        self.target = (address, port)
+    def __init__(
+        self, addresses: Sequence[str], port: int, limit: int, clock: Clock, epoll: select.epoll
+    ):
+        self.port = port
         self.limit = limit
         self.clock = clock
-        self.errors: Counter[str] = Counter()
-        self.answered = 0
-        self._family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.errors: dict[str, Counter[str]] = {address: Counter() for address in addresses}
+        self.unanswered = set(addresses)  # nothing has come back from them yet
         self._epoll = epoll
-        self._probes: list[_Probe] = []
+        self._probes: dict[str, list[_Probe]] = {address: [] for address in addresses}
+        self._sent = 0
         self._waiting: dict[int, _Probe] = {}
         self._unexpired: deque[_Probe] = deque()
         self._next_port = random.randrange(len(PORTS))
@@ -58,21 +65,22 @@ class Datagrams:
         """Some datagrams are neither answered nor lost yet."""
         return bool(self._waiting)
 
-    @property
-    def samples(self) -> list[Sample]:
-        return [Sample(probe.sent, probe.rtt, probe.backend) for probe in self._probes]
+    def samples(self, address: str) -> list[Sample]:
+        """What became of the datagrams to `address`, in the order of sending."""
+        return [Sample(probe.sent, probe.rtt, probe.backend) for probe in self._probes[address]]
 
-    def send(self) -> None:
+    def send(self, address: str) -> None:
         """One datagram, now. What the kernel refuses to send is a lost one."""
-        endpoint = self._bound_socket()
-        payload = b"%s %d\n" % (self._run, len(self._probes))
-        probe = _Probe(payload, self.clock.now(), endpoint)
-        self._probes.append(probe)
+        endpoint = self._bound_socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        payload = b"%s %d\n" % (self._run, self._sent)
+        self._sent += 1
+        probe = _Probe(address, payload, self.clock.now(), endpoint)
+        self._probes[address].append(probe)
         try:
-            endpoint.connect(self.target)
+            endpoint.connect((address, self.port))
             endpoint.send(payload)
         except OSError as error:
-            self.errors[_name(error)] += 1
+            self.errors[address][_name(error)] += 1
             endpoint.close()
             probe.socket = None
             return
@@ -88,15 +96,15 @@ class Datagrams:
         try:
             data, ancillary, _, _ = probe.socket.recvmsg(2048, STAMP_SPACE)
         except OSError as error:
-            self.errors[_name(error)] += 1
+            self.errors[probe.address][_name(error)] += 1
             self._forget(probe)
             return True
         if not data.startswith(probe.payload):
-            self.errors["answered by something that is no echo server"] += 1
+            self.errors[probe.address]["answered by something that is no echo server"] += 1
             return True
         rtt = max(0, self.clock.arrival(ancillary) - probe.sent)
         if rtt <= self.limit:
-            self.answered += 1
+            self.unanswered.discard(probe.address)
             probe.rtt = rtt
             probe.backend = data[len(probe.payload) :].decode(errors="replace").strip()
         self._forget(probe)
@@ -115,8 +123,8 @@ class Datagrams:
             probe.socket.close()  # leaves the epoll set by itself
             probe.socket = None
 
-    def _bound_socket(self) -> socket.socket:
-        endpoint = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    def _bound_socket(self, family: int) -> socket.socket:
+        endpoint = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         endpoint.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         for _ in PORTS:
             port = PORTS[self._next_port]

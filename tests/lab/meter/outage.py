@@ -3,15 +3,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The outage meter: what a client loses while the node that announces an address goes away.
 
-Sends one UDP datagram every interval, each from a source port of its own (datagrams.py), and holds
-one long-lived TCP connection that exchanges a line every 100 ms (conversation.py). The server has
-to send back what it gets; what it appends is shown as the backend's name (echo.py does both). A
-datagram that is not answered within the limit is lost; what a gap is, gaps.py defines.
+Sends one UDP datagram every interval to each address, each from a source port of its own
+(datagrams.py), and holds one long-lived TCP connection to each that exchanges a line every 100 ms
+(conversation.py). The server has to send back what it gets; what it appends is shown as the
+backend's name (echo.py does both). A datagram that is not answered within the limit is lost; what a
+gap is, gaps.py defines. Several addresses take turns within the interval; their report is a list,
+`targets`, of what one address reports.
 
 The meter sends by an absolute schedule. Where it falls behind it skips what it missed, says so,
 and tells its own stalls from the service's gaps.
 
-Says on stderr when the first datagram is answered: from then on, what is lost was lost.
+Says on stderr when the first datagram (to each address) is answered: from then on, what is lost was
+lost.
 Ends after --seconds, or at SIGINT or SIGTERM, and then reports. Exit status: 0 measured, whatever
 was lost; 2 could not measure.
 """
@@ -19,28 +22,32 @@ was lost; 2 could not measure.
 from __future__ import annotations
 
 import argparse
-import ipaddress
-import json
 import select
 import statistics
 import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clock import MS, SECOND, Clock, steady
 from conversation import Conversation
 from datagrams import Datagrams, allow_descriptors
 from gaps import Gap, Sample, gaps, longest_silence, stalls
-from options import positive, stop_by_signal
+from options import addresses, positive, stop_by_signal, write
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Meter:
     """Sends by the schedule and takes in answers; what it found stays in its fields."""
 
-    def __init__(self, address: str, port: int, interval: int, limit: int, *, tcp: bool):
-        self.interval = interval
+    def __init__(
+        self, addresses: Sequence[str], port: int, interval: int, limit: int, *, tcp: bool
+    ):
+        self.addresses = addresses
+        self.interval = interval  # between datagrams to one address
         self.limit = limit
         self.clock = Clock()
         self.start = 0
@@ -48,31 +55,35 @@ class Meter:
         self.latest = 0  # the worst lateness of a sending, ns
         self.stopped = False
         self._epoll = select.epoll()
-        self.datagrams = Datagrams(address, port, limit, self.clock, self._epoll)
-        self.conversation = Conversation(address, port) if tcp else None
+        self.datagrams = Datagrams(addresses, port, limit, self.clock, self._epoll)
+        self.conversations = {a: Conversation(a, port) for a in addresses if tcp}
+        self._talking: dict[int, Conversation] = {}  # by descriptor
 
     def run(self, seconds: float) -> None:
         """Measure for `seconds`, then wait for the last answers."""
-        if self.conversation and self.conversation.ended is None:
-            self._epoll.register(self.conversation.socket, self.conversation.interest())
+        for conversation in self.conversations.values():
+            if conversation.ended is None:
+                self._epoll.register(conversation.socket, conversation.interest())
+                self._talking[conversation.socket.fileno()] = conversation
+        pace = self.interval // len(self.addresses)
         self.start = self.clock.now()
-        slots = max(1, round(seconds * SECOND / self.interval))
+        slots = max(1, round(seconds * SECOND / pace))
         slot = 0
         while slot < slots and not self.stopped:
-            due = self.start + slot * self.interval
+            due = self.start + slot * pace
             self._serve_until(due)
             late = self.clock.now() - due
-            missed = min(late // self.interval, slots - 1 - slot)
+            missed = min(late // pace, slots - 1 - slot)
             self.latest = max(self.latest, late)
             self.skipped += missed
-            self.datagrams.send()
+            self.datagrams.send(self.addresses[slot % len(self.addresses)])
             slot += 1 + missed
         end = self.clock.now() + self.limit
         while self.datagrams.waiting and self.clock.now() < end:
             self._serve_until(self.clock.now() + 10 * MS)
         self.datagrams.expire(end + self.limit)
-        if self.conversation:
-            self.conversation.close(self.clock.now())
+        for conversation in self.conversations.values():
+            conversation.close(self.clock.now())
 
     def _serve_until(self, due: int) -> None:
         """Take in answers until `due`. epoll counts in milliseconds; what is left is slept."""
@@ -83,30 +94,40 @@ class Meter:
         self._receive(0)
 
     def _receive(self, timeout: float) -> None:
-        unserved = not self.datagrams.answered
+        unserved = bool(self.datagrams.unanswered)
         for descriptor, _ in self._epoll.poll(timeout):
-            if not self.datagrams.ready(descriptor) and self.conversation:
-                self.conversation.ready(self.clock.now())
-                if self.conversation.ended is None:
-                    self._epoll.modify(descriptor, self.conversation.interest())
-        if unserved and self.datagrams.answered:
+            if descriptor in self._talking:
+                self._converse(descriptor)
+            else:
+                self.datagrams.ready(descriptor)
+        if unserved and not self.datagrams.unanswered:
             print("outage: the first datagram is answered", file=sys.stderr, flush=True)
         now = self.clock.now()
         self.datagrams.expire(now)
-        if self.conversation:
-            self.conversation.tick(now)
+        for descriptor, conversation in list(self._talking.items()):
+            conversation.tick(now)
+            if conversation.ended is not None:
+                del self._talking[descriptor]
+
+    def _converse(self, descriptor: int) -> None:
+        conversation = self._talking[descriptor]
+        conversation.ready(self.clock.now())
+        if conversation.ended is None:
+            self._epoll.modify(descriptor, conversation.interest())
+        else:
+            del self._talking[descriptor]
 
 
-def report(meter: Meter, realtime: bool) -> dict[str, Any]:
-    """Everything that was measured, ready for JSON: times in Unix seconds, lengths in ms."""
-    samples = meter.datagrams.samples
+def report(meter: Meter, address: str, realtime: bool) -> dict[str, Any]:
+    """What was measured of `address`, ready for JSON: times in Unix seconds, lengths in ms."""
+    samples = meter.datagrams.samples(address)
     unix = meter.clock.unix
-    address, port = meter.datagrams.target
+    conversation = meter.conversations.get(address)
     rtts = sorted(sample.rtt for sample in samples if sample.rtt is not None)
     found = gaps(samples, meter.interval)
     return {
         "address": address,
-        "port": port,
+        "port": meter.datagrams.port,
         "start": unix(meter.start),
         "interval_ms": meter.interval / MS,
         "limit_ms": meter.limit / MS,
@@ -121,7 +142,7 @@ def report(meter: Meter, realtime: bool) -> dict[str, Any]:
             "max": _ms(rtts[-1]) if rtts else None,
         },
         "backends": dict(Counter(sample.backend for sample in samples if sample.rtt is not None)),
-        "errors": dict(meter.datagrams.errors),
+        "errors": dict(meter.datagrams.errors[address]),
         "meter": {
             "realtime": realtime,
             "skipped": meter.skipped,
@@ -131,7 +152,7 @@ def report(meter: Meter, realtime: bool) -> dict[str, Any]:
                 for stall in stalls((sample.sent for sample in samples), meter.interval)
             ],
         },
-        "tcp": _tcp(meter.conversation, unix) if meter.conversation else None,
+        "tcp": _tcp(conversation, unix) if conversation else None,
         "samples": [_sample(sample, unix) for sample in samples],
     }
 
@@ -238,11 +259,17 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("address", type=_address, help="IPv4 or IPv6 address to measure")
+    parser.add_argument(
+        "address", type=addresses, help="IPv4 or IPv6 address to measure; or several, by comma"
+    )
     parser.add_argument("port", type=_port, help="UDP (and TCP) port of an echo server")
     parser.add_argument("--seconds", type=positive, required=True, metavar="N")
     parser.add_argument(
-        "--interval-ms", type=positive, default=10, metavar="N", help="between datagrams (10)"
+        "--interval-ms",
+        type=positive,
+        default=10,
+        metavar="N",
+        help="between datagrams to an address (10)",
     )
     parser.add_argument(
         "--limit-ms", type=positive, default=1000, metavar="N", help="for an answer (1000)"
@@ -250,10 +277,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--no-tcp", action="store_true", help="send datagrams only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
     return parser.parse_args()
-
-
-def _address(word: str) -> str:
-    return str(ipaddress.ip_address(word))
 
 
 def _port(word: str) -> int:
@@ -266,19 +289,20 @@ def _port(word: str) -> int:
 def main() -> int:
     arguments = _arguments()
     interval, limit = int(arguments.interval_ms * MS), int(arguments.limit_ms * MS)
+    targets = [str(address) for address in arguments.address]
     try:
-        allow_descriptors(limit // interval + 100)
-        meter = Meter(arguments.address, arguments.port, interval, limit, tcp=not arguments.no_tcp)
+        allow_descriptors(len(targets) * (limit // interval + 2) + 100)
+        meter = Meter(targets, arguments.port, interval, limit, tcp=not arguments.no_tcp)
         stop_by_signal(meter)
         realtime = steady()
         meter.run(arguments.seconds)
     except OSError as error:
-        print(f"outage: cannot measure {arguments.address}: {error}", file=sys.stderr)
+        print(f"outage: cannot measure {', '.join(targets)}: {error}", file=sys.stderr)
         return 2
-    found = report(meter, realtime)
-    print(text(found))
+    found = [report(meter, address, realtime) for address in targets]
+    print("\n".join(map(text, found)))
     if arguments.json:
-        arguments.json.write_text(json.dumps(found) + "\n")
+        write(arguments.json, found)
     return 0
 
 

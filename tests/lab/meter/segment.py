@@ -21,10 +21,14 @@ import ipaddress
 import socket
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from clock import SO_TIMESTAMPNS, STAMP_SPACE, Clock
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
+    from options import Address
 
 ETH_P_ALL, ETH_P_ARP, ETH_P_IPV6 = 0x0003, 0x0806, 0x86DD
 ICMPV6, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT = 58, 135, 136
@@ -42,7 +46,7 @@ _ARP = struct.Struct("!HHBBH6s4s6s4s")
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What one frame says about the address.
+    """What one frame says about an address.
 
     `kind`: `request` (ARP request or NS: who has it?), `reply` and `na` (an answer to `peer`),
     `garp` and `unsolicited-na` (an announcement), `claim` (it is used as a sender's own).
@@ -53,6 +57,7 @@ class Frame:
     kind: str
     mac: str
     peer: str = ""
+    about: bytes = b""  # the address, packed
 
 
 def identity(sequence: int) -> bytes:
@@ -76,76 +81,78 @@ def request(address: Address, sequence: int, source4: ipaddress.IPv4Address = SO
     return b"\x33\x33" + group[12:] + mac + struct.pack("!H", ETH_P_IPV6) + header + message
 
 
-def parse(data: bytes, address: Address, time: int) -> Frame | None:
-    """What the Ethernet frame `data` says about `address`; None for nothing, or nonsense."""
+def parse(data: bytes, addresses: Container[bytes], time: int) -> Frame | None:
+    """What the Ethernet frame `data` says about one of `addresses` (packed); None for nothing, or
+    nonsense."""
     protocol = int.from_bytes(data[12:14], "big")
     if protocol == ETH_P_ARP and len(data) >= 14 + _ARP.size:
-        return _parse_arp(data, address.packed, time)
+        return _parse_arp(data, addresses, time)
     if protocol == ETH_P_IPV6 and len(data) >= 14 + 40 + 24:
-        return _parse_icmpv6(data, address.packed, time)
+        return _parse_icmpv6(data, addresses, time)
     return None
 
 
-def _parse_arp(data: bytes, address: bytes, time: int) -> Frame | None:
+def _parse_arp(data: bytes, addresses: Container[bytes], time: int) -> Frame | None:
     *head, operation, sha, spa, _, tpa = _ARP.unpack_from(data, 14)
     if head != [1, 0x0800, 6, 4]:
         return None
-    if spa == address and (tpa == address or (data[:6] == BROADCAST and operation == ARP_REPLY)):
-        return Frame(time, "garp", _mac(sha))
-    if operation == ARP_REPLY and spa == address:
-        return Frame(time, "reply", _mac(sha), _mac(data[:6]))
-    if spa == address:
-        return Frame(time, "claim", _mac(sha))
-    if operation == ARP_REQUEST and tpa == address:
-        return Frame(time, "request", _mac(data[6:12]))
+    if spa in addresses:
+        if tpa == spa or (data[:6] == BROADCAST and operation == ARP_REPLY):
+            return Frame(time, "garp", _mac(sha), about=spa)
+        if operation == ARP_REPLY:
+            return Frame(time, "reply", _mac(sha), _mac(data[:6]), spa)
+        return Frame(time, "claim", _mac(sha), about=spa)
+    if operation == ARP_REQUEST and tpa in addresses:
+        return Frame(time, "request", _mac(data[6:12]), about=tpa)
     return None
 
 
-def _parse_icmpv6(data: bytes, address: bytes, time: int) -> Frame | None:
+def _parse_icmpv6(data: bytes, addresses: Container[bytes], time: int) -> Frame | None:
     packet = data[14:]
     kind, target = packet[40], packet[48:64]
-    if packet[6] != ICMPV6 or packet[7] != 255 or target != address:
+    if packet[6] != ICMPV6 or packet[7] != 255 or target not in addresses:
         return None
     if kind == NEIGHBOUR_SOLICITATION:
-        return Frame(time, "request", _mac(data[6:12]))
+        return Frame(time, "request", _mac(data[6:12]), about=target)
     if kind != NEIGHBOUR_ADVERTISEMENT:
         return None
     mac = _mac(packet[66:72] if packet[64:66] == b"\2\1" and len(packet) >= 72 else data[6:12])
     if packet[44] & 0x40 and not data[0] & 1:  # S, unicast: an answer to a solicitation
-        return Frame(time, "na", mac, _mac(data[:6]))
-    return Frame(time, "unsolicited-na", mac)
+        return Frame(time, "na", mac, _mac(data[:6]), target)
+    return Frame(time, "unsolicited-na", mac, about=target)
 
 
 class Segment:
     """An interface, opened for hearing every ARP or ND frame there, also those for others."""
 
-    def __init__(self, interface: str, address: Address, clock: Clock):
-        self.address = address
+    def __init__(self, interface: str, addresses: Sequence[Address], clock: Clock):
+        """`addresses`, all of one family, are those to hear of."""
         self.clock = clock
+        self._addresses = frozenset(address.packed for address in addresses)
         self._sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self._sender.bind((interface, 0))
         # Protocol 0 hears nothing until bound, so no unfiltered frame gets in before the filter.
         self.capture = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         self.capture.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.capture.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
-        _attach(self.capture, _ARP_ONLY if address.version == 4 else _ND_ONLY)
+        _attach(self.capture, _ARP_ONLY if addresses[0].version == 4 else _ND_ONLY)
         index = socket.if_nametoindex(interface)
         membership = struct.pack("iHH8s", index, PACKET_MR_PROMISC, 0, b"")
         self.capture.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, membership)
         self.capture.bind((interface, ETH_P_ALL))  # ALL: what this host sends is heard too
 
-    def ask(self, sequence: int, source4: ipaddress.IPv4Address) -> None:
-        self._sender.send(request(self.address, sequence, source4))
+    def ask(self, address: Address, sequence: int, source4: ipaddress.IPv4Address) -> None:
+        self._sender.send(request(address, sequence, source4))
 
     def heard(self) -> list[Frame]:
-        """Every frame about the address that has come in since the last call."""
+        """Every frame about one of the addresses that has come in since the last call."""
         frames: list[Frame] = []
         while True:
             try:
                 data, ancillary, _, _ = self.capture.recvmsg(256, STAMP_SPACE)
             except BlockingIOError:
                 return frames
-            frame = parse(data, self.address, self.clock.arrival(ancillary))
+            frame = parse(data, self._addresses, self.clock.arrival(ancillary))
             if frame:
                 frames.append(frame)
 

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +102,31 @@ def test_all_is_answered(address: str, backend: int, tmp_path: Path) -> None:
     assert found["tcp"]["fate"] == "survived"
     assert found["tcp"]["lines"] > 0
     assert "no gap" in words
+
+
+def test_several_addresses_are_measured_at_once_each_on_its_own(tmp_path: Path) -> None:
+    both = ("127.0.0.1", "127.0.0.2")
+    with (
+        socket.socket(type=socket.SOCK_DGRAM) as echoing,
+        socket.socket(type=socket.SOCK_DGRAM) as deaf,
+    ):
+        echoing.bind((both[0], 0))
+        port = echoing.getsockname()[1]
+        deaf.bind((both[1], port))
+        words = ("--seconds", 0.5, "--limit-ms", 200, "--no-tcp")
+        running = Measurement(tmp_path, ",".join(both), port, *words)
+        while running.process.poll() is None:
+            echoing.settimeout(0.1)
+            with suppress(TimeoutError):
+                data, asker = echoing.recvfrom(100)
+                echoing.sendto(data, asker)
+        found, said = running.result()
+    first, second = found["targets"]
+    assert [first["address"], second["address"]] == list(both)
+    assert first["sent"] + second["sent"] + first["meter"]["skipped"] == 100
+    assert (first["lost"], first["gaps"]) == (0, [])
+    assert second["lost"] == second["sent"] > 0
+    assert said.count("datagrams, one every 10 ms") == 2
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
@@ -219,6 +244,8 @@ def test_the_fate_of_the_connection(
     [
         (("::1", 70000, "--seconds", 1), "wanted 1 to 65535, found 70000"),
         (("nowhere", 9000, "--seconds", 1), "argument address"),
+        (("::1,::1", 9000, "--seconds", 1), "wanted different addresses of one family"),
+        (("::1,127.0.0.1", 9000, "--seconds", 1), "wanted different addresses of one family"),
         (("::1", 9000, "--seconds", 0), "wanted a number above 0, found 0"),
         (("::1", 9000, "--seconds", 1, "--limit-ms", 10**9), "sockets, the limit is"),
     ],

@@ -13,6 +13,8 @@ import pytest
 from segment import Frame, identity, parse, request
 
 VIP4, VIP6 = IPv4Address("192.168.77.200"), IPv6Address("fd77:77::200")
+OTHER4 = IPv4Address("192.168.77.202")
+HEARD = frozenset(address.packed for address in (VIP4, VIP6, OTHER4))
 NODE, CLIENT = "02:77:00:00:00:12", "02:77:00:00:00:09"
 
 
@@ -100,7 +102,7 @@ def test_identities_are_local_unicast_and_come_back_after_256() -> None:
     ],
 )
 def test_arp(data: bytes, expected: tuple[str, str, str] | None) -> None:
-    assert parse(data, VIP4, 5) == (Frame(5, *expected) if expected else None)
+    assert parse(data, HEARD, 5) == (Frame(5, *expected, VIP4.packed) if expected else None)
 
 
 TLLAO = "0201027700000099"
@@ -131,22 +133,23 @@ TLLAO = "0201027700000099"
     ],
 )
 def test_icmpv6(data: bytes, expected: tuple[str, str, str] | None) -> None:
-    assert parse(data, VIP6, 5) == (Frame(5, *expected) if expected else None)
+    assert parse(data, HEARD, 5) == (Frame(5, *expected, VIP6.packed) if expected else None)
 
 
 @pytest.mark.parametrize(
-    ("data", "address"),
-    [
-        (arp(2, NODE, "192.168.77.200", "192.168.77.9"), VIP4),
-        (icmpv6("88", "60000000"), VIP6),
-    ],
+    "data", [arp(2, NODE, "192.168.77.200", "192.168.77.9"), icmpv6("88", "60000000")]
 )
-def test_a_frame_cut_short_says_nothing(data: bytes, address: IPv4Address | IPv6Address) -> None:
-    assert parse(data, address, 0) is not None
-    assert [parse(data[:length], address, 0) for length in range(len(data))] == [None] * len(data)
+def test_a_frame_cut_short_says_nothing(data: bytes) -> None:
+    assert parse(data, HEARD, 0) is not None
+    assert [parse(data[:length], HEARD, 0) for length in range(len(data))] == [None] * len(data)
+
+
+def test_a_frame_is_about_the_address_whose_owner_it_names() -> None:
+    asked_by_one_for_another = arp(1, NODE, "192.168.77.202", "192.168.77.200")
+    assert parse(asked_by_one_for_another, HEARD, 5) == Frame(5, "claim", NODE, "", OTHER4.packed)
 
 
 def test_a_tllao_cut_short_is_not_read() -> None:
     whole = icmpv6("88", "60000000", options=TLLAO)
-    cut = [parse(whole[:length], VIP6, 0) for length in range(len(whole) - 8, len(whole))]
+    cut = [parse(whole[:length], HEARD, 0) for length in range(len(whole) - 8, len(whole))]
     assert {frame.mac for frame in cut if frame} == {NODE}
