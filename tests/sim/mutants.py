@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from tests.sim.cluster import Cluster, Kernel
 
-from herald.core.election.locks import Election, _Pair
+from herald.core.election.filling import Filler
+from herald.core.election.lock import Pair
 from herald.core.election.presence import OwnPresence, Phase
 from herald.core.election.segment import Segment
 from herald.core.leases import Presence
@@ -129,10 +130,10 @@ def hold_deaf(patch: Any) -> None:
 
 @mutant("fill-before-pair", "4: the entry before the first GARP/NA pair", "Hold")
 def fill_before_pair(patch: Any) -> None:
-    fill = Election._fill
+    fill = Filler._fill
 
-    def first(self: Election, lock: Any, address: Any, index: int, value: Any, *rest: Any) -> bool:
-        lock.pairs.setdefault(index, _Pair(value.mac, 0, accepted=True))
+    def first(self: Filler, lock: Any, address: Any, index: int, value: Any, *rest: Any) -> bool:
+        lock.pairs.setdefault(index, Pair(value.mac, 0, accepted=True))
         return fill(self, lock, address, index, value, *rest)
 
-    patch.setattr(Election, "_fill", first)
+    patch.setattr(Filler, "_fill", first)

@@ -8,7 +8,7 @@ Until a removal is confirmed its entry counts as present, and a fill counts from
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from herald.core.effects import SetEntries, SetSession
@@ -33,8 +33,9 @@ class KernelMap:
         self._asked: dict[int, _Asked] = {}
         self._filled_at = 0
         self.session = Session()
-        self.silenced: dict[Address, int] = {}
-        """As read at the start: by address, the newest claim that a conflict has silenced."""
+        self._silenced: dict[Address, int] = {}
+        """By address: the newest claim that a conflict has silenced."""
+        self._inherited: set[Address] = set()
         self.retry_at: int | None = None
         """The kernel refused something: nothing more is asked of it until then. None: it did not."""
 
@@ -45,10 +46,16 @@ class KernelMap:
         silenced: Mapping[Address, int],
     ) -> None:
         self.session = session
-        self.silenced = dict(silenced)
+        self._silenced = dict(silenced)
         self._entries = {}
         for key, value in entries.items():
             self._entries.setdefault(key.address, {})[key.ifindex] = value
+        self._inherited = set(self._entries)
+
+    def conflict(self, address: Address) -> None:
+        """A conflict has silenced what is answered for an address: for good, only a newer claim ends that."""
+        newest = max((entry.claimed for entry in self.entries(address).values()), default=0)
+        self._silenced[address] = max(newest, self._silenced.get(address, 0))
 
     @property
     def broken(self) -> bool:
@@ -99,6 +106,14 @@ class KernelMap:
         """Where anything is answered."""
         return {index for entries in self._entries.values() for index in entries}
 
+    def inherits(self, address: Address) -> bool:
+        """Whether its entries are those that a process before this one left, and nobody has touched since."""
+        return address in self._inherited
+
+    def silences(self, address: Address, claimed: int) -> bool:
+        """Whether a conflict has silenced that claim."""
+        return claimed <= self._silenced.get(address, 0)
+
     def may_answer(self, address: Address) -> bool:
         return address in self._entries or any(
             key.address == address for asked in self._asked.values() for key in asked.put
@@ -140,14 +155,17 @@ class KernelMap:
         put = {EntryKey(address, index): value for index, value in entries.items()}
         self._set(frozenset(), put)
 
-    def withdraw(self, addresses: Iterable[Address]) -> None:
-        """Remove all entries of these addresses."""
-        remove = frozenset(
+    def withdraw(self, addresses: Collection[Address]) -> None:
+        """Remove all entries of these addresses, and those that are being filled; asked for once, until answered."""
+        remove = {
             EntryKey(address, index)
             for address in addresses
             for index in self._entries.get(address, {})
-        )
-        self._set(remove, {})
+        }
+        for asked in self._asked.values():
+            remove -= asked.remove
+            remove |= {key for key in asked.put if key.address in addresses}
+        self._set(frozenset(remove), {})
 
     def remove(self, address: Address, indexes: Iterable[int]) -> None:
         self._set(frozenset(EntryKey(address, index) for index in indexes), {})
@@ -162,6 +180,7 @@ class KernelMap:
     def _set(self, remove: frozenset[EntryKey], put: Mapping[EntryKey, EntryValue]) -> None:
         if self.broken or not (remove or put):
             return
+        self._inherited.difference_update(key.address for key in (*remove, *put))
         number = self._out.new_id()
         self._asked[number] = _Asked(remove=remove, put=put)
         self._out.add(SetEntries(number, remove, put))

@@ -17,7 +17,8 @@ from herald.core.allocation.ipam import ALLOCATED, Decision
 from herald.core.effects import EmitEvent, PatchService
 from herald.core.election.conflicts import REASON as CONFLICT
 from herald.core.election.conflicts import Conflicts
-from herald.core.election.locks import Election, Lock
+from herald.core.election.lock import Lock
+from herald.core.election.locks import Locks
 from herald.core.election.placement import policies_for
 from herald.core.events import Answer, Failed, Refused
 from herald.core.model import (
@@ -48,7 +49,7 @@ class ServiceStatus:
     def __init__(
         self,
         world: World,
-        election: Election,
+        locks: Locks,
         allocator: Allocator,
         conflicts: Conflicts,
         describe: Callable[[Lock], str],
@@ -56,7 +57,7 @@ class ServiceStatus:
     ) -> None:
         """``describe``: on which interfaces, with which MACs, this node announces a held lock."""
         self._world = world
-        self._election = election
+        self._locks = locks
         self._allocator = allocator
         self._conflicts = conflicts
         self._describe = describe
@@ -166,7 +167,7 @@ class ServiceStatus:
         addresses = decision.addresses if decision is not None else _parsed(service.ingress)
         if not addresses:
             return None
-        lock = self._election.locks.get(vip_lease_name(addresses[0]))
+        lock = self._locks.get(vip_lease_name(addresses[0]))
         if lock is None or service.key not in lock.services:
             return None
         if lock.held and lock.announced:
@@ -184,7 +185,7 @@ class ServiceStatus:
     def _by_whom(self, addresses: tuple[Address, ...]) -> str:
         parts = []
         for address in addresses:
-            lock = self._election.locks.get(vip_lease_name(address))
+            lock = self._locks.get(vip_lease_name(address))
             if lock is not None and lock.held:
                 parts.append(f"{address} by {self._describe(lock)}")
             elif lock is not None and lock.lease is not None and lock.lease.holder:

@@ -41,6 +41,13 @@ class World:
     def complete(self) -> bool:
         return self.looked and len(self.listed) == len(KINDS)
 
+    def look(self, interfaces: Iterable[Interface]) -> bool:
+        """Take this node's interfaces; True if they differ from what was known."""
+        found = {interface.index: interface for interface in interfaces}
+        changed = not self.looked or found != self.interfaces
+        self.interfaces, self.looked = found, True
+        return changed
+
     def endpoint_nodes(self, service: ServiceKey) -> frozenset[str]:
         """Nodes with an endpoint of this Service that traffic may go to."""
         keys = self._slices_of.get(service, ())

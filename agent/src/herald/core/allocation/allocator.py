@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from herald.core.allocation.ipam import Decision, Ipam, Record
 from herald.core.effects import PatchPolicy, PatchPool
-from herald.core.election.locks import Election
+from herald.core.election.locks import Locks
 from herald.core.election.placement import announces_on, compiled, policies_for
 from herald.core.events import Answer, Done
 from herald.core.leases import POOL, SERVICES, Presence, services_text
@@ -38,12 +38,10 @@ POLICY_PACE = SECOND
 
 
 class Allocator:
-    def __init__(
-        self, settings: Settings, world: World, election: Election, outbox: Outbox
-    ) -> None:
+    def __init__(self, settings: Settings, world: World, locks: Locks, outbox: Outbox) -> None:
         self._settings = settings
         self._world = world
-        self._election = election
+        self._locks = locks
         self._out = outbox
         self._ipam: Ipam | None = None
         self._expected: set[Address] = set()
@@ -67,7 +65,7 @@ class Allocator:
         self._ipam = None
         self._expected.clear()
         self._more = False
-        for lock in self._election.locks.values():
+        for lock in self._locks.by_name.values():
             # What an allocator wanted of leases ends with its term.
             lock.create, lock.give_to, lock.doomed = None, None, False
         self._policies_due = now
@@ -75,7 +73,7 @@ class Allocator:
             self._ipam = Ipam(self._settings.default_class, self._settings.adopt_classes)
             for pool in self._world.pools.values():
                 self._ipam.put_pool(pool)
-            for name in self._election.locks:
+            for name in self._locks.by_name:
                 self.lease_changed(name)
             for service in self._world.services.values():
                 self._ipam.put_service(service)
@@ -109,7 +107,7 @@ class Allocator:
         address = vip_address(name)
         if self._ipam is None or address is None:
             return
-        lock = self._election.locks.get(name)
+        lock = self._locks.get(name)
         if lock is not None and lock.lease is not None:
             pool = lock.lease.annotations.get(POOL, "")
             self._ipam.put_record(Record(address, pool, lock.services))
@@ -149,11 +147,11 @@ class Allocator:
                 break
         self._more = taken == BATCH
         for address in self._ipam.orphans():
-            lock = self._election.lock(vip_lease_name(address))
+            lock = self._locks.want(vip_lease_name(address))
             if lock is not None and not lock.doomed and address not in self._expected:
                 self._out.note("free", address=str(address))
                 lock.doomed = True
-                self._election.recheck([lock.name])
+                self._locks.recheck([lock.name])
         for name in self._ipam.dirty_pools():
             self._patch_pool(name, self._ipam.pool_status(name))
         if now >= self._policies_due:
@@ -169,13 +167,13 @@ class Allocator:
         for record in decision.give:
             self._write(record)
         for address in decision.release:
-            lock = self._election.locks.get(vip_lease_name(address))
+            lock = self._locks.get(vip_lease_name(address))
             if lock is not None and lock.lease is not None and key in lock.services:
                 pool = lock.lease.annotations.get(POOL, "")
                 self._write(Record(address, pool, lock.services - {key}))
 
     def _write(self, record: Record) -> None:
-        lock = self._election.lock(vip_lease_name(record.address))
+        lock = self._locks.want(vip_lease_name(record.address))
         if lock is None or self._ipam is None:
             return
         self._ipam.expect(record)
@@ -185,7 +183,7 @@ class Allocator:
             lock.create = {POOL: record.pool, SERVICES: services_text(record.services)}
         else:
             lock.give_to = record.services
-        self._election.recheck([lock.name])
+        self._locks.recheck([lock.name])
 
     # --- statuses of pools and policies ----------------------------------------------------------------------
 

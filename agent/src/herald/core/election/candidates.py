@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from herald.core.election.locks import Lock, Target
+from herald.core.election.lock import Lock, Target
 from herald.core.election.placement import (
     Placement,
     bounded,

@@ -1,0 +1,516 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Who announces an address: what is seen of the VIP leases, and what is done about each.
+
+What holds of one lock, and the table that decides for it, is ``lock.py``. Here the table is carried out (rules 4, 5
+and 7 of docs/design/election.md). What always holds besides:
+
+- A claim of ours counts only if it was answered in the epoch in which it was sent, before the deadline, and if
+  nothing newer of that lease has been seen since.
+- News of a lease that does not name this node's epoch takes effect at once, whatever is under way.
+- One request at a time is under way for each lease; an answer that did not come is settled by a read.
+- The rank in the placement only spaces claims; the compare-and-swap decides who has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Literal
+
+from herald.core.effects import LeaseRequest
+from herald.core.election.announce import Announcer
+from herald.core.election.filling import UNABLE, Filler
+from herald.core.election.lock import (
+    ACTIONS,
+    LIVE_ONLY,
+    Action,
+    Lock,
+    Own,
+    Purpose,
+    Request,
+    Sight,
+    Target,
+)
+from herald.core.election.locks import Locks
+from herald.core.election.moves import Moves
+from herald.core.election.observer import Observer
+from herald.core.election.placement import Placement, spread
+from herald.core.election.presence import OwnPresence
+from herald.core.election.verify import Verifier
+from herald.core.events import Answer, Failed, Refused
+from herald.core.kernelmap import KernelMap
+from herald.core.leases import (
+    REASON,
+    SERVICES,
+    Epoch,
+    claimed,
+    held_by,
+    is_free,
+    new_vip_lease,
+    released,
+    services_of,
+    services_text,
+    without_finalizer,
+)
+from herald.core.model import (
+    FINALIZER,
+    IPAM_LEASE,
+    MILLISECOND,
+    SECOND,
+    Address,
+    Lease,
+    vip_lease_name,
+)
+from herald.core.outbox import Outbox
+from herald.core.settings import Settings
+
+RANK_STEP = 150 * MILLISECOND
+"""Rank k of the placement waits k times this before it claims."""
+IN_FLIGHT = 32
+"""Lease requests under way at once, so that none waits its time limit away in a queue."""
+RETRY = 100 * MILLISECOND
+
+Verb = Literal["get", "create", "update", "delete"]
+
+
+class Election:
+    def __init__(
+        self,
+        settings: Settings,
+        node: str,
+        locks: Locks,
+        presence: OwnPresence,
+        observer: Observer,
+        kernel: KernelMap,
+        announcer: Announcer,
+        outbox: Outbox,
+        place: Callable[[Lock], Placement],
+        targets: Callable[[Lock], Mapping[int, Target]],
+    ) -> None:
+        self._settings = settings
+        self._node = node
+        self._locks = locks
+        self._presence = presence
+        self._observer = observer
+        self._kernel = kernel
+        self._announcer = announcer
+        self._out = outbox
+        self._place = place
+        self._targets = targets
+        self._filler = Filler(kernel, announcer, outbox, locks.recheck_at)
+        self._verifier = Verifier(locks, observer, outbox, settings.duration_ns)
+        self._moves = Moves(settings.hold_down_ns, lambda lock: place(lock).order[:1] != (node,))
+        self.synced = False
+        """Everything that placement depends on has been listed: only then is anything claimed or given up."""
+        self._requests: dict[int, str] = {}
+        self.claiming: set[str] = set()
+        """Names of the locks whose claim is under way."""
+        self._actions: Mapping[Action, Callable[[Lock, int], None]] = {
+            Action.DROP: lambda lock, _: self._drop(lock),
+            Action.READ: lambda lock, now: self._read(lock, "read", now),
+            Action.MAKE: self._make,
+            Action.YIELD: lambda lock, _: self._yield(lock),
+            Action.EDIT: self._edit,
+            Action.VERIFY: lambda lock, now: self._read(lock, "verify", now),
+            Action.TAKE: self._take,
+            Action.RESUME: lambda lock, _: self._resume(lock),
+            Action.CLAIM: self._claim_anew,
+            Action.ANNOUNCE: self._announce,
+            Action.RELEASE: self._release,
+        }
+
+    # --- what it is told -----------------------------------------------------------------------------------
+
+    def listed(self, leases: Mapping[str, Lease], now: int) -> None:
+        for name in self._locks.by_name.keys() - leases.keys():
+            self.gone(name, now)
+        for lease in leases.values():
+            self.seen(lease, now)
+
+    def seen(self, lease: Lease, now: int) -> None:
+        lock = self._locks.want(lease.name)
+        if lock is None:
+            return
+        known = lock.lease
+        if known is not None and lease.resource_version <= known.resource_version:
+            return
+        lock.lease, lock.seen_at, lock.holder = lease, now, held_by(lease)
+        lock.robbed = lock.robbed and lock.holder is None
+        lock.create = None
+        self._locks.set_services(lock, services_of(lease))
+        if self._presence.epoch is not None and lock.holder != self._presence.epoch:
+            self._yield(lock)
+        self._locks.touch(lock)
+
+    def gone(self, name: str, now: int) -> None:
+        """The watch says that a lease was removed. Where we act on it, that news may be old: read it."""
+        lock = self._locks.get(name)
+        if lock is None:
+            return
+        if lock.held or lock.request is not None:
+            lock.unsure = True
+        else:
+            self._forget_lease(lock, now)
+        self._locks.touch(lock)
+
+    def forget(self) -> None:
+        """Time ran backwards: nothing that was seen holds any more; answers under way are void."""
+        for lock in self._locks.by_name.values():
+            self._drop(lock)
+        self._locks.clear()
+        self.claiming.clear()
+        self._requests.clear()
+        self._filler.forget()
+        self._verifier.forget()
+
+    def conflict(self, address: Address, now: int, *, silenced: bool) -> Lock | None:
+        """Somebody else claims an address of ours. The kernel may have silenced it: then only a new claim ends
+        that. Else we say again whose it is. The lock, or None where it is not held here."""
+        lock = self._locks.get(vip_lease_name(address))
+        if silenced:
+            self._kernel.conflict(address)
+            self._announcer.stop(address)
+            self._locks.recheck([vip_lease_name(address)])
+        elif lock is not None and lock.held and self._presence.live(now):
+            self._announcer.defend(address, now)
+        return lock if lock is not None and lock.held else None
+
+    def unsettle(self, now: int) -> None:
+        """Membership has changed: nothing moves for a better placement until it has been quiet again."""
+        self._moves.unsettle(now)
+
+    def answer(self, answer: Answer, now: int) -> bool:
+        name = self._requests.pop(answer.request, None)
+        if name is None:
+            return self._verifier.answer(answer, now)
+        lock = self._locks.get(name)
+        if lock is None or lock.request is None:
+            return True
+        request, lock.request = lock.request, None
+        self._settle(lock, request, answer, now)
+        self._locks.touch(lock)
+        return True
+
+    def frames_answer(self, effect: int, error: str) -> bool:
+        lock = self._filler.answer(effect, error)
+        if lock is not None:
+            self._locks.recheck([lock.name])
+        return lock is not None
+
+    # --- what is asked of it ---------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Whether this node holds nothing, and no answer that could say otherwise is outstanding."""
+        epoch = self._presence.epoch
+        return not any(
+            lock.held or lock.request is not None or lock.unsure or lock.holder == epoch
+            for lock in self._locks.by_name.values()
+        )
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether this node holds nothing, and no lease says that it does."""
+        return not any(
+            lock.held or (lock.holder is not None and lock.holder == self._presence.epoch)
+            for lock in self._locks.by_name.values()
+        )
+
+    # --- what is due -----------------------------------------------------------------------------------------
+
+    def next_deadline(self) -> int | None:
+        deadlines = (self._locks.next_deadline(), self._moves.quiet_at)
+        return min((d for d in deadlines if d is not None), default=None)
+
+    def tick(self, now: int) -> None:
+        self._moves.settle(self._locks.by_name, now)
+        if self._presence.live(now):
+            move = self._moves.next(self._locks.by_name, self._presence.epoch)
+            self._locks.recheck([move.name] if move is not None else [])
+        # A lock that waits for a place in flight stays dirty; every answer comes back here.
+        for name in self._locks.due(now):
+            if len(self._requests) >= IN_FLIGHT:
+                break
+            lock = self._locks.take(name)
+            if lock is not None:
+                self._decide(lock, now)
+
+    # --- the decision ----------------------------------------------------------------------------------------
+
+    def _decide(self, lock: Lock, now: int) -> None:
+        action = ACTIONS[self._sight(lock, now)][self._own(lock)]
+        if action is Action.REST or (action in LIVE_ONLY and not self._presence.live(now)):
+            return
+        self._actions[action](lock, now)
+
+    def _sight(self, lock: Lock, now: int) -> Sight:
+        epoch = self._presence.epoch
+        if epoch is None:
+            return Sight.NO_EPOCH
+        if lock.request is not None:
+            return Sight.BUSY
+        if now < lock.retry_at:
+            self._locks.recheck_at(lock, lock.retry_at)
+            return Sight.BUSY
+        if lock.unsure:
+            return Sight.UNSURE
+        if not self.synced:
+            return Sight.BUSY
+        if lock.lease is None:
+            return Sight.ABSENT
+        holder = lock.holder
+        if holder == epoch:
+            return Sight.UNWANTED if self._unwanted(lock, lock.lease, now) else Sight.OURS
+        if holder is not None and self._observer.lives(holder):
+            return Sight.OTHERS
+        if holder is not None and self._observer.over_since(holder) is None:
+            return Sight.UNKNOWN
+        return Sight.FREE
+
+    def _own(self, lock: Lock) -> Own:
+        if lock.held:
+            silenced = lock.address is not None and self._kernel.silences(
+                lock.address, lock.claimed
+            )
+            return Own.SILENCED if silenced else Own.CLAIMED
+        present = lock.address is not None and self._kernel.entries(lock.address)
+        return Own.LEFT if present else Own.NOTHING
+
+    def _unwanted(self, lock: Lock, lease: Lease, now: int) -> str:
+        """Why this node shall not hold what is its own; empty where it shall."""
+        rank = self._rank(lock, now)
+        if lease.deleting:
+            return "deleted"
+        if rank is None:
+            return lock.placement.why_not.get(self._node, "not needed")
+        if rank and lock.held and self._moves.moves(lock):
+            return f"better placed on {lock.placement.order[0]}"
+        return "could not announce it" if lock.unable else ""
+
+    def _rank(self, lock: Lock, now: int) -> int | None:
+        """This node's place in the order for a lock; None: not eligible."""
+        placement = self._place(lock)
+        if placement.order != lock.placement.order:
+            lock.placed_at = now
+            self._locks.touched[lock.name] = None
+        lock.placement = placement
+        return placement.order.index(self._node) if self._node in placement.order else None
+
+    # --- what is done: nothing of it, and somebody else's ----------------------------------------------------
+
+    def _drop(self, lock: Lock) -> None:
+        lock.drop()
+        if lock.address is not None:
+            self._announcer.stop(lock.address)
+
+    def _yield(self, lock: Lock) -> None:
+        """Nothing here may answer for it: a newer lease, or none, says so."""
+        if lock.held:
+            self._out.note("superseded", lease=lock.name)
+            lock.robbed = lock.lease is not None and lock.holder is None
+        self._drop(lock)
+        if lock.address is not None and self._kernel.entries(lock.address):
+            # What becomes of it is the kernel's answer, which comes back here.
+            self._kernel.withdraw([lock.address])
+        else:
+            self._locks.recheck([lock.name])
+
+    def _make(self, lock: Lock, now: int) -> None:
+        """There is no such lease: make it where it is wanted, drop the lock where it is not."""
+        if lock.name == IPAM_LEASE:
+            rank = self._rank(lock, now)
+            if rank is None:
+                return
+            if now < (due := lock.placed_at + rank * RANK_STEP):
+                self._locks.recheck_at(lock, due)
+                return
+            self._send(lock, "create", new_vip_lease(lock.name, {}), "create", now)
+        elif lock.create is not None:
+            self._send(lock, "create", new_vip_lease(lock.name, lock.create), "create", now)
+        else:
+            self._locks.remove(lock)
+
+    def _read(self, lock: Lock, purpose: Purpose, now: int) -> None:
+        self._send(lock, "get", Lease(name=lock.name), purpose, now)
+
+    def _edit(self, lock: Lock, now: int) -> None:
+        if lock.lease is not None:
+            self._give(lock, lock.lease, now)
+
+    def _give(self, lock: Lock, lease: Lease, now: int) -> bool:
+        """The Services that the allocator wants on it; True while that is under way."""
+        if lock.give_to is not None and lock.give_to != lock.services:
+            annotations = {**lease.annotations, SERVICES: services_text(lock.give_to)}
+            self._send(lock, "update", replace(lease, annotations=annotations), "give", now)
+            return True
+        lock.give_to = None
+        return False
+
+    def _take(self, lock: Lock, now: int) -> None:
+        """Nobody has it: delete it where it is not needed, else claim it when it is this node's turn."""
+        lease = lock.lease
+        if lease is None:
+            return
+        free_since = self._free_since(lock, lease)
+        if now < free_since:
+            self._locks.recheck_at(lock, free_since)
+            return
+        rank = self._rank(lock, now)
+        if lease.deleting:
+            if now < (due := free_since + (rank or 0) * RANK_STEP):
+                self._locks.recheck_at(lock, due)
+            elif FINALIZER in lease.finalizers:
+                self._send(lock, "update", without_finalizer(lease), "let go", now)
+        elif lock.doomed:
+            # Its finalizer goes after this: no lease that is not being deleted is ever without one.
+            self._send(lock, "delete", lease, "delete", now)
+        elif self._give(lock, lease, now) or rank is None:
+            return
+        elif now < (due := max(free_since, lock.placed_at) + rank * RANK_STEP):
+            self._locks.recheck_at(lock, due)
+        else:
+            self._claim(lock, lease, self._why(lease, lock.holder), now)
+
+    def _free_since(self, lock: Lock, lease: Lease) -> int:
+        """From when on a lease that nobody has may be claimed."""
+        if lock.holder is not None:
+            return self._observer.over_since(lock.holder) or 0
+        if is_free(lease) or lock.robbed:
+            return lock.seen_at
+        # Whoever held it must have had the time to notice what was done to its lease.
+        return lock.seen_at + self._observer.patience(lease.holder)
+
+    # --- what is done: this node's ---------------------------------------------------------------------------
+
+    def _claim_anew(self, lock: Lock, now: int) -> None:
+        if lock.lease is not None:
+            reason = lock.lease.annotations.get(REASON, "") or "claimed anew"
+            self._claim(lock, lock.lease, reason, now)
+
+    def _claim(self, lock: Lock, lease: Lease, reason: str, now: int) -> None:
+        epoch = self._presence.epoch
+        if epoch is None or not self._presence.hasten(now):
+            return
+        self._moves.stay(lock)
+        lock.reason = reason
+        self.claiming.add(lock.name)
+        self._send(lock, "update", claimed(lease, self._node, epoch, reason), "claim", now)
+
+    def _why(self, lease: Lease, holder: Epoch | None) -> str:
+        if holder is not None:
+            return f"{lease.holder or 'its holder'} was lost"
+        return lease.annotations.get(REASON, "") or "first announcement"
+
+    def _resume(self, lock: Lock) -> None:
+        """Entries without a claim of this process: what a process before it filled in the same epoch goes on as it
+        was (rule 7); what should have gone, and was kept by a kernel that refused, goes."""
+        if lock.lease is None or lock.address is None or not self._kernel.inherits(lock.address):
+            self._yield(lock)
+            return
+        entries = self._kernel.entries(lock.address).values()
+        lock.hold(max(entry.claimed for entry in entries))
+        lock.reason = lock.lease.annotations.get(REASON, "")
+        self._locks.recheck([lock.name])
+        self._locks.touched[lock.name] = None
+
+    def _announce(self, lock: Lock, now: int) -> None:
+        lease, address = lock.lease, lock.address
+        if lease is None:
+            return
+        if address is not None:
+            announced, live = lock.announced, self._presence.live(now)
+            lock.unable = not self._filler.keep(lock, address, self._targets(lock), now, live=live)
+            if lock.announced != announced:
+                self._locks.touched[lock.name] = None
+            if lock.unable:
+                self._release(lock, now)
+                return
+        self._give(lock, lease, now)
+
+    def _release(self, lock: Lock, now: int) -> None:
+        """Withdraw; once the kernel has confirmed, clear the holder in one PUT (rule 5)."""
+        lease = lock.lease
+        if lease is None or not self._presence.told:
+            # Others must know that we are out before the address is free, or they wait for us first.
+            return
+        if lock.address is not None and self._kernel.may_answer(lock.address):
+            self._kernel.withdraw([lock.address])
+            return
+        reason = self._unwanted(lock, lease, now)
+        if lock.held:
+            self._out.note("release", lease=lock.name, reason=reason)
+        self._drop(lock)
+        base = without_finalizer(lease) if lease.deleting else lease
+        self._send(lock, "update", released(base, f"{self._node}: {reason}"), "release", now)
+        if lock.unable:
+            lock.unable = False
+            lock.retry_at = now + UNABLE
+
+    # --- requests --------------------------------------------------------------------------------------------
+
+    def _send(self, lock: Lock, verb: Verb, lease: Lease, purpose: Purpose, now: int) -> None:
+        limit = now + self._settings.duration_ns // 2
+        if purpose == "claim":
+            limit = min(limit, self._presence.valid_until)
+        lock.request = Request(self._out.new_id(), purpose, self._presence.epoch)
+        self._requests[lock.request.id] = lock.name
+        self._out.add(LeaseRequest(lock.request.id, verb, lease, limit))
+
+    def _settle(self, lock: Lock, request: Request, answer: Answer, now: int) -> None:
+        outcome = answer.outcome
+        self.claiming.discard(lock.name)
+        if isinstance(outcome, Failed):
+            lock.unsure = True
+            pause = RETRY + spread(f"{self._node} {request.id}", RETRY)
+            lock.retry_at = max(lock.retry_at, now + pause)
+        elif isinstance(outcome, Refused):
+            self._refused(lock, request, outcome, now)
+        elif request.purpose == "delete":
+            # While it has its finalizer it is still there, and now to be let go: read it.
+            lock.unsure = lock.lease is not None and bool(lock.lease.finalizers)
+            if not lock.unsure:
+                self._forget_lease(lock, now)
+        elif outcome.lease is not None:
+            lock.unsure = False
+            if outcome.created and request.purpose != "create":
+                # A PUT made the object anew: it had gone meanwhile, and this is not what was claimed.
+                request = replace(request, epoch=None)
+            self.seen(outcome.lease, now)
+            if outcome.lease.deleting and not outcome.lease.finalizers:
+                self._forget_lease(lock, now)
+            elif request.purpose == "claim":
+                self._claimed(lock, outcome.lease, request, now)
+            elif request.purpose == "verify" and lock.holder != self._presence.epoch:
+                self._verifier.ask(lock, outcome.lease, now)
+
+    def _refused(self, lock: Lock, request: Request, outcome: Refused, now: int) -> None:
+        lock.unsure = False
+        if outcome.status == 404 and request.purpose != "create":
+            self._forget_lease(lock, now)
+        elif outcome.status in (404, 409):
+            lock.unsure = True
+            lock.retry_at = max(lock.retry_at, now + (RETRY if outcome.status == 404 else 0))
+        else:
+            lock.retry_at = now + SECOND
+            self._out.note(
+                "lease request refused",
+                level="warning",
+                lease=lock.name,
+                purpose=request.purpose,
+                reason=outcome.reason,
+            )
+
+    def _claimed(self, lock: Lock, lease: Lease, request: Request, now: int) -> None:
+        newest = lock.lease is not None and lock.lease.resource_version == lease.resource_version
+        if newest and request.epoch == self._presence.epoch and self._presence.live(now):
+            lock.hold(now)
+
+    def _forget_lease(self, lock: Lock, now: int) -> None:
+        lock.lease, lock.holder = None, None
+        if self._presence.epoch is not None:
+            self._yield(lock)
+        self._locks.set_services(lock, frozenset())
+        lock.doomed = False
+        lock.give_to = None
+        lock.placed_at = now

@@ -1,0 +1,64 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""How the agent ends: everything handed over, the kernel silent, the presence released, and only then the process.
+
+A hand-over that does not come about in time (no API server, say) is given up for silence.
+"""
+
+from __future__ import annotations
+
+from herald.core.effects import Finish
+from herald.core.election.election import Election
+from herald.core.election.presence import OwnPresence, Phase
+from herald.core.kernelmap import KernelMap
+from herald.core.model import SECOND
+from herald.core.outbox import Outbox
+
+LIMIT = 4 * SECOND
+"""How long the hand-over may take, and then the release of the presence."""
+EXIT_NAMESAKE = 77
+"""Another agent runs under this node's name: not to be restarted."""
+
+
+class Leaving:
+    def __init__(
+        self, presence: OwnPresence, election: Election, kernel: KernelMap, outbox: Outbox
+    ) -> None:
+        self._presence = presence
+        self._election = election
+        self._kernel = kernel
+        self._out = outbox
+        self.due: int | None = None
+        """When patience ends; None: nobody told it to stop."""
+
+    @property
+    def begun(self) -> bool:
+        return self.due is not None
+
+    def begin(self, held: int, now: int) -> None:
+        """Told to stop; ``held``: how many addresses are to be handed over."""
+        if self.due is None:
+            self._out.note("stop", held=held)
+            self.due = now + LIMIT
+
+    def tick(self, now: int) -> bool:
+        """True once all is done."""
+        if self._presence.phase is Phase.STOPPED:
+            return self._end()
+        if self.due is None or self._presence.phase is Phase.LEAVE:
+            return False
+        done = self._presence.told and self._election.handed_over
+        if done or self._presence.epoch is None or now >= self.due:
+            self._presence.leave(now)
+            self.due = now + LIMIT
+        return False
+
+    def _end(self) -> bool:
+        self._kernel.silence()
+        if not self._kernel.silent:
+            return False
+        if self.begun:
+            self._out.add(Finish(0, "handed over"))
+        else:
+            self._out.add(Finish(EXIT_NAMESAKE, self._presence.problem))
+        return True

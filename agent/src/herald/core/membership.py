@@ -1,0 +1,80 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What every placement depends on: who is alive, what they say of themselves, and this node's own standing.
+
+Where it changes, all locks are looked at again; and whatever the kernel answers without any VIP lease goes.
+"""
+
+from __future__ import annotations
+
+from herald.core.election.candidates import Candidates
+from herald.core.election.election import Election
+from herald.core.election.locks import Locks
+from herald.core.election.observer import Observer
+from herald.core.election.presence import OwnPresence
+from herald.core.kernelmap import KernelMap
+from herald.core.leases import Presence
+from herald.core.model import Lease, vip_lease_name
+from herald.core.world import World
+
+
+class Membership:
+    def __init__(
+        self,
+        node: str,
+        world: World,
+        presence: OwnPresence,
+        observer: Observer,
+        candidates: Candidates,
+        locks: Locks,
+        election: Election,
+        kernel: KernelMap,
+    ) -> None:
+        self._node = node
+        self._world = world
+        self._presence = presence
+        self._observer = observer
+        self._candidates = candidates
+        self._locks = locks
+        self._election = election
+        self._kernel = kernel
+        self._known: tuple[object, ...] = ()
+
+    def tick(self, now: int, *, renewed: bool) -> None:
+        """``renewed``: that others have renewed at all may say something new."""
+        facts = (
+            self._presence.epoch,
+            self._presence.told,
+            self._presence.duration,
+            self._presence.live(now),
+            self._election.synced,
+        )
+        if facts == self._known and not renewed and not self._observer.changed:
+            return
+        self._known = facts
+        if self._observer.changed:
+            self._observer.changed.clear()
+            self._election.unsettle(now)
+        presences = self._observer.presences()
+        if self._presence.epoch is not None and self._presence.lease.uid:
+            # Of ourselves we know more than the watch has shown.
+            own = Presence(self._presence.lease)
+            own.__dict__["report"] = self._candidates.own_report
+            presences[self._node] = own
+        self._candidates.refresh(presences, self._reported)
+        self._locks.recheck()
+        self.notice_entries()
+
+    def _reported(self, node: str) -> int | None:
+        return self._presence.reported if node == self._node else self._observer.reported(node)
+
+    def notice_entries(self) -> None:
+        """What the kernel answers without any VIP lease goes."""
+        if self._presence.epoch is not None and Lease in self._world.listed:
+            self._kernel.withdraw(
+                [
+                    address
+                    for address in self._kernel.addresses()
+                    if self._locks.get(vip_lease_name(address)) is None
+                ]
+            )

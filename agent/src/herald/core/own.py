@@ -1,0 +1,120 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""This node: what its presence tells the others, by which D it lives, and whether it hears its segment."""
+
+from __future__ import annotations
+
+from herald.core.election.candidates import Candidates
+from herald.core.election.election import Election
+from herald.core.election.placement import DRAIN_ANNOTATION, is_layer3, is_plumbing
+from herald.core.election.presence import IDLE, OwnPresence
+from herald.core.election.segment import Segment, probes_of
+from herald.core.kernelmap import KernelMap
+from herald.core.leases import PresenceInterface, PresenceReport
+from herald.core.model import SECOND, Identity, Interface, Owner
+from herald.core.settings import Settings
+from herald.core.world import World
+
+
+class OwnNode:
+    def __init__(
+        self,
+        settings: Settings,
+        identity: Identity,
+        world: World,
+        presence: OwnPresence,
+        election: Election,
+        candidates: Candidates,
+        segment: Segment,
+        kernel: KernelMap,
+    ) -> None:
+        self._settings = settings
+        self._identity = identity
+        self._node = identity.node
+        self._world = world
+        self._presence = presence
+        self._election = election
+        self._candidates = candidates
+        self._segment = segment
+        self._kernel = kernel
+        self.stopping = False
+        """It was told to stop: its addresses are to go elsewhere."""
+        self._probed: tuple[dict[int, Interface], list[PresenceReport]] = ({}, [])
+        self._idle = False
+        self._idle_due = 0
+
+    @property
+    def draining(self) -> bool:
+        node = self._world.nodes.get(self._node)
+        annotated = node is not None and node.annotations.get(DRAIN_ANNOTATION) == "true"
+        return self.stopping or annotated
+
+    def tick(self, now: int) -> None:
+        """Bring up to date what the presence says, and renew it if that is due."""
+        self._watch_segment(now)
+        if self._world.looked:
+            # Until then a restarted agent says what it said before.
+            self._candidates.own_report = self._report(now)
+            self._presence.describe(self._candidates.own_report, self._owner(), now)
+        self._pace(now)
+        self._presence.tick(now)
+
+    def _watch_segment(self, now: int) -> None:
+        """Probe whoever is there, and hold on to what is held while they answer and the API server does not."""
+        others = [p.report for name, p in self._candidates.presences.items() if name != self._node]
+        if (self._world.interfaces, others) != self._probed:
+            self._probed = (self._world.interfaces, others)
+            probes = {
+                interface.index: probes_of(interface, self._node, others)
+                for interface in self._world.interfaces.values()
+                if is_layer3(interface) and not is_plumbing(interface)
+            }
+            self._segment.watch(probes, now)
+        # A renewal in time leaves more than half of D.
+        late = (
+            self._presence.epoch is not None
+            and now >= self._presence.valid_until - self._presence.duration // 2
+        )
+        self._segment.tick(now, urgent=late)
+        if late:
+            self._presence.hold(now, hears=self._segment.hears(self._kernel.devices(), now))
+
+    def _report(self, now: int) -> PresenceReport:
+        return PresenceReport(
+            node=self._node,
+            version=self._identity.version,
+            draining=self.draining,
+            interfaces=tuple(
+                _told(interface, self._segment.heard(interface.index, now))
+                for interface in sorted(self._world.interfaces.values(), key=lambda i: i.index)
+                if is_layer3(interface)
+            ),
+        )
+
+    def _owner(self) -> Owner | None:
+        node = self._world.nodes.get(self._node)
+        return Owner(node.name, node.uid) if node is not None else None
+
+    def _pace(self, now: int) -> None:
+        """D as set, or longer where the cluster's renewals would exceed the budget; longer still while this node
+        holds nothing."""
+        announcing = self._candidates.announcing
+        weighted = IDLE * announcing + max(0, len(self._candidates.presences) - announcing)
+        budget = 4 * weighted * SECOND // (IDLE * self._settings.renew_budget)
+        if now >= self._idle_due:
+            self._idle_due = now + self._settings.duration_ns // 8
+            self._idle = self._election.synced and self._election.idle
+        busy = max(self._settings.duration_ns, budget)
+        self._presence.live_by(busy, now, idle=self._idle)
+
+
+def _told(interface: Interface, heard: bool | None) -> PresenceInterface:
+    return PresenceInterface(
+        name=interface.name,
+        mac=interface.mac.hex(":"),
+        up=interface.up,
+        carrier=interface.carrier,
+        plumbing=is_plumbing(interface),
+        addresses=interface.addresses,
+        heard=heard,
+    )

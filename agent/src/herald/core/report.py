@@ -1,0 +1,53 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the agent tells a person about itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from herald.core.election.conflicts import ConflictTold
+from herald.core.events import Kind
+from herald.core.model import Endpoints, Lease, Node, Policy, Pool, Service
+from herald.core.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class HeldAddress:
+    address: str
+    interfaces: tuple[str, ...]
+    held_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    node: str
+    phase: str
+    epoch: str
+    valid_for_ms: int
+    held: tuple[HeldAddress, ...]
+    allocator: bool
+    api_ok: bool
+    draining: bool
+    conflicts: tuple[ConflictTold, ...]
+    addresses: int
+    """Addresses in the whole cluster."""
+    live_nodes: int
+    problems: tuple[str, ...]
+
+
+_KIND_NAMES: dict[Kind, str] = {
+    Service: "Services",
+    Endpoints: "EndpointSlices",
+    Node: "Nodes",
+    Pool: "LoadBalancerIPPools",
+    Policy: "L2AnnouncementPolicies",
+    Lease: "Leases",
+}
+
+
+def missing(world: World) -> str:
+    """What decisions still wait for, for people; empty: nothing."""
+    names = [name for kind, name in _KIND_NAMES.items() if kind not in world.listed]
+    return ", ".join(names + ([] if world.looked else ["this node's interfaces"]))

@@ -1,0 +1,151 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the watches show, and whom it concerns.
+
+Leases are told to those who decide about them by their own knowledge (an answer may be ahead of the watch); of all
+else, only what differs from what was known is told.
+"""
+
+from __future__ import annotations
+
+from herald.core.allocation.allocator import Allocator
+from herald.core.election.candidates import Candidates
+from herald.core.election.election import Election
+from herald.core.election.locks import Locks
+from herald.core.election.observer import Observer
+from herald.core.election.presence import OwnPresence
+from herald.core.events import (
+    Changed,
+    Key,
+    Kind,
+    KubeObject,
+    Listed,
+    Removed,
+    WatchBroken,
+    WatchResumed,
+)
+from herald.core.model import PRESENCE_PREFIX, Endpoints, Lease, Node, Policy, Pool, Service
+from herald.core.status import ServiceStatus
+from herald.core.world import World
+
+
+class Watches:
+    def __init__(
+        self,
+        world: World,
+        presence: OwnPresence,
+        observer: Observer,
+        locks: Locks,
+        election: Election,
+        candidates: Candidates,
+        allocator: Allocator,
+        status: ServiceStatus,
+    ) -> None:
+        self._world = world
+        self._presence = presence
+        self._observer = observer
+        self._locks = locks
+        self._election = election
+        self._candidates = candidates
+        self._allocator = allocator
+        self._status = status
+        self.leases_sound = False
+        """The watch of Leases can be relied on."""
+        self.presences_renewed = False
+        """What presences say by being renewed at all may have changed, since last cleared."""
+
+    def take(
+        self, event: Listed | Changed | Removed | WatchBroken | WatchResumed, now: int
+    ) -> None:
+        match event:
+            case Listed():
+                self._listed(event, now)
+            case Changed():
+                if self._world.change(event):
+                    self._changed(event.object, now)
+            case Removed():
+                self._removed(event.kind, event.key, now)
+            case WatchBroken() | WatchResumed():
+                if event.kind is Lease:
+                    self.leases_sound = isinstance(event, WatchResumed)
+
+    def _listed(self, event: Listed, now: int) -> None:
+        if event.kind is Lease:
+            self._leases_listed(event, now)
+        for change in self._world.replace(event):
+            if event.kind is Lease:
+                continue
+            if isinstance(change, tuple):
+                self._gone(change[0], change[1], now)
+            else:
+                self._changed(change, now)
+        self._locks.recheck()
+
+    def _leases_listed(self, event: Listed, now: int) -> None:
+        self.leases_sound = self.presences_renewed = True
+        leases = {lease.name: lease for lease in event.objects if isinstance(lease, Lease)}
+        presences = {n: v for n, v in leases.items() if n.startswith(PRESENCE_PREFIX)}
+        self._observer.listed(presences, now)
+        self._election.listed({n: v for n, v in leases.items() if n not in presences}, now)
+        own = leases.get(self._presence.lease.name)
+        if own is not None:
+            self._presence.seen(own, now)
+        else:
+            self._presence.gone(now)
+
+    def _changed(self, obj: KubeObject, now: int) -> None:
+        match obj:
+            case Lease():
+                self._lease_changed(obj, now)
+            case Service():
+                self._service_changed(obj.key)
+            case Endpoints():
+                self._locks.recheck_service(obj.service)
+            case Pool():
+                self._allocator.pool_changed(obj.name)
+            case Policy():
+                self._locks.recheck()
+                self._status.mark(self._world.services)
+            case Node():
+                self._locks.recheck()
+
+    def _lease_changed(self, lease: Lease, now: int) -> None:
+        if not lease.name.startswith(PRESENCE_PREFIX):
+            self._election.seen(lease, now)
+            return
+        self._observer.seen(lease, now)
+        self.presences_renewed = self.presences_renewed or self._candidates.some_hear_nobody
+        if lease.name == self._presence.lease.name:
+            self._presence.seen(lease, now)
+
+    def _removed(self, kind: Kind, key: Key, now: int) -> None:
+        service = self._world.slice_service(key) if kind is Endpoints else None
+        if self._world.remove(kind, key) or kind is Lease:
+            self._gone(kind, key, now)
+        if service is not None:
+            self._locks.recheck_service(service)
+
+    def _gone(self, kind: Kind, key: Key, now: int) -> None:
+        if kind is Lease and isinstance(key, str):
+            self._lease_gone(key, now)
+        elif kind is Service and isinstance(key, tuple):
+            self._service_changed(key)
+        elif kind is Pool and isinstance(key, str):
+            self._allocator.pool_changed(key)
+        else:
+            self._locks.recheck()
+            if kind is Policy:
+                self._status.mark(self._world.services)
+
+    def _lease_gone(self, name: str, now: int) -> None:
+        if not name.startswith(PRESENCE_PREFIX):
+            self._election.gone(name, now)
+            return
+        self._observer.gone(name, now)
+        if name == self._presence.lease.name:
+            self._presence.gone(now)
+
+    def _service_changed(self, key: tuple[str, str]) -> None:
+        self._allocator.service_changed(key)
+        self._status.service_changed(key)
+        self._locks.recheck_service(key)
