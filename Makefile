@@ -102,11 +102,15 @@ unit: venv
 
 ## Test (as root)
 
-STAGES ?= check bpf sim model e2e molecule
+STAGES ?= check sanity bpf sim model e2e molecule
 
-.PHONY: test bpf sim model e2e molecule bench
+.PHONY: test sanity bpf sim model e2e molecule bench
 test: ## Everything: check, BPF, simulation, model, e2e in the lab, molecule; JUnit files in build/junit/
 	@scripts/run-tests $(STAGES)
+
+sanity: build ## The built collection, installed: ansible-test sanity and units
+	@mkdir -p $(JUNIT)
+	@pytest -q --junit-xml=$(JUNIT)/sanity.xml tests/collection
 
 bpf: packages venv ## The responder against golden frames, in the kernel
 	@mkdir -p $(JUNIT)

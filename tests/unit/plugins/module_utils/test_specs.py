@@ -13,7 +13,7 @@ from ansible_collections.baremetal.herald.plugins.module_utils import _policy, _
 from ansible_collections.baremetal.herald.plugins.module_utils._errors import BadOption, HeraldError
 from ansible_collections.baremetal.herald.plugins.module_utils._kind_module import wanted_objects
 
-CRDS = Path(__file__).parents[3] / "roles/cluster/files/crds"
+CRDS = Path(__file__).parents[4] / "roles/cluster/files/crds"
 
 
 def options(spec: dict[str, Any], **given: Any) -> dict[str, Any]:

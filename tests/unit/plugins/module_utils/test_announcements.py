@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -14,19 +15,20 @@ from ansible_collections.baremetal.herald.plugins.module_utils._kind_info import
 from ansible_collections.baremetal.herald.plugins.modules import node_maintenance
 from ansible_collections.baremetal.herald.tests.unit.plugins.fake_api import FakeApi, Object
 
-from herald.core import leases as core
-from herald.core.model import Lease
 
-REPORT = core.PresenceReport(
-    "n1",
-    "0.1.0",
-    False,
-    (
-        core.PresenceInterface("eth0", "02:00:00:00:00:01", True, True, False, (), None),
-        core.PresenceInterface("eth1", "02:00:00:00:00:02", True, False, False, (), None),
-        core.PresenceInterface("cni0", "02:00:00:00:00:03", True, True, True, (), None),
-    ),
-).encode()
+def interface(name: str, number: int, **state: bool) -> Object:
+    return {"name": name, "mac": f"02:00:00:00:00:0{number}", "up": True, "carrier": True, **state}
+
+
+REPORT = json.dumps(
+    {
+        "interfaces": [
+            interface("eth0", 1),
+            interface("eth1", 2, carrier=False),
+            interface("cni0", 3, plumbing=True),
+        ]
+    }
+)
 
 
 def presence(node: str, uid: str = "u1", transitions: int = 2) -> Object:
@@ -34,7 +36,7 @@ def presence(node: str, uid: str = "u1", transitions: int = 2) -> Object:
         "metadata": {
             "name": f"presence-{node}",
             "uid": uid,
-            "annotations": {core.PRESENCE: REPORT},
+            "annotations": {"herald.dev/presence": REPORT},
         },
         "spec": {"holderIdentity": node, "leaseTransitions": transitions},
     }
@@ -45,10 +47,10 @@ def vip(name: str = "vip-192.0.2.7", holder: str = "n1", epoch: str = "u1/2") ->
         "metadata": {
             "name": name,
             "annotations": {
-                core.EPOCH: epoch,
-                core.POOL: "p",
-                core.SERVICES: "a/b,c/d",
-                core.REASON: "first announcement",
+                "herald.dev/epoch": epoch,
+                "herald.dev/pool": "p",
+                "herald.dev/services": "a/b,c/d",
+                "herald.dev/reason": "first announcement",
             },
         },
         "spec": {"holderIdentity": holder, "acquireTime": "2026-01-01T00:00:00.000000Z"},
@@ -83,16 +85,10 @@ def test_an_address_that_nobody_announces(leases: list[Object]) -> None:
     assert (entry["node"], entry["interfaces"]) == ("", [])
 
 
-def test_the_epoch_is_read_as_the_agent_writes_it() -> None:
-    lease = Lease("presence-n1", uid="u1", transitions=2)
-    [entry] = _announcements.addresses([vip(epoch=str(core.Presence(lease).epoch)), presence("n1")])
-    assert entry["node"] == "n1"
-
-
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"interfaces": [1]}', "null"])
 def test_a_report_that_somebody_garbled(text: str) -> None:
     garbled = presence("n1")
-    garbled["metadata"]["annotations"][core.PRESENCE] = text
+    garbled["metadata"]["annotations"]["herald.dev/presence"] = text
     [entry] = _announcements.addresses([vip(), garbled])
     assert (entry["node"], entry["interfaces"]) == ("n1", [])
 
