@@ -12,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
+from ansible_collections.baremetal.herald.plugins.module_utils._address import parse
 from ansible_collections.baremetal.herald.plugins.module_utils._client import Resource
 from ansible_collections.baremetal.herald.plugins.module_utils._errors import BadOption
 from ansible_collections.baremetal.herald.plugins.module_utils._names import GROUP, VERSION
@@ -77,9 +78,9 @@ def _block(field: str, params: dict[str, Any]) -> dict[str, str]:
             raise BadOption(field + ".stop", "it together with start", "cidr")
         _network(field + ".cidr", given["cidr"])
         return given
-    first = _address(field + ".start", given["start"])
+    first = parse(field + ".start", given["start"])
     if "stop" in given:
-        last = _address(field + ".stop", given["stop"])
+        last = parse(field + ".stop", given["stop"])
         if first.version != last.version:
             raise BadOption(
                 field + ".stop",
@@ -100,23 +101,10 @@ def _network(field: str, text: str) -> None:
     address, slash, length = text.partition("/")
     if not slash or not length.isdigit():
         raise BadOption(field, wanted, text)
-    _address(field, address, wanted, text)
+    parse(field, address, wanted, text)
     try:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise BadOption(field, wanted, text) from None
     if network.network_address != ipaddress.ip_address(address):
         raise BadOption(field, str(network), text + ", which has bits set beyond its prefix")
-
-
-def _address(field: str, text: str, wanted: str = "", found: str = "") -> Any:
-    """An address that Kubernetes takes for one too: no zone, no IPv4 inside IPv6."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        address = None
-    if address is None or "%" in text or getattr(address, "ipv4_mapped", None) is not None:
-        raise BadOption(
-            field, wanted or "an address such as 192.0.2.10 or 2001:db8::10", found or text
-        )
-    return address

@@ -1,105 +1,29 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The meters against a segment where it is known what happens: three hosts, made for each test.
+"""The meters against a segment where it is known what happens, made for each test.
 
-Two hosts, left and right, whose own kernels answer for an address when it is put on them, and a client
-on one switch. What no test of the product may ever show, two machines answering at once, is planted
-here, so that the meters are known to see it.
+What no test of the product may ever show, two machines answering at once, is planted here, so that the
+meters are known to see it.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hosts import Segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-METER = Path(__file__).parents[1] / "lab" / "meter"
 ADDRESSES = ("192.168.99.50", "fd99::50")
 PORT = 9000
 NEVER = "02:99:00:00:00:99"  # a MAC that no host has
-
-
-class Segment:
-    """A switch with hosts in network namespaces of their own; programs run on them."""
-
-    def __init__(self) -> None:
-        self._prefix = f"meter-{os.getpid()}"
-        self._hosts = ("client", "left", "right")
-        self._running: list[subprocess.Popen[str]] = []
-
-    def make(self) -> None:
-        for name in ("switch", *self._hosts):
-            _ip("netns", "add", self.netns(name))
-        self.ip("switch", "link", "add", "name", "br0", "type", "bridge")
-        self.ip("switch", "link", "set", "br0", "up")
-        for number, name in enumerate(self._hosts, start=1):
-            peer = ("peer", "name", "eth0", "netns", self.netns(name))
-            self.ip("switch", "link", "add", "name", name, "type", "veth", *peer)
-            self.ip("switch", "link", "set", name, "master", "br0", "up")
-            self.ip(name, "link", "set", "eth0", "address", self.mac(name))
-            self.ip(name, "link", "set", "eth0", "up")
-            self.ip(name, "addr", "add", f"192.168.99.{number}/24", "dev", "eth0")
-            self.ip(name, "addr", "add", f"fd99::{number}/64", "dev", "eth0", "nodad")
-
-    def remove(self) -> None:
-        for process in self._running:
-            process.kill()
-            process.communicate()
-        for name in ("switch", *self._hosts):
-            subprocess.run(["ip", "netns", "delete", self.netns(name)], check=False)
-
-    def mac(self, name: str) -> str:
-        return f"02:99:00:00:00:0{self._hosts.index(name) + 1}"
-
-    def ip(self, host: str, *words: str) -> str:
-        return _ip("-n", self.netns(host), *words)
-
-    def give(self, host: str, address: str) -> None:
-        """Put `address` on `host`, whose kernel answers for it from now on."""
-        prefix = "128" if ":" in address else "32"
-        nodad = ["nodad"] if ":" in address else []
-        self.ip(host, "addr", "add", f"{address}/{prefix}", "dev", "eth0", *nodad)
-
-    def drop(self, host: str) -> None:
-        """The switch drops all frames to and from `host`; its carrier stays."""
-        self._port(host, "0")
-
-    def forward(self, host: str) -> None:
-        self._port(host, "3")
-
-    def start(self, host: str, program: str, *words: object) -> subprocess.Popen[str]:
-        seat = ["nsenter", f"--net=/run/netns/{self.netns(host)}", sys.executable]
-        process = subprocess.Popen(
-            [*seat, str(METER / program), *map(str, words)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._running.append(process)
-        return process
-
-    def _port(self, host: str, state: str) -> None:
-        port = ("link", "set", "dev", host, "state", state)
-        subprocess.run(["bridge", "-n", self.netns("switch"), *port], check=True)
-
-    def netns(self, host: str) -> str:
-        return f"{self._prefix}-{host}"
-
-
-def _ip(*words: str) -> str:
-    done = subprocess.run(["ip", *words], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, f"ip {' '.join(words)}: {done.stderr}"
-    return done.stdout
 
 
 @pytest.fixture
@@ -251,7 +175,7 @@ def test_announcements_are_told_from_answers(segment: Segment, tmp_path: Path) -
     segment.give("left", ADDRESSES[0])
     listening = Listening(segment, tmp_path, ADDRESSES[0], "--passive")
     garp = ["arping", "-q", "-U", "-c", "1", "-I", "eth0", "-s", ADDRESSES[0], ADDRESSES[0]]
-    subprocess.run(["nsenter", f"--net=/run/netns/{segment.netns('left')}", *garp], check=True)
+    subprocess.run([*segment.seat("left"), *garp], check=True)
     status, found, words = listening.stop()
     assert (status, found["spells"]) == (3, [])
     assert [kind for _, _, kind in found["heard"]] == ["garp"]
