@@ -14,7 +14,7 @@ from tests.unit.net.namespaces import PYTHON, run
 
 from herald.core.events import InterfacesSeen
 from herald.core.model import Interface
-from herald.net import monitor
+from herald.net import monitor, watcher
 from herald.net.monitor import Monitor
 
 
@@ -77,7 +77,7 @@ def kernel() -> Kernel:
 
 @pytest.fixture
 def watching(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> Monitor:
-    monkeypatch.setattr(monitor, "RETRY", 0.01)
+    monkeypatch.setattr(watcher, "RETRY", 0.01)
     monkeypatch.setattr(monitor, "SPACING", 0.01)
     return Monitor(kernel.posted.put, kernel.read, kernel.subscribe)
 

@@ -12,19 +12,18 @@ the agent.
 from __future__ import annotations
 
 import errno
-import logging
 import os
-import select
 import socket
 import struct
-import threading
 import time
+from contextlib import closing
 from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING, Any, Protocol
 
 from herald.core.events import InterfacesSeen
 from herald.core.model import Address, AddressOnLink, Interface
 from herald.net.messages import load
+from herald.net.watcher import Readable, Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +37,6 @@ RESYNC = 10.0
 SPACING = 0.1
 """Seconds from one look to the next at least: pods that come and go by the dozen must not cost a
 core."""
-RETRY = 1.0
 
 _RTMGRP_LINK = 0x1
 _RTMGRP_IPV4_IFADDR = 0x10
@@ -63,8 +61,6 @@ _RTM_DST_LEN = _HEADER.size + 1
 _RTN_UNICAST = 1
 _DUMP_BUFFER = 1 << 16
 _DUMP_TIMEOUT = 5.0
-
-log = logging.getLogger(__name__)
 
 
 class DumpInterruptedError(Exception):
@@ -180,9 +176,7 @@ def _interface(
 # --- Watching -------------------------------------------------------------------------------------
 
 
-class Subscription(Protocol):
-    def fileno(self) -> int: ...
-
+class Subscription(Readable, Protocol):
     def drain(self) -> None: ...
 
     def close(self) -> None: ...
@@ -217,7 +211,7 @@ class Notices:
         self._socket.close()
 
 
-class Monitor:
+class Monitor(Watcher):
     """One thread that posts InterfacesSeen at its start, after each burst of changes and every 10
     s."""
 
@@ -227,62 +221,26 @@ class Monitor:
         read: Callable[[], tuple[Interface, ...]] = read_interfaces,
         subscribe: Callable[[], Subscription] = Notices,
     ) -> None:
+        super().__init__("netlink")
         self._post = post
         self._read = read
         self._subscribe = subscribe
-        self._stop, self._stopped = socket.socketpair()
-        self._thread = threading.Thread(target=self._run, name="netlink", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the thread and wait for it."""
-        self._stop.send(b"x")
-        if self._thread.is_alive():
-            self._thread.join()
-        self._stop.close()
-        self._stopped.close()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                notices = self._subscribe()
-                try:
-                    self._watch(notices)
-                finally:
-                    notices.close()
-                return
-            except Exception as error:
-                log.exception("netlink-failed", extra={"fields": {"error": str(error)}})
-            if self._stopping(RETRY):
-                return
-
-    def _watch(self, notices: Subscription) -> None:
-        """Until told to stop. Notices are subscribed to before the first look, so that none falls
-        between."""
-        posted: tuple[Interface, ...] | None = None
-        while True:
-            notices.drain()
-            looked = time.monotonic()
-            seen = self._read()
-            if seen != posted:
-                self._post(InterfacesSeen(seen))
-                posted = seen
-            heard = self._wait(notices, RESYNC)
-            if heard is None:
-                return
-            if not heard:
-                posted = None
-            elif self._stopping(max(0.0, looked + SPACING - time.monotonic())):
-                return
-
-    def _wait(self, notices: Subscription, seconds: float) -> bool | None:
-        """True: heard something. False: time is up. None: stop."""
-        readable, _, _ = select.select([notices.fileno(), self._stopped.fileno()], [], [], seconds)
-        if self._stopped.fileno() in readable:
-            return None
-        return bool(readable)
-
-    def _stopping(self, seconds: float) -> bool:
-        return bool(select.select([self._stopped], [], [], seconds)[0])
+    def watch(self) -> None:
+        """Notices are subscribed to before the first look, so that none falls between."""
+        with closing(self._subscribe()) as notices:
+            posted: tuple[Interface, ...] | None = None
+            while True:
+                notices.drain()
+                looked = time.monotonic()
+                seen = self._read()
+                if seen != posted:
+                    self._post(InterfacesSeen(seen))
+                    posted = seen
+                heard = self.wait(notices, seconds=RESYNC)
+                if heard is None:
+                    return
+                if not heard:
+                    posted = None
+                elif self.wait(seconds=max(0.0, looked + SPACING - time.monotonic())) is None:
+                    return

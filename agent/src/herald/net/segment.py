@@ -11,26 +11,22 @@ own neighbour discovery is heard too, and proves the same.
 from __future__ import annotations
 
 import ctypes
-import logging
-import select
 import socket
 import struct
 import sys
-import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv6Address
 
 from herald.core.events import SegmentHeard
 from herald.core.model import Address
+from herald.net.watcher import Watcher
 
 REPEAT = 0.1
 """Seconds in which the same answer is not passed on again."""
-RETRY = 1.0
 
 _SO_ATTACH_FILTER = 26
-_ARP, _IPV6 = b"\x08\x06", b"\x86\xdd"
+ARP, IPV6 = b"\x08\x06", b"\x86\xdd"
 _ARP_SIZE, _NA_SIZE = 42, 78
 _PACKET_HOST = 0
 _FRAME = 128
@@ -49,66 +45,41 @@ _ADVERTISEMENTS = (
 )
 """To us; next header ICMPv6; neighbour advertisement."""
 
-log = logging.getLogger(__name__)
-
 
 def answerer(frame: bytes) -> Address | None:
     """Who says in this frame that it is there: the sender of an ARP reply, the target of an NA."""
-    if len(frame) >= _ARP_SIZE and frame[12:14] == _ARP and frame[20:22] == b"\0\2":
+    if len(frame) >= _ARP_SIZE and frame[12:14] == ARP and frame[20:22] == b"\0\2":
         return IPv4Address(frame[28:32])
-    if len(frame) >= _NA_SIZE and frame[12:14] == _IPV6 and (frame[20], frame[54]) == (58, 136):
+    if len(frame) >= _NA_SIZE and frame[12:14] == IPV6 and (frame[20], frame[54]) == (58, 136):
         return IPv6Address(frame[62:78])
     return None
 
 
-class Ears:
+class Ears(Watcher):
     """One thread that posts SegmentHeard."""
 
     def __init__(self, post: Callable[[SegmentHeard], None]) -> None:
+        super().__init__("segment")
         self._post = post
         self._last: dict[SegmentHeard, float] = {}
-        self._stop, self._stopped = socket.socketpair()
-        self._thread = threading.Thread(target=self._run, name="segment", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
+    def watch(self) -> None:
+        with open_ears(ARP, _ARP_REPLIES) as arp, open_ears(IPV6, _ADVERTISEMENTS) as nd:
+            while (readable := self.wait(arp, nd)) is not None:
+                for ears in (arp, nd):
+                    if ears in readable:
+                        self._listen(ears)
 
-    def stop(self) -> None:
-        """End the thread and wait for it."""
-        self._stop.send(b"x")
-        if self._thread.is_alive():
-            self._thread.join()
-        self._stop.close()
-        self._stopped.close()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                with ExitStack() as stack:
-                    arp = stack.enter_context(_open(_ARP, _ARP_REPLIES))
-                    nd = stack.enter_context(_open(_IPV6, _ADVERTISEMENTS))
-                    self._listen(arp, nd)
-                return
-            except Exception as error:
-                log.exception("segment-failed", extra={"fields": {"error": str(error)}})
-            if select.select([self._stopped], [], [], RETRY)[0]:
-                return
-
-    def _listen(self, *sockets: socket.socket) -> None:
-        while True:
-            readable, _, _ = select.select([*sockets, self._stopped], [], [])
-            if self._stopped in readable:
-                return
-            for each in readable:
-                # A device that goes away leaves an error on the socket: ENETDOWN, once.
-                try:
-                    frame, where = each.recvfrom(_FRAME)
-                    ifindex = socket.if_nametoindex(where[0])
-                except OSError:
-                    continue
-                # Again, for what came in before the filter was there.
-                if where[2] == _PACKET_HOST and (address := answerer(frame)) is not None:
-                    self._heard(SegmentHeard(ifindex, address))
+    def _listen(self, ears: socket.socket) -> None:
+        # A device that goes away leaves an error on the socket: ENETDOWN, once.
+        try:
+            frame, where = ears.recvfrom(_FRAME)
+            ifindex = socket.if_nametoindex(where[0])
+        except OSError:
+            return
+        # Again, for what came in before the filter was there.
+        if where[2] == _PACKET_HOST and (address := answerer(frame)) is not None:
+            self._heard(SegmentHeard(ifindex, address))
 
     def _heard(self, event: SegmentHeard) -> None:
         now = time.monotonic()
@@ -120,7 +91,7 @@ class Ears:
         self._post(event)
 
 
-def _open(protocol: bytes, conditions: tuple[tuple[int, int, int], ...]) -> socket.socket:
+def open_ears(protocol: bytes, conditions: tuple[tuple[int, int, int], ...]) -> socket.socket:
     """A packet socket that takes the frames on which all conditions hold. Raises OSError."""
     ears = socket.socket(
         socket.AF_PACKET,
