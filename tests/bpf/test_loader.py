@@ -79,6 +79,25 @@ def test_a_new_program_keeps_maps_and_entries(bpffs: Path, changed_source: Chang
     responder.close()
 
 
+def test_a_prepared_program_leaves_that_of_the_running_agent(
+    bpffs: Path, changed_source: ChangedSource
+) -> None:
+    assert loader(bpffs).returncode == 0
+    old = loader_module.program_pin(bpffs)
+    newer = changed_source(("ip.h", "ANSWER_TTL 64", "ANSWER_TTL 65"))
+
+    done = loader(bpffs, "--prepare", source=newer)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert old.exists()
+    assert len(names(bpffs / "v1") - PINS) == 2
+    # An agent that starts once more meanwhile is as before; then the prepared one is at once there.
+    assert loader(bpffs).stdout == "pinned already\n"
+    assert loader(bpffs, "--prepare", source=newer).returncode == 0
+    assert loader(bpffs, source=newer).stdout == "pinned already\n"
+    assert not old.exists()
+
+
 def test_a_map_of_another_shape_is_made_anew(bpffs: Path) -> None:
     assert loader(bpffs).returncode == 0
     (bpffs / "v1" / "vip4").unlink()

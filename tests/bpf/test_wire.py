@@ -402,8 +402,9 @@ LAYOUTS = {
 )
 
 
+@pytest.mark.parametrize("prepared", [True, False])
 def test_another_layout_takes_over_without_a_gap(
-    bpffs: Path, cable: Wire, changed_source: ChangedSource
+    bpffs: Path, cable: Wire, changed_source: ChangedSource, prepared: bool
 ) -> None:
     assert loader(bpffs).returncode == 0
     old = Responder.open(bpffs, "tcx")
@@ -412,9 +413,17 @@ def test_another_layout_takes_over_without_a_gap(
     newer = changed_source(*LAYOUT_2)
 
     with asking(cable) as failures:
+        if prepared:
+            done = loader(bpffs, "--prepare", source=newer)
+            assert done.returncode == 0, done.stderr
+            # The agent that runs goes on with what it has.
+            assert {path.name for path in bpffs.iterdir()} == {"v1", "v2"}
+            assert old.attached() == {cable.ifindex}
+            fill(old, cable)
         done = loader(bpffs, source=newer)
 
     assert done.returncode == 0, done.stderr
+    assert ("already" in done.stdout) == prepared
     assert failures == []
     assert {path.name for path in bpffs.iterdir()} == {"v2"}
     assert old.attached() == frozenset()

@@ -12,7 +12,8 @@ So it is one file that imports the standard library and bcc alone. What always h
 * A pinned program means that its maps are pinned too, of the right shape: it is pinned last, under
   the hash of its source. Where it is there already, bcc is not even imported.
 * Maps of the same layout are kept with all that they hold, also for a new program: an upgrade
-  silences nothing. Another layout has another folder.
+  silences nothing. Another layout has another folder. What takes long can be done while an agent
+  still runs (``--prepare``).
 * Nothing stays mounted: kernel headers are put where bcc looks for them in a mount namespace of
   this process.
 
@@ -423,12 +424,21 @@ def _said(path: str) -> str:
     return errors[0] if errors else "no message"
 
 
-def _compile(folder: Path) -> tuple[bytes, dict[int, str]]:
-    """The responder's instructions, and which map each file descriptor in them stands for.
+class Compiled(NamedTuple):
+    """The responder's instructions, and which map each file descriptor in them stands for."""
 
-    bcc makes maps of its own along the way, gone with this process; here their shapes prove that
+    instructions: bytes
+    maps: dict[int, str]
+
+
+def _compile(folder: Path) -> Compiled:
+    """bcc makes maps of its own along the way, gone with this process; here their shapes prove that
     layout.h and ``MAPS`` agree.
     """
+    # Before kernel 5.11 maps are charged against this limit, raised with CAP_SYS_RESOURCE only.
+    with contextlib.suppress(ValueError):
+        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
     _provide_headers()
     try:
         from bcc import BPF  # type: ignore[import-not-found,unused-ignore]
@@ -451,16 +461,16 @@ def _compile(folder: Path) -> tuple[bytes, dict[int, str]]:
     fds = {int(module[name].map_fd): name for name in MAPS}
     for fd, name in fds.items():
         check_map(name, fd)
-    return bytes(module.dump_func(PROGRAM)), fds
+    return Compiled(bytes(module.dump_func(PROGRAM)), fds)
 
 
-def _relocate(instructions: bytes, compiled: dict[int, str], pinned: dict[str, int]) -> bytes:
+def _relocate(compiled: Compiled, pinned: dict[str, int]) -> bytes:
     """Put the pinned maps in the place of those that the compiler made (LD_IMM64 of a map's fd)."""
-    code = bytearray(instructions)
+    code = bytearray(compiled.instructions)
     for at in range(0, len(code), 8):
         opcode, registers, _offset, value = struct.unpack_from("=BBhi", code, at)
         if opcode == BPF_LD_IMM64 and registers >> 4 == BPF_PSEUDO_MAP_FD:
-            struct.pack_into("=i", code, at + 4, pinned[compiled[value]])
+            struct.pack_into("=i", code, at + 4, pinned[compiled.maps[value]])
     return bytes(code)
 
 
@@ -595,46 +605,56 @@ def check_machine(bpffs: Path) -> None:
 # --- Commands -------------------------------------------------------------------------------------
 
 
-def load(bpffs: Path, user: pwd.struct_passwd | None) -> str:
-    """Have program and maps pinned; says what was done."""
+def load(bpffs: Path, user: pwd.struct_passwd | None, *, prepare: bool = False) -> str:
+    """Have program and maps pinned, and nothing of other layouts; says what was done.
+
+    ``prepare``: what an agent that runs uses stays as it is.
+    """
     check_machine(bpffs)
     bpffs.mkdir(mode=0o755, exist_ok=True)
+    folder = pin_folder(bpffs)
     lock = os.open(bpffs, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        folder = pin_folder(bpffs)
+        # Before the folder is taken: an agent that runs shall miss it for a moment, not for as long as this takes.
+        compiled = None if _complete(bpffs) else _compile(source_folder())
         if folder.exists():
             _take(folder)
-        done = "pinned already" if _complete(bpffs) else f"pinned {_pin_all(bpffs)}"
+        done = "pinned already"
+        if not _complete(bpffs):
+            _pin_all(bpffs, compiled or _compile(source_folder()))
+            done = f"pinned {program_pin(bpffs)}"
+        if not prepare:
+            _remove_others(bpffs)
         _give_to(user, bpffs)
     finally:
         os.close(lock)
     return done
 
 
-def _pin_all(bpffs: Path) -> Path:
-    # Before kernel 5.11 maps are charged against this limit, raised with CAP_SYS_RESOURCE only.
-    with contextlib.suppress(ValueError):
-        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
-    instructions, compiled = _compile(source_folder())
+def _pin_all(bpffs: Path, compiled: Compiled) -> None:
     folder = pin_folder(bpffs)
     folder.mkdir(mode=0o700, exist_ok=True)
     try:
         maps = {name: _open_or_make_map(folder, name) for name in MAPS}
     except OSError as refused:
         raise LoaderError(f"cannot make the maps: {_why_refused(refused)}") from refused
-    program = load_program(_relocate(instructions, compiled, maps))
-    for other in bpffs.glob("v*"):
-        if other != folder:
-            _migrate(other, folder, maps, program)
+    program = load_program(_relocate(compiled, maps))
     pin = program_pin(bpffs)
     pin.unlink(missing_ok=True)
     obj_pin(program, pin)
+
+
+def _remove_others(bpffs: Path) -> None:
+    """Other layouts, whose place this one takes, and other programs of this layout."""
+    folder, pin = pin_folder(bpffs), program_pin(bpffs)
+    for other in bpffs.glob("v*"):
+        if other != folder:
+            maps = {name: obj_get(folder / name) for name in MAPS}
+            _migrate(other, folder, maps, obj_get(pin))
     for old in folder.glob(f"{PROGRAM}-*"):
         if old != pin:
             old.unlink()  # links that run it keep it until the agent has put this one in
-    return pin
 
 
 def _tc(*arguments: str) -> list[dict[str, object]]:
@@ -700,6 +720,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Compile and pin Herald's responder.")
     parser.add_argument("--user", help="whom the pins belong to (default: root)")
     parser.add_argument("--bpffs", type=Path, default=DEFAULT_BPFFS, help="folder of the pins")
+    parser.add_argument(
+        "--prepare",
+        action="store_true",
+        help="only what takes long, before the agent that runs gives way to this version's",
+    )
     parser.add_argument("--remove", action="store_true", help="detach and unpin everything")
     options = parser.parse_args(arguments)
     try:
@@ -712,7 +737,7 @@ def main(arguments: list[str] | None = None) -> int:
                 user = pwd.getpwnam(options.user)
             except KeyError:
                 raise LoaderError(f"--user: there is no user {options.user!r}") from None
-        print(load(options.bpffs, user))
+        print(load(options.bpffs, user, prepare=options.prepare))
     except LoaderError as failed:
         return _give_up(str(failed))
     except OSError as failed:
