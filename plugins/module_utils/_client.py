@@ -126,13 +126,17 @@ class Client:
             "PATCH", resource.path(body["metadata"]["name"], namespace), body, query, APPLY
         )
 
-    def patch_status(
-        self, resource: Resource, name: str, namespace: str, patch: dict[str, Any]
+    def patch(
+        self,
+        resource: Resource,
+        name: str,
+        patch: dict[str, Any],
+        namespace: str = "",
+        subresource: str = "",
     ) -> dict[str, Any]:
-        """Strategic merge patch of an object's status; with a resourceVersion in it, somebody else's write is a 409."""
-        return self._write(
-            "PATCH", resource.path(name, namespace, "status"), patch, content_type=STRATEGIC
-        )
+        """Strategic merge patch; with a resourceVersion in it, somebody else's write is a 409."""
+        path = resource.path(name, namespace, subresource)
+        return self._write("PATCH", path, patch, content_type=STRATEGIC)
 
     def delete(
         self, resource: Resource, live: dict[str, Any], namespace: str = "", strict: bool = True

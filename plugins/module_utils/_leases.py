@@ -126,7 +126,7 @@ def disown(client: Client, service: dict[str, Any], addresses: set[str]) -> bool
         if patch is None:
             return live is not service
         try:
-            client.patch_status(SERVICES, metadata["name"], metadata["namespace"], patch)
+            client.patch(SERVICES, metadata["name"], patch, metadata["namespace"], "status")
             return True
         except ApiError as error:
             if error.status != 409:

@@ -12,6 +12,8 @@ GROUP = "herald.dev"
 VERSION = "v1alpha1"
 FINALIZER = "herald.dev/lease"
 IPAM_LEASE = "ipam"
+AGENT = "agent-"
+"""What the names of agents' ServiceAccounts, Roles and RoleBindings begin with."""
 
 _KEY_MAX = 200
 _KEY_HEAD = 183
@@ -30,4 +32,4 @@ def node_key(node: str) -> str:
 
 def service_account(node: str) -> str:
     """The ServiceAccount of a node's agent."""
-    return "agent-" + node_key(node)
+    return AGENT + node_key(node)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 OLDEST_KERNEL = (5, 8)
 """The ring buffer map, and CAP_BPF."""
 OLDEST_PYTHON = (3, 11)
-TESTED = {("debian", "12")}
+TESTED = {("debian", "12"), ("debian", "13")}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ author:
   - Herald contributors (@baremetal-herald)
 description:
   - Removes the agents' leases with their finalizers, and takes Herald's addresses and conditions from the status of
-    Services.
+    Services, and the annotation C(herald.dev/drain) from Nodes.
   - Refuses while an agent is alive, since its addresses would be announced on. Part of uninstalling.
 extends_documentation_fragment:
   - baremetal.herald._attributes
@@ -55,10 +55,16 @@ services:
   type: list
   elements: str
   sample: [default/web]
+nodes:
+  description: Names of the Nodes that were drained.
+  returned: success
+  type: list
+  elements: str
+  sample: [n1]
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.baremetal.herald.plugins.module_utils._client import Client
+from ansible_collections.baremetal.herald.plugins.module_utils._client import Client, Resource
 from ansible_collections.baremetal.herald.plugins.module_utils._connection import (
     CONNECTION_SPEC,
     connect,
@@ -75,6 +81,9 @@ from ansible_collections.baremetal.herald.plugins.module_utils._leases import (
 )
 from ansible_collections.baremetal.herald.plugins.module_utils._names import NAMESPACE
 
+NODES = Resource("", "v1", "nodes", "Node")
+DRAIN = "herald.dev/drain"
+
 
 def main() -> None:
     """See DOCUMENTATION."""
@@ -86,7 +95,7 @@ def main() -> None:
         result = purge(connect(module), module.params["namespace"])
     except HeraldError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=bool(result["leases"] or result["services"]), **result)
+    module.exit_json(changed=any(result.values()), **result)
 
 
 def purge(client: Client, namespace: str) -> dict:
@@ -105,9 +114,20 @@ def purge(client: Client, namespace: str) -> dict:
         for service in client.list(SERVICES, fieldSelector="spec.type=LoadBalancer")
         if disown(client, service, addresses)
     ]
+    nodes = [
+        node["metadata"]["name"]
+        for node in client.list(NODES)
+        if DRAIN in (node["metadata"].get("annotations") or {})
+    ]
+    for name in nodes:
+        client.patch(NODES, name, {"metadata": {"annotations": {DRAIN: None}}})
     for lease in leases:
         remove(client, lease, namespace)
-    return {"leases": sorted(lease["metadata"]["name"] for lease in leases), "services": services}
+    return {
+        "leases": sorted(lease["metadata"]["name"] for lease in leases),
+        "services": services,
+        "nodes": nodes,
+    }
 
 
 if __name__ == "__main__":

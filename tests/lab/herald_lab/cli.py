@@ -21,6 +21,7 @@ from herald_lab import (
     layout,
     lifecycle,
     network,
+    noderoot,
     nodes,
     programs,
     services,
@@ -69,16 +70,16 @@ def main() -> int:
 # --- commands ---------------------------------------------------------------------------------
 
 
-def _up(lab: Lab, _: Arguments) -> None:
-    lifecycle.up(lab)
+def _up(lab: Lab, arguments: Arguments) -> None:
+    lifecycle.up(lab, arguments.release)
 
 
 def _down(lab: Lab, _: Arguments) -> None:
     lifecycle.down(lab)
 
 
-def _prepare(_lab: Lab, _: Arguments) -> None:
-    lifecycle.prepare()
+def _prepare(_lab: Lab, arguments: Arguments) -> None:
+    lifecycle.prepare(arguments.release)
 
 
 def _status(lab: Lab, arguments: Arguments) -> None:
@@ -95,7 +96,8 @@ def _print_status(state: dict[str, Any]) -> None:
     if not state["up"]:
         print(f"{state['lab']}: {'left half-made; `lab down`' if state['half_made'] else 'down'}")
         return
-    print(f"{state['lab']}: up; API server {state['api']}, {'' if state['ready'] else 'not '}ready")
+    ready = "ready" if state["ready"] else "not ready"
+    print(f"{state['lab']}: up, nodes of {state['release']}; API server {state['api']}, {ready}")
     for part, runs in state["control"].items():
         print(f"  {part:<25}{'runs' if runs else 'stopped'}")
     for name, found in state["nodes"].items():
@@ -287,9 +289,18 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(action=action, exclusive=exclusive)
         return added
 
-    command("up", _up, "bring the lab up", exclusive=True)
+    up = command("up", _up, "bring the lab up", exclusive=True)
     command("down", _down, "take it away, also half-made or crashed", exclusive=True)
-    command("prepare", _prepare, "make only what takes long: packages, control plane, node root")
+    prepare = command(
+        "prepare", _prepare, "make only what takes long: packages, control plane, node root"
+    )
+    for added in (up, prepare):
+        added.add_argument(
+            "--release",
+            metavar="NAME",
+            default=os.environ.get("HERALD_LAB_RELEASE", ""),
+            help=f"Debian of the nodes: {', '.join(noderoot.RELEASES)} (HERALD_LAB_RELEASE, or the first)",
+        )
     _add_status(command)
     _add_seats(command)
     _add_service(command)

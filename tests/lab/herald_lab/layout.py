@@ -120,6 +120,11 @@ class Lab:
         return self.state / "kubeconfig"
 
     @property
+    def release(self) -> str:
+        """The Debian release of the nodes, as `lab up` noted it."""
+        return (self.state / "release").read_text()
+
+    @property
     def ready(self) -> Path:
         """Exists once `lab up` has come to its end."""
         return self.state / "ready"

@@ -42,25 +42,28 @@ def _is(file: TextIO, path: Path) -> bool:
     return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
 
 
-def prepare() -> None:
+def prepare(release: str = "") -> None:
     """All that takes long and is made once: packages, the control plane, the nodes' root."""
     host.prepare()
-    noderoot.folder()
+    noderoot.folder(noderoot.release(release))
     programs.folder()
 
 
-def up(lab: Lab) -> None:
+def up(lab: Lab, release: str = "") -> None:
     """A running lab; one that is up already is left as it is."""
     if is_up(lab):
+        if release not in ("", lab.release):
+            raise LabError(f"{lab.name}: wanted nodes of {release}, found it up with {lab.release}")
         say(f"{lab.name} is up already; `lab status` looks at it")
         return
-    prepare()
+    prepare(release)
     if _traces(lab):
         say(f"{lab.name} was left half-made: taking it away first")
         down(lab)
     started = time.monotonic()
     lab.state.mkdir(mode=0o700)
     lab.logs.mkdir()
+    (lab.state / "release").write_text(noderoot.release(release))
     lab.disk.mkdir(parents=True, mode=0o700)
     network.make(lab)
     control.make(lab)
@@ -110,6 +113,7 @@ def status(lab: Lab) -> dict[str, Any]:
     return {
         "lab": lab.name,
         "up": True,
+        "release": lab.release,
         "api": faults.api_state(lab),
         "control": {
             part: control.running(lab, part)

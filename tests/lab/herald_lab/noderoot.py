@@ -13,10 +13,11 @@ import shutil
 from pathlib import Path
 
 from herald_lab import layout
-from herald_lab.commands import patience, run
+from herald_lab.commands import LabError, patience, run
 from herald_lab.programs import locked
 
-SUITE = "bookworm"
+RELEASES = ("bookworm", "trixie")
+"""Debian 12, which nodes are unless another is asked for, and 13."""
 MIRROR = "http://deb.debian.org/debian"
 # What a bare-metal server has before Herald comes, and what Herald's roles ask for: nodes are
 # offline, like many racks.
@@ -62,22 +63,31 @@ _DROPPED = (
 )
 
 
-def folder() -> Path:
-    """The node root, made if it is not there yet."""
-    recipe = f"{SUITE} {MIRROR} {PACKAGES} {_DROPPED}"
+def release(wanted: str) -> str:
+    """The release to make nodes of: the one wanted, or the first where none is."""
+    if wanted and wanted not in RELEASES:
+        raise LabError(f"release: wanted one of {', '.join(RELEASES)}, found {wanted!r}")
+    return wanted or RELEASES[0]
+
+
+def folder(suite: str) -> Path:
+    """The node root of a release, made if it is not there yet."""
+    recipe = f"{suite} {MIRROR} {PACKAGES} {_DROPPED}"
     kept = layout.cache() / f"node-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
     with locked("node"):
         if not kept.exists():
-            _make(kept)
+            _make(kept, suite)
     return kept
 
 
-def _make(kept: Path) -> None:
+def _make(kept: Path, suite: str) -> None:
     partial = kept.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     include = f"--include={','.join(PACKAGES)}"
-    with patience("making the nodes' root file system with debootstrap, once: about a minute"):
-        run("debootstrap", "--variant=minbase", include, SUITE, partial, MIRROR)
+    with patience(
+        f"making the nodes' file system ({suite}) with debootstrap, once: about a minute"
+    ):
+        run("debootstrap", "--variant=minbase", include, suite, partial, MIRROR)
     for pattern in _DROPPED:
         for path in partial.glob(pattern):
             if path.is_dir() and not path.is_symlink():

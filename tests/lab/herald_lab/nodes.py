@@ -156,7 +156,7 @@ def boot(lab: Lab, machine: Host) -> None:
     settings = ("env", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1", "SYSTEMD_NSPAWN_LOCK=0")
     private = ("unshare", "--mount", "--propagation=private", "--", "/bin/sh", "-c", _BOOT, "boot")
     daemon(
-        [*settings, *private, disk, noderoot.folder(), *command],
+        [*settings, *private, disk, noderoot.folder(lab.release), *command],
         cgroup=lab.node_cgroup(machine.name),
         log=lab.logs / f"{machine.name}.log",
         netns=lab.netns,

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from ansible_collections.baremetal.herald.plugins.module_utils._client import Response
 
 Object = dict[str, Any]
+COLLECTIONS = {"things", "leases", "nodes", "services", "serviceaccounts", "roles", "rolebindings"}
 
 
 class FakeApi:
@@ -61,7 +62,7 @@ class FakeApi:
         if path in self.objects:
             return say(200, self.objects[path])
         items = [obj for at, obj in self.objects.items() if at.rpartition("/")[0] == path]
-        if path.rpartition("/")[2] in ("things", "leases", "services"):
+        if path.rpartition("/")[2] in COLLECTIONS:
             return say(200, {"items": items, "metadata": {}})
         return not_found(path)
 

@@ -19,7 +19,11 @@ from ansible_collections.baremetal.herald.plugins.module_utils import (
 )
 from ansible_collections.baremetal.herald.plugins.module_utils._client import Client
 from ansible_collections.baremetal.herald.plugins.module_utils._errors import HeraldError
-from ansible_collections.baremetal.herald.plugins.modules import agent_token, purge
+from ansible_collections.baremetal.herald.plugins.modules import (
+    agent_identities,
+    agent_token,
+    purge,
+)
 from ansible_collections.baremetal.herald.tests.unit.plugins.fake_api import FakeApi, Object, say
 
 # --- Names ------------------------------------------------------------------------------------------
@@ -275,6 +279,61 @@ def test_the_living_are_told_by_their_renewals() -> None:
 def test_purge_removes_leases_with_their_finalizer_and_leaves_others() -> None:
     api = FakeApi(lease("presence-n1"), lease("vip-192.0.2.7"), lease("ipam"), lease("somebody"))
     result = purge.purge(Client(api), "herald-system")
-    assert result == {"leases": ["ipam", "presence-n1", "vip-192.0.2.7"], "services": []}
+    gone = ["ipam", "presence-n1", "vip-192.0.2.7"]
+    assert result == {"leases": gone, "services": [], "nodes": []}
     assert list(api.objects) == [f"{LEASES}/somebody"]
-    assert purge.purge(Client(api), "herald-system") == {"leases": [], "services": []}
+    nothing = {"leases": [], "services": [], "nodes": []}
+    assert purge.purge(Client(api), "herald-system") == nothing
+
+
+def test_purge_takes_the_mark_from_drained_nodes() -> None:
+    notes = {"n1": {"herald.dev/drain": "true", "a": "b"}, "n2": {"a": "b"}, "n3": None}
+    api = FakeApi(
+        *(
+            (f"/api/v1/nodes/{name}", {"metadata": {"name": name, "annotations": found}})
+            for name, found in notes.items()
+        )
+    )
+    assert purge.purge(Client(api), "herald-system")["nodes"] == ["n1"]
+    [(method, target)] = api.writes
+    assert (method, target.partition("?")[0]) == ("PATCH", "/api/v1/nodes/n1")
+
+
+# --- Identities of nodes that left ------------------------------------------------------------------
+
+IDENTITY_PATHS = (
+    "/api/v1/namespaces/herald-system/serviceaccounts",
+    "/apis/rbac.authorization.k8s.io/v1/namespaces/herald-system/roles",
+    "/apis/rbac.authorization.k8s.io/v1/namespaces/herald-system/rolebindings",
+)
+
+
+def identity_objects(*nodes: str) -> list[tuple[str, Object]]:
+    return [
+        (f"{path}/agent-{node}", {"metadata": {"name": f"agent-{node}"}})
+        for node in nodes
+        for path in IDENTITY_PATHS
+    ]
+
+
+def test_identities_of_other_nodes_go_and_those_of_the_named_stay() -> None:
+    api = FakeApi(*identity_objects("n1", "n2"), lease("presence-n1", "n1"), lease("presence-n2"))
+    result = agent_identities.prune(Client(api), {"n1"}, "herald-system")
+    assert result == {"removed": ["agent-n2"], "living": []}
+    left = {path for path in api.objects if "/agent-" in path}
+    assert left == {path for path, _ in identity_objects("n1")}
+    again = agent_identities.prune(Client(api), {"n1"}, "herald-system")
+    assert again == {"removed": [], "living": []}
+
+
+def test_an_identity_whose_agent_lives_is_kept_and_named() -> None:
+    api = FakeApi(*identity_objects("n2", "n3"), lease("presence-n2", "n2"), lease("presence-n3"))
+
+    def renewed_meanwhile(_seconds: float) -> None:
+        api.put(*lease("presence-n2", "n2"))
+
+    result = agent_identities.prune(Client(api), {"n1"}, "herald-system", renewed_meanwhile)
+    assert result == {"removed": ["agent-n3"], "living": ["agent-n2"]}
+    assert {path for path in api.objects if "/agent-" in path} == {
+        path for path, _ in identity_objects("n2")
+    }
