@@ -370,9 +370,9 @@ class Machine:
     def _probe(self, effect: fx.SendProbes) -> None:
         life = self._life
         for probe in effect.probes:
-            other = self.cluster.owner_of(probe.target)
-            if other is not None and other.powered and other.plugged and self.plugged:
-                heard = ev.SegmentHeard(probe.ifindex, probe.target)
+            mac = self.cluster.who_has(probe.target, self)
+            if mac and self.plugged:
+                heard = ev.SegmentHeard(probe.ifindex, probe.target, mac)
                 self.cluster.after(
                     MILLISECOND,
                     lambda heard=heard: self.post(heard) if life == self._life else None,  # type: ignore[misc]
@@ -426,6 +426,8 @@ class Cluster:
         self.rng = random.Random(seed)
         self.settings = settings or Settings(on_api_loss="Withdraw")
         self.lost_answers = lost_answers
+        self.strangers: dict[Address, bytes] = {}
+        """Hosts on the segment that are none of ours: who answers for which address."""
         self.api = Api()
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -549,9 +551,14 @@ class Cluster:
         assert lease is not None
         return lease.holder
 
-    def vip_leases(self) -> set[str]:
+    def vip_leases(self, *, aside: bool = False) -> set[str]:
+        """Of the addresses that are given; ``aside``: of those that are set aside."""
         return {
-            key for kind, key in self.api.objects if kind is Lease and str(key).startswith("vip-")
+            lease.name
+            for lease in self.api.objects.values()
+            if isinstance(lease, Lease)
+            and lease.name.startswith("vip-")
+            and ("herald.dev/conflict" in lease.annotations) is aside
         }
 
     def holder(self, name: str) -> str:
@@ -560,10 +567,18 @@ class Cluster:
         assert len(nodes) == 1, nodes
         return nodes[0]
 
-    def owner_of(self, address: Address) -> Machine | None:
-        return next(
-            (m for m in self.machines.values() if m.interface().addresses[0].ip == address), None
-        )
+    def who_has(self, address: Address, asker: Machine) -> bytes:
+        """The MAC that answers on the segment, a node's or a stranger's; empty: nobody's.
+
+        A responder answers for nobody here: that would hide from the invariants whom the election alone has let
+        answer.
+        """
+        for machine in self.machines.values():
+            own = machine.interface()
+            has = own.addresses[0].ip == address
+            if has and machine is not asker and machine.powered and machine.plugged:
+                return own.mac
+        return self.strangers.get(address, b"")
 
     def segment(self, sender: Machine, effect: fx.SendFrames) -> None:
         """Frames reach every other kernel on the segment at once, before anything else happens."""

@@ -9,7 +9,7 @@ from tests.sim import test_schedules
 from tests.sim.cluster import Violation
 from tests.sim.mutants import MUTANTS, Mutant
 
-SEEDS = 40
+SEEDS = 120
 schedule = test_schedules.test_whatever_happens_one_answers_and_all_are_served_in_the_end
 
 

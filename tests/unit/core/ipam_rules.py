@@ -96,7 +96,15 @@ def lease(text: str, of_pool: str, *names: str) -> Step:
 
 
 def stranger(text: str) -> Step:
-    return lambda world: world.allocator.ipam.set_aside(ip_address(text), MAC)
+    """Somebody answers for the address."""
+
+    def step(world: World) -> None:
+        address = ip_address(text)
+        record = world.cluster.leases.get(address)
+        services = record.services if record else frozenset()
+        world.allocator.ipam.set_aside(address, MAC, services)
+
+    return step
 
 
 def stranger_left(text: str) -> Step:

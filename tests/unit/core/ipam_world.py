@@ -28,7 +28,7 @@ from herald.core.model import (
     ServicePort,
 )
 
-MAC = bytes.fromhex("02005e000001")
+MAC = "02:00:5e:00:00:01"
 
 
 def key_of(name: str) -> ServiceKey:

@@ -126,7 +126,7 @@ def test_a_record_without_anybody_is_to_be_freed_and_given_when_it_is_gone() -> 
 def test_a_stranger_answers_for_an_address_before_it_is_in_use() -> None:
     ipam = fresh(service("s"))
     ipam.put_record(*ipam.decide(S).give)
-    ipam.set_aside(ONE, MAC)
+    ipam.set_aside(ONE, MAC, frozenset({S}))
     decision = ipam.decide(S)
     assert decision.release == (ONE,)
     assert decision.give == (Record(TWO, "p", frozenset({S})),)
@@ -147,7 +147,7 @@ def test_a_stranger_answers_for_an_address_before_it_is_in_use() -> None:
 def test_a_stranger_moves_nobody_whose_address_is_in_use() -> None:
     ipam = fresh(shows(service("s"), "192.0.2.0"))
     ipam.put_record(Record(ONE, "p", frozenset({S})))
-    ipam.set_aside(ONE, MAC)
+    ipam.set_aside(ONE, MAC, frozenset({S}))
     assert ipam.decide(S).addresses == (ONE,)
     assert ipam.decide(S).release == ()
 

@@ -70,10 +70,16 @@ class SendFrames:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """An ARP request, or an NS, from an address of this node: is ``target`` there?"""
+    """An ARP request, or an NS, from an address of this node: is ``target`` there?
+
+    From the unspecified address (0.0.0.0, ::) it is the question of duplicate detection, which claims nothing and
+    touches no cache: an ARP probe (RFC 5227, 2.1.1), or an NS without SLLAO (RFC 4862, 5.4.2), whose answer goes to
+    all nodes.
+    """
 
     ifindex: int
     mac: bytes
+    """Of that device: the frame's sender."""
     source: Address
     target: Address
 

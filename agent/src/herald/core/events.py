@@ -158,6 +158,8 @@ class SegmentHeard:
 
     ifindex: int
     address: Address
+    mac: bytes = b""
+    """Who says so: the sender's hardware address of an ARP reply, the target's of an NA; empty: unknown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,10 @@ POOL = "herald.dev/pool"
 SERVICES = "herald.dev/services"
 RELEASED = "herald.dev/released"
 """On a VIP lease that its holder let go of: that holder's epoch, as its word that it answers no more."""
+CONFLICT = "herald.dev/conflict"
+"""On a VIP lease that nobody was given: the MAC of who answers for the address, which is set aside."""
+TRIED_FOR = "herald.dev/tried-for"
+"""Beside CONFLICT: the Services that were to have the address."""
 REASON = "herald.dev/reason"
 """On a VIP lease: why it was last claimed or released, for people."""
 
@@ -249,9 +253,14 @@ def held_by(lease: Lease) -> Epoch | None:
 
 def services_of(lease: Lease) -> frozenset[ServiceKey]:
     """The Services that were given this address."""
+    return parsed_services(lease.annotations.get(SERVICES, ""))
+
+
+def parsed_services(text: str) -> frozenset[ServiceKey]:
+    """Services as an annotation names them, ``namespace/name`` by comma."""
     keys = set()
-    for text in lease.annotations.get(SERVICES, "").split(","):
-        namespace, slash, name = text.strip().partition("/")
+    for part in text.split(","):
+        namespace, slash, name = part.strip().partition("/")
         if namespace and slash and name:
             keys.add((namespace, name))
     return frozenset(keys)

@@ -86,7 +86,7 @@ class Decider:
         self._membership = Membership(
             node, world, presence, observer, candidates, locks, election, kernel
         )
-        allocator = self._allocator = Allocator(settings, world, locks, out)
+        allocator = self._allocator = Allocator(settings, world, locks, candidates.segments, out)
         conflicts = self._conflicts = Conflicts(world, candidates, out)
         status = self._status = ServiceStatus(
             world, locks, allocator, conflicts, candidates.describe, out
@@ -168,6 +168,7 @@ class Decider:
                     self._locks.recheck()
             case SegmentHeard():
                 self._segment.answered(event.ifindex, event.address, now)
+                self._allocator.heard(event.address, event.mac)
             case ConflictSeen():
                 lock = self._election.conflict(event.address, now, silenced=event.silenced)
                 if lock is not None and self._conflicts.seen(event, lock.services, now):

@@ -3,18 +3,32 @@
 """The work of the one agent that holds the lease ``ipam``: VIP leases made, shared and freed; statuses of pools.
 
 An address is given by *creating* its VIP lease (rule 6 of docs/design/election.md): names are unique in etcd, so
-two allocators at once cannot give one address to two unrelated Services. An agent that does not allocate keeps
-none of this.
+two allocators at once cannot give one address to two unrelated Services. Before that the segments on which this
+node would announce it are asked whether somebody has it already. If so, a VIP lease without Services sets it aside
+(so that the next allocator knows), until nobody answers any more. An agent that does not allocate keeps none of
+this.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
+from herald.core.allocation.inquiries import Inquiries
 from herald.core.allocation.ipam import Decision, Ipam, Record
-from herald.core.effects import PatchPolicy, PatchPool
+from herald.core.effects import EmitEvent, PatchPolicy, PatchPool
+from herald.core.election.lock import Lock
 from herald.core.election.locks import Locks
 from herald.core.election.placement import announces_on, compiled, policies_for
 from herald.core.events import Answer, Done
-from herald.core.leases import POOL, SERVICES, Presence, services_text
+from herald.core.leases import (
+    CONFLICT,
+    POOL,
+    SERVICES,
+    TRIED_FOR,
+    Presence,
+    parsed_services,
+    services_text,
+)
 from herald.core.model import (
     SECOND,
     Address,
@@ -22,6 +36,7 @@ from herald.core.model import (
     Policy,
     PolicyStatus,
     PoolStatus,
+    Service,
     ServiceKey,
     vip_address,
     vip_lease_name,
@@ -35,16 +50,32 @@ BATCH = 100
 """Decisions in one step, so that renewals never wait behind a burst of Services."""
 POLICY_PACE = SECOND
 """Between two looks at the policies' counts."""
+ASK_AGAIN = 60 * SECOND
+"""Between two questions whether those who answer for addresses that are set aside are still there."""
+UNKNOWN_MAC = "an unknown MAC"
 
 
 class Allocator:
-    def __init__(self, settings: Settings, world: World, locks: Locks, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        world: World,
+        locks: Locks,
+        segments: Callable[[Service | None], Mapping[int, bytes]],
+        outbox: Outbox,
+    ) -> None:
+        """``segments``: the devices (ifindex to MAC) on which this node would announce a Service; None: any."""
         self._settings = settings
         self._world = world
         self._locks = locks
+        self._segments = segments
         self._out = outbox
         self._ipam: Ipam | None = None
         self._expected: set[Address] = set()
+        self._inquiries = Inquiries(outbox)
+        self._asking: dict[Address, Record] = {}
+        """What is to be recorded if nobody answers."""
+        self._ask_again_at = 0
         self._patches: dict[int, str] = {}
         self._unwritten: set[str] = set()
         """Pools whose status could not be written."""
@@ -64,6 +95,9 @@ class Allocator:
         self._out.note("allocate" if leads else "stop allocating")
         self._ipam = None
         self._expected.clear()
+        self._inquiries.clear()
+        self._asking.clear()
+        self._ask_again_at = now + ASK_AGAIN
         self._more = False
         for lock in self._locks.by_name.values():
             # What an allocator wanted of leases ends with its term.
@@ -108,15 +142,33 @@ class Allocator:
         if self._ipam is None or address is None:
             return
         lock = self._locks.get(name)
-        if lock is not None and lock.lease is not None:
-            pool = lock.lease.annotations.get(POOL, "")
-            self._ipam.put_record(Record(address, pool, lock.services))
+        lease = lock.lease if lock is not None else None
+        if lease is not None:
+            self._asking.pop(address, None)
+        if (
+            lock is not None
+            and lease is not None
+            and (lock.services or CONFLICT not in lease.annotations)
+        ):
+            self._ipam.clear_aside(address)
+            self._ipam.put_record(Record(address, lease.annotations.get(POOL, ""), lock.services))
         else:
             self._ipam.drop_record(address)
-        under_way = lock is not None and (lock.create is not None or lock.give_to is not None)
+            if lease is not None:
+                tried_for = parsed_services(lease.annotations.get(TRIED_FOR, ""))
+                self._ipam.set_aside(address, lease.annotations[CONFLICT], tried_for)
+            elif lock is None or lock.create is None:
+                self._ipam.clear_aside(address)
+        under_way = address in self._asking or (
+            lock is not None and (lock.create is not None or lock.give_to is not None)
+        )
         if address in self._expected and not under_way:
             self._expected.discard(address)
             self._ipam.settle(address)
+
+    def heard(self, address: Address, mac: bytes) -> None:
+        """Somebody on a segment says that it has the address."""
+        self._inquiries.heard(address, mac)
 
     def answer(self, answer: Answer, now: int) -> bool:
         patched = self._patches.pop(answer.request, None)
@@ -133,12 +185,20 @@ class Allocator:
     def next_deadline(self, now: int) -> int | None:
         if self._ipam is None:
             return None
-        return now if self._more else self._policies_due
+        if self._more:
+            return now
+        deadlines = (
+            self._policies_due,
+            self._inquiries.next_deadline(),
+            self._ask_again_at if self._ipam.strangers else None,
+        )
+        return min(deadline for deadline in deadlines if deadline is not None)
 
     def tick(self, now: int) -> None:
         """Take up to BATCH decisions. To be called only while this node holds the lease and is live."""
         if self._ipam is None:
             return
+        self._inquire(self._ipam, now)
         taken = 0
         for key in self._ipam.dirty():
             self._carry_out(key, self._ipam.decide(key))
@@ -179,11 +239,70 @@ class Allocator:
         self._ipam.expect(record)
         self._expected.add(record.address)
         lock.doomed = False
-        if lock.lease is None:
+        if lock.lease is not None:
+            lock.give_to = record.services
+        elif lock.create is not None or self._ipam.shown(record.address):
             lock.create = {POOL: record.pool, SERVICES: services_text(record.services)}
         else:
-            lock.give_to = record.services
+            self._ask(record)
         self._locks.recheck([lock.name])
+
+    # --- is it free on the segment? --------------------------------------------------------------------------
+
+    def _ask(self, record: Record) -> None:
+        """The address is given for the first time: only if nobody on the segment has it."""
+        if record.address not in self._asking:
+            on: dict[int, bytes] = {}
+            for key in record.services:
+                if (service := self._world.services.get(key)) is not None:
+                    on.update(self._segments(service))
+            self._inquiries.ask(record.address, on, self._own_mac(record.address))
+        self._asking[record.address] = record
+
+    def _own_mac(self, address: Address) -> bytes | None:
+        """This node does not hear its own probes."""
+        for interface in self._world.interfaces.values():
+            if any(each.ip == address for each in interface.addresses):
+                return interface.mac
+        return None
+
+    def _inquire(self, ipam: Ipam, now: int) -> None:
+        if now >= self._ask_again_at:
+            self._ask_again_at = now + ASK_AGAIN
+            on = self._segments(None)
+            for address in ipam.strangers:
+                self._inquiries.ask(address, on, self._own_mac(address))
+        for address, mac in self._inquiries.verdicts(now):
+            record = self._asking.pop(address, None)
+            lock = self._locks.want(vip_lease_name(address))
+            if lock is None:
+                continue
+            if record is not None and lock.lease is None:
+                lock.create = {POOL: record.pool, SERVICES: services_text(record.services)}
+                if mac is not None:
+                    self._set_aside(ipam, record, lock, mac.hex(":") or UNKNOWN_MAC)
+            elif record is None and mac is None and address in ipam.strangers:
+                self._out.note("no longer set aside", address=str(address))
+                lock.doomed = True
+            self._locks.recheck([lock.name])
+
+    def _set_aside(self, ipam: Ipam, record: Record, lock: Lock, mac: str) -> None:
+        address = record.address
+        self._out.note("set aside", level="warning", address=str(address), mac=mac)
+        lock.create = {
+            POOL: record.pool,
+            CONFLICT: mac,
+            TRIED_FOR: services_text(record.services),
+        }
+        ipam.set_aside(address, mac, record.services)
+        self._expected.discard(address)
+        ipam.settle(address)
+        for key in record.services:
+            if (service := self._world.services.get(key)) is not None:
+                message = (
+                    f"{address} of pool {record.pool} is answered for by {mac}: it is set aside"
+                )
+                self._out.add(EmitEvent(key, service.uid, "Warning", "AddressConflict", message))
 
     # --- statuses of pools and policies ----------------------------------------------------------------------
 

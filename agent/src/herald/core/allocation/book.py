@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from herald.core.model import Address, Service, ServiceKey, ServicePort
 
 
+STRANGERS_MAX = 64
+"""With so many addresses set aside, no other is tried: what is wrong is the pool, or a router that answers for all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """An allocation, as its VIP lease tells it."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from herald.core.allocation.addresses import spelled
 from herald.core.allocation.assign import ALLOCATED, Decision, Verdict, decide
-from herald.core.allocation.book import Aside, Book, Entry, Known, Record
+from herald.core.allocation.book import STRANGERS_MAX, Aside, Book, Entry, Known, Record
 from herald.core.allocation.pools import VERSIONS
 from herald.core.allocation.requests import parse_request
 from herald.core.allocation.turns import Turns
@@ -121,18 +121,22 @@ class Ipam:
         if before is None or before != entry.seen:
             self._record_changed(entry, before)
 
-    def set_aside(self, address: Address, mac: bytes) -> None:
-        """Somebody who is none of ours answers for the address: it is not given until cleared."""
-        entry = self._book.open(address)
-        services = entry.record.services if entry.record else frozenset()
-        aside = Aside(mac.hex(":") if mac else "an unknown MAC", services)
-        self._book.strangers[address] = aside
-        self._stranger_changed(entry, aside)
+    def set_aside(self, address: Address, mac: str, services: frozenset[ServiceKey]) -> None:
+        """Somebody who is none of ours answers for the address: it is not given until cleared.
+
+        ``services``: who was to have it when that was found out.
+        """
+        aside = Aside(mac, services)
+        if self._book.strangers.get(address) != aside:
+            self._book.strangers[address] = aside
+            self._stranger_changed(self._book.open(address), aside)
 
     def clear_aside(self, address: Address) -> None:
         aside = self._book.strangers.pop(address, None)
         if aside:
             self._stranger_changed(self._book.open(address), aside)
+            if len(self._book.strangers) == STRANGERS_MAX - 1:
+                self._mark(self._hung)
 
     # --- What follows ----------------------------------------------------------------------------------
 
@@ -159,6 +163,10 @@ class Ipam:
     def strangers(self) -> Collection[Address]:
         """The addresses that are set aside."""
         return self._book.strangers.keys()
+
+    def shown(self, address: Address) -> bool:
+        """Whether any Service shows the address: then it was given before."""
+        return bool(self._book.holders(address))
 
     def orphans(self) -> Iterator[Address]:
         """Records that no Service in Herald's care needs: to be freed."""

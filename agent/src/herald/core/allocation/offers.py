@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from herald.core import selectors
 from herald.core.allocation.addresses import family, make_address, shown
-from herald.core.allocation.book import Record
+from herald.core.allocation.book import STRANGERS_MAX, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,6 +66,8 @@ class Offers:
         record = self._joined(version) if self.known.request.sharing_key else None
         if record:
             return record
+        if plans and len(self.book.strangers) >= STRANGERS_MAX:
+            return self._infested()
         for plan in plans:
             number = plan.lines[version].lowest_free()
             if number is not None:
@@ -75,6 +77,16 @@ class Offers:
             return problem
         names = listed(plan.name for plan in plans)
         return Problem("PoolExhausted", f"no {family(version)} address is free in pool {names}")
+
+    def _infested(self) -> Problem:
+        address, aside = min(
+            self.book.strangers.items(), key=lambda each: (each[0].version, int(each[0]))
+        )
+        return Problem(
+            "AddressConflict",
+            f"{len(self.book.strangers)} addresses are answered for by others, {address} by {aside.mac}:"
+            " exclude them from the pools, or see whether a router answers for all (proxy ARP)",
+        )
 
     def _refused_by_pools(self, address: Address) -> Problem | None:
         claimants = self.book.pools.claimants(address)

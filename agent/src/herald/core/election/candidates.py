@@ -8,7 +8,7 @@ differ for a moment, the claim's compare-and-swap decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from herald.core.election.lock import Lock, Target
 from herald.core.election.placement import (
@@ -25,6 +25,7 @@ from herald.core.election.placement import (
 from herald.core.election.segment import deaf
 from herald.core.kernel import EntryFlags
 from herald.core.leases import Presence, PresenceReport
+from herald.core.model import Interface, Node, Policy, Service
 from herald.core.world import World
 
 
@@ -154,12 +155,27 @@ class Candidates:
         ping = any(policy.answer_ping for policy in policies)
         flags = EntryFlags.ANSWER_PING if ping else EntryFlags.NONE
         deaf_here = self._deaf.get(self._node, frozenset())
-        names = interfaces_for(policies, node, self.own_report.interfaces, deaf_here)
         return {
             interface.index: Target(interface.mac, flags)
-            for interface in self._world.interfaces.values()
-            if interface.name in names
+            for interface in self._interfaces(policies, node, deaf_here)
         }
+
+    def segments(self, service: Service | None) -> dict[int, bytes]:
+        """Where this node would announce the Service (None: any), by policy: its devices there and their MACs."""
+        node = self._world.nodes.get(self._node)
+        policies = self._world.policies.values()
+        if node is None:
+            return {}
+        found = self._interfaces(
+            policies_for(service, policies) if service else policies, node, frozenset()
+        )
+        return {interface.index: interface.mac for interface in found}
+
+    def _interfaces(
+        self, policies: Iterable[Policy], node: Node, deaf_on: frozenset[str]
+    ) -> list[Interface]:
+        names = interfaces_for(policies, node, self.own_report.interfaces, deaf_on)
+        return [each for each in self._world.interfaces.values() if each.name in names]
 
     def describe(self, lock: Lock) -> str:
         """Where this node announces a lock, for people."""
