@@ -190,7 +190,10 @@ class Client:
             content = answer.text
         if 200 <= answer.status < 300 and isinstance(content, dict):
             return content
-        raise ApiError(answer.status, method, path, content)
+        error = ApiError(answer.status, method, path, content)
+        if error.is_kind_missing and path.startswith("/apis/"):
+            error = ApiError(answer.status, method, path, content, self._versions(path))
+        raise error
 
     def _write(
         self,
@@ -210,6 +213,15 @@ class Client:
             query["fieldManager"] = MANAGER
             query["fieldValidation"] = "Strict"
         return self.request(method, path, query, body, content_type)
+
+    def _versions(self, path: str) -> list[str]:
+        """The versions in which a path's API group is served; none where it is not."""
+        group = "/".join(path.split("/")[:3])
+        answer = self._transport.send("GET", group, {"Accept": JSON}, None)
+        try:
+            return [str(item["version"]) for item in json.loads(answer.text)["versions"]]
+        except (ValueError, KeyError, TypeError):
+            return []
 
     def _discover(self, api_version: str) -> dict[str, Resource]:
         group, _slash, version = api_version.rpartition("/")

@@ -38,11 +38,17 @@ class Unreachable(HeraldError):
 
 
 class ApiError(HeraldError):
-    """An answer that is a refusal. C(status) is the HTTP status, C(reason) Kubernetes' word for it."""
+    """An answer that is a refusal. C(status) is the HTTP status, C(reason) Kubernetes' word for it.
 
-    def __init__(self, status: int, method: str, path: str, answer: object) -> None:
+    C(served): where a kind is not served, the versions of its group that are.
+    """
+
+    def __init__(
+        self, status: int, method: str, path: str, answer: object, served: list[str] | None = None
+    ) -> None:
         self.status = status
         self.path = path
+        self.served = served or []
         fields = answer if isinstance(answer, dict) else {}
         self.reason = str(fields.get("reason") or "")
         self.details = fields.get("details") or {}
@@ -79,7 +85,14 @@ class ApiError(HeraldError):
                 ". Grant this verb on this resource to that user, or use a kubeconfig that has it"
             )
         if self.is_kind_missing and self.path.startswith("/apis/herald.dev/"):
-            return ". The API server does not serve it: install Herald's CRDs with the role baremetal.herald.cluster"
+            wanted = self.path.split("/")[3]
+            said = "does not serve it"
+            if self.served and wanted not in self.served:
+                said = f"serves herald.dev in {', '.join(self.served)}, wanted {wanted}"
+            return (
+                f". The API server {said}: install this collection's CRDs with its role "
+                "baremetal.herald.cluster"
+            )
         if self.is_kind_missing:
             return ". The API server does not serve this kind: wanted Kubernetes 1.30 or newer"
         if self.status == 409:

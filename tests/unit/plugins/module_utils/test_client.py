@@ -93,6 +93,8 @@ def test_other_failures_are_not_sent_again() -> None:
     assert len(script.asked) == 1
 
 
+NO_GROUP = Response(404, {}, "404 page not found\n")
+
 ERRORS = [
     pytest.param(
         refusal(401, "Unauthorized", "Unauthorized"),
@@ -106,7 +108,7 @@ ERRORS = [
     ),
     pytest.param(
         Response(404, {}, "404 page not found\n"),
-        ["404 page not found", "role baremetal.herald.cluster"],
+        ["404 page not found", "does not serve it", "role baremetal.herald.cluster"],
         id="404 of a kind",
     ),
     pytest.param(refusal(409, "Conflict", "modified", name="a"), ["run this again"], id="409"),
@@ -128,7 +130,7 @@ ERRORS = [
 @pytest.mark.parametrize(("answer", "words"), ERRORS)
 def test_errors_say_what_to_do(answer: Response, words: list[str]) -> None:
     with pytest.raises(ApiError) as raised:
-        Client(Script(answer)).create(POOLS, {"metadata": {"name": "a"}})
+        Client(Script(answer, NO_GROUP)).create(POOLS, {"metadata": {"name": "a"}})
     for word in words:
         assert word in str(raised.value)
 
@@ -136,7 +138,22 @@ def test_errors_say_what_to_do(answer: Response, words: list[str]) -> None:
 def test_a_missing_object_is_none_and_a_missing_kind_an_error() -> None:
     assert Client(FakeApi()).get(POOLS, "a") is None
     with pytest.raises(ApiError):
-        Client(Script(Response(404, {}, "404 page not found\n"))).get(POOLS, "a")
+        Client(Script(NO_GROUP, NO_GROUP)).get(POOLS, "a")
+
+
+@pytest.mark.parametrize(
+    ("served", "words"),
+    [
+        (["v9", "v8"], "The API server serves herald.dev in v9, v8, wanted v1alpha1: install"),
+        (["v1alpha1"], "The API server does not serve it: install"),
+    ],
+)
+def test_another_version_of_the_kinds_is_said(served: list[str], words: str) -> None:
+    group = say(200, {"versions": [{"version": version} for version in served]})
+    script = Script(NO_GROUP, group)
+    with pytest.raises(ApiError, match=words):
+        Client(script).get(POOLS, "a")
+    assert script.asked[1] == "/apis/herald.dev"
 
 
 @pytest.mark.parametrize(

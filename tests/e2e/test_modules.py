@@ -1,0 +1,323 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The modules against a real API server: what check mode foretells, what a second run does, and what goes wrong.
+
+In a lab of its own without Herald, whose agents would write to the same objects: one playbook does everything, and
+keeps what each task returned.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from conftest import Lab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.lab
+
+CRDS = Path(__file__).parents[2] / "roles/cluster/files/crds"
+KINDS = "loadbalancerippools,l2announcementpolicies,configmaps,namespaces,nodes"
+MANY = 20
+NOWHERE = {"host": "https://192.168.77.1:1", "api_key": "nobody's", "validate_certs": False}
+
+Json = dict[str, Any]
+
+
+def pool(name: str, number: int, **more: Any) -> Json:
+    return {"name": name, "blocks": [{"cidr": f"10.77.{number}.0/24"}], **more}
+
+
+def config_map(**data: str) -> Json:
+    metadata = {"name": "modules", "namespace": "modules"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+# With a label: an object of which nothing is said has no manager at first, and gets one by a second apply.
+NAMESPACE = {
+    "apiVersion": "v1",
+    "kind": "Namespace",
+    "metadata": {"name": "modules", "labels": {"team": "web"}},
+}
+SELECTOR = {"match_labels": {"app": "web"}}
+
+CHANGES: dict[str, tuple[str, Json]] = {
+    "pool-new": ("ip_pool", pool("a", 0)),
+    "pool-changed": ("ip_pool", pool("a", 0, priority=5, labels={"team": "web"})),
+    "pools": ("ip_pool", {"pools": [pool("a", 1), pool("b", 2), pool("c", 3, disabled=True)]}),
+    "pool-gone": ("ip_pool", {"name": "a", "state": "absent", "wait": True}),
+    "pools-gone": ("ip_pool", {"pools": [{"name": "b"}, {"name": "c"}], "state": "absent"}),
+    "policy-new": ("l2_policy", {"name": "a", "load_balancer_ips": True}),
+    "policy-changed": (
+        "l2_policy",
+        {"name": "a", "external_ips": True, "interfaces": ["^eth"], "node_selector": SELECTOR},
+    ),
+    "policies": (
+        "l2_policy",
+        {"policies": [{"name": name, "load_balancer_ips": True} for name in "ab"]},
+    ),
+    "policies-gone": (
+        "l2_policy",
+        {"policies": [{"name": "a"}, {"name": "b"}], "state": "absent", "wait": True},
+    ),
+    "manifests-new": ("manifest", {"definitions": [NAMESPACE, config_map(a="1")]}),
+    "manifests-changed": ("manifest", {"definitions": [NAMESPACE, config_map(a="2", b="3")]}),
+    "manifest-gone": ("manifest", {"definitions": [config_map()], "state": "absent"}),
+    "node-drained": ("node_maintenance", {"name": "n1", "state": "drained"}),
+    "node-active": ("node_maintenance", {"name": "n1", "state": "active"}),
+}
+
+# Before the CRDs are there, and while they are of another version.
+MISSING: dict[str, tuple[str, Json, str]] = {
+    "crds-missing": (
+        "ip_pool",
+        pool("a", 0),
+        "does not serve it: install this collection's CRDs with its role baremetal.herald.cluster",
+    ),
+    "crds-of-another-version": (
+        "l2_policy",
+        {"name": "a", "load_balancer_ips": True},
+        "serves herald.dev in v9, wanted v1alpha1: install this collection's CRDs",
+    ),
+}
+
+REFUSED: dict[str, tuple[str, Json, str]] = {
+    "no-rights": (
+        "ip_pool",
+        {**pool("a", 0), "impersonate_user": "nobody"},
+        'User "nobody" cannot get resource "loadbalancerippools" in API group "herald.dev"',
+    ),
+    "no-right-to-write": (
+        "ip_pool",
+        {**pool("a", 0), "impersonate_user": "reader"},
+        'User "reader" cannot create resource "loadbalancerippools" in API group "herald.dev"',
+    ),
+    "no-right-to-list": (
+        "announcement_info",
+        {"impersonate_user": "reader"},
+        'User "reader" cannot list resource "leases" in API group "coordination.k8s.io"',
+    ),
+    "api-server-away": (
+        "ip_pool",
+        {**pool("a", 0), **NOWHERE},
+        "The API server at https://192.168.77.1:1 cannot be reached",
+    ),
+    "kubeconfig-missing": (
+        "l2_policy_info",
+        {"kubeconfig": "/nowhere"},
+        "kubeconfig: wanted a readable file, found none at /nowhere",
+    ),
+    "context-missing": ("ip_pool_info", {"context": "nonsense"}, "the context nonsense, found"),
+    "token-wrong": (
+        "ip_pool_info",
+        {"api_key": "nonsense", "client_cert": "", "client_key": ""},
+        "does not accept these credentials",
+    ),
+    # With no API server in reach: so they are refused before any request.
+    "option-unknown": ("ip_pool", {**pool("a", 0), **NOWHERE, "blocs": []}, "blocs"),
+    "option-of-another-type": (
+        "ip_pool",
+        {**pool("a", 0), **NOWHERE, "priority": "high"},
+        "priority",
+    ),
+    "option-of-no-choice": (
+        "node_maintenance",
+        {"name": "n1", "state": "asleep", **NOWHERE},
+        "state must be one of: drained, active",
+    ),
+    "options-that-exclude-each-other": (
+        "ip_pool",
+        {**pool("a", 0), "pools": [pool("b", 1)], **NOWHERE},
+        "mutually exclusive: name|pools",
+    ),
+    "option-without-meaning": (
+        "ip_pool",
+        {"pools": [pool("a", 0), {"name": "b", "blocks": [{"cidr": "10.0.0.1/8"}]}], **NOWHERE},
+        "pools[1].blocks[0].cidr: wanted 10.0.0.0/8",
+    ),
+    "node-unknown": (
+        "node_maintenance",
+        {"name": "n9", "state": "drained"},
+        "name: wanted a node of the cluster, found 'n9'",
+    ),
+    "nobody-to-wait-for": (
+        "ip_pool",
+        {**pool("waited", 9), "wait": True, "wait_timeout": 1},
+        "after 1 s it has no condition Ready; wanted True (is an agent running?)",
+    ),
+}
+
+RIGHTS = [
+    {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": "modules-reader"},
+        "rules": [{"apiGroups": ["herald.dev"], "resources": ["*"], "verbs": ["get", "list"]}],
+    },
+    {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "modules-reader"},
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "ClusterRole",
+            "name": "modules-reader",
+        },
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "reader"}],
+    },
+]
+
+
+class Book:
+    """A playbook whose every task's result is kept by a name."""
+
+    def __init__(self) -> None:
+        self._tasks: list[Json] = []
+        self._names: list[str] = []
+
+    def add(self, name: str, module: str, options: Json, **more: Any) -> None:
+        variable = f"result_{len(self._names)}"
+        self._names.append(name)
+        self._tasks.append({module: options, "register": variable, "ignore_errors": True, **more})
+
+    def herald(self, name: str, module: str, options: Json, **more: Any) -> None:
+        self.add(name, f"baremetal.herald.{module}", options, **more)
+
+    def look(self, name: str) -> None:
+        """Keep every object's resourceVersion."""
+        columns = "custom-columns=:.kind,:.metadata.name,:.metadata.resourceVersion"
+        argv = ["kubectl", "get", KINDS, "--all-namespaces", "--output", columns, "--no-headers"]
+        self.add(name, "ansible.builtin.command", {"argv": argv})
+
+    def count(self, name: str) -> None:
+        """Keep how many requests the API server has served."""
+        argv = ["kubectl", "get", "--raw", "/metrics"]
+        self.add(name, "ansible.builtin.command", {"argv": argv}, no_log=False)
+
+    def run(self, lab: Lab, folder: Path) -> dict[str, Json]:
+        results = (
+            "{{ [" + ", ".join(f"result_{n}" for n in range(len(self._names))) + "] | to_json }}"
+        )
+        keep = {"ansible.builtin.copy": {"content": results, "dest": str(folder / "results")}}
+        play = [{"hosts": "localhost", "gather_facts": False, "tasks": [*self._tasks, keep]}]
+        (folder / "play.yml").write_text(json.dumps(play))
+        lab.playbook(folder / "play.yml")
+        found = json.loads((folder / "results").read_text())
+        return dict(zip(self._names, found, strict=True))
+
+
+@pytest.fixture(scope="module")
+def bare() -> Iterator[Lab]:
+    """A lab without Herald."""
+    made = Lab(f"m{os.getpid()}")
+    try:
+        made("up", timeout=1800)
+        yield made
+    finally:
+        made("down")
+
+
+@pytest.fixture(scope="module")
+def results(bare: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Json]:
+    """What each task returned."""
+    book = Book()
+    crds = [yaml.safe_load(file.read_text()) for file in sorted(CRDS.glob("*.yaml"))]
+    policies = json.loads(json.dumps(crds[0]))
+    policies["spec"]["versions"][0]["name"] = "v9"
+
+    book.herald("crds-missing", *MISSING["crds-missing"][:2])
+    book.herald("another version", "manifest", {"definitions": [policies]})
+    book.herald("crds-of-another-version", *MISSING["crds-of-another-version"][:2])
+    book.herald("no version", "manifest", {"definitions": [policies], "state": "absent"})
+    book.herald("crds", "manifest", {"definitions": crds})
+    book.herald("rights", "manifest", {"definitions": RIGHTS})
+
+    for name, (module, options) in CHANGES.items():
+        book.look(f"{name}: before")
+        book.herald(f"{name}: check", module, options, check_mode=True, diff=True)
+        book.look(f"{name}: checked")
+        book.herald(f"{name}: run", module, options, diff=True)
+        book.look(f"{name}: done")
+        book.herald(f"{name}: again", module, options, diff=True)
+        book.look(f"{name}: done again")
+    for name, (module, options, _) in REFUSED.items():
+        book.herald(name, module, options)
+
+    many = {"pools": [pool(f"many-{number}", number) for number in range(MANY)]}
+    book.herald("many", "ip_pool", many)
+    book.count("many: before")
+    book.herald("many: again", "ip_pool", many)
+    book.count("many: done again")
+    return book.run(bare, tmp_path_factory.mktemp("modules"))
+
+
+def lasting(result: Json) -> Json:
+    """A module's result without what the API server gives anew each time."""
+    gone = {"uid", "resourceVersion", "creationTimestamp"}
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: clean(item) for key, item in value.items() if key not in gone}
+        return [clean(item) for item in value] if isinstance(value, list) else value
+
+    found: Json = clean(result)
+    return found
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_check_mode_changes_nothing_and_foretells_the_run(
+    results: dict[str, Json], name: str
+) -> None:
+    checked, ran = results[f"{name}: check"], results[f"{name}: run"]
+    assert not ran["failed"], ran
+    assert ran["changed"]
+    assert results[f"{name}: checked"]["stdout"] == results[f"{name}: before"]["stdout"]
+    assert results[f"{name}: done"]["stdout"] != results[f"{name}: before"]["stdout"]
+    assert lasting(checked) == lasting(ran)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_second_run_is_ok(results: dict[str, Json], name: str) -> None:
+    again = results[f"{name}: again"]
+    assert not again["failed"], again
+    assert not again["changed"]
+    assert results[f"{name}: done again"]["stdout"] == results[f"{name}: done"]["stdout"]
+
+
+def test_second_run_of_many_sends_no_write(results: dict[str, Json]) -> None:
+    assert results["many"]["changed"]
+    assert not results["many: again"]["changed"]
+    before, after = (
+        requests(results[name]["stdout"]) for name in ("many: before", "many: done again")
+    )
+    assert before["POST"] >= MANY
+    assert {verb for verb in after if after[verb] != before[verb]} == {"LIST"}
+    assert after["LIST"] == before["LIST"] + 1
+
+
+def requests(metrics: str) -> dict[str, int]:
+    """By verb, how many requests for pools the API server has served."""
+    found: dict[str, int] = {}
+    for labels, number in re.findall(
+        r"^apiserver_request_total\{(.*)\} (\S+)$", metrics, re.MULTILINE
+    ):
+        if 'resource="loadbalancerippools"' in labels:
+            [verb] = re.findall(r'verb="(\w+)"', labels)
+            found[verb] = found.get(verb, 0) + int(float(number))
+    return found
+
+
+@pytest.mark.parametrize("name", [*MISSING, *REFUSED])
+def test_what_goes_wrong_is_said(results: dict[str, Json], name: str) -> None:
+    words = {**MISSING, **REFUSED}[name][2]
+    result = results[name]
+    assert result["failed"]
+    assert words in result["msg"]
+    assert "Traceback" not in json.dumps(result)
