@@ -137,9 +137,12 @@ bench: prepare build ## What things cost here, in time and memory (as root; NAME
 
 ## Build
 
-.PHONY: build wheelhouse lock clean
+.PHONY: build docs wheelhouse lock clean
 build: venv ## The agent's wheel into roles/agent/files/, then the collection; same tree, same bytes
 	@scripts/build
+
+docs: venv ## The reference documentation, from the sources to build/docs/html
+	@scripts/make-docs build/docs
 
 wheelhouse: venv ## The agent's locked dependencies as wheels, for nodes without a way out
 	@scripts/make-wheelhouse

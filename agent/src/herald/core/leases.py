@@ -28,11 +28,17 @@ from herald.core.model import (
 )
 
 PRESENCE = "herald.dev/presence"
+"""On a presence: what the node sees of itself and its segment, as JSON."""
 INSTANCE = "herald.dev/instance"
+"""On a presence: which process of the agent writes it."""
 DURATION = "herald.dev/duration-ms"
+"""On a presence: milliseconds without a renewal after which others may fence it."""
 EPOCH = "herald.dev/epoch"
+"""On a VIP lease: the life of the holder's presence by which it is held."""
 POOL = "herald.dev/pool"
+"""On a VIP lease: the pool that gave the address."""
 SERVICES = "herald.dev/services"
+"""On a VIP lease: namespace and name of the Services that have the address, separated by commas."""
 RELEASED = "herald.dev/released"
 """On a VIP lease that its holder let go of: that holder's epoch, as its word that it answers no more."""
 CONFLICT = "herald.dev/conflict"

@@ -25,7 +25,9 @@ MILLISECOND = 1_000_000
 SECOND = 1_000_000_000
 
 LOAD_BALANCER_CLASS = "herald.dev/l2"
+"""The ``loadBalancerClass`` of Services that are Herald's in any case."""
 FINALIZER = "herald.dev/lease"
+"""On Herald's leases: none goes before its holder has let go."""
 PRESENCE_PREFIX = "presence-"
 VIP_PREFIX = "vip-"
 IPAM_LEASE = "ipam"

@@ -33,6 +33,7 @@ from herald.core.outbox import Outbox
 from herald.core.world import World
 
 ANNOUNCED = "herald.dev/Announced"
+"""Whether its addresses are announced: by which node, interface and MAC, or why by none."""
 IN_FLIGHT = 16
 """Status writes under way at once: a burst of changes costs paced writes."""
 WHY_NODES = 5

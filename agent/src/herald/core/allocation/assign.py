@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from herald.core.model import Address, ServiceKey
 
 ALLOCATED = "herald.dev/Allocated"
+"""Whether it has all addresses that it asks for, and why not."""
 
 _HELD = "held: "
 _MESSAGE_MAX = 2048

@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from herald.core.model import Address, Labels, Service
 
 IPS = "herald.dev/ips"
+"""The addresses that it wants, separated by commas; ``spec.loadBalancerIP`` counts too."""
 POOL = "herald.dev/pool"
+"""The pool that it wants addresses of."""
 SHARING_KEY = "herald.dev/sharing-key"
+"""It shares an address with Services of the same key, where ports and policies allow it."""
 SHARING_CROSS_NAMESPACE = "herald.dev/sharing-cross-namespace"
+"""The other namespaces that it shares with, separated by commas, or ``*`` for all."""
 LOAD_BALANCER_IP = "spec.loadBalancerIP"
 
 _ALIASES: Mapping[str, tuple[str, ...]] = {

@@ -21,6 +21,7 @@ from herald.core.model import Address, Interface, Node, Policy, Service
 from herald.core.selectors import matches, service_labels
 
 DRAIN_ANNOTATION = "herald.dev/drain"
+"""``true``: the node hands its addresses over, and takes none."""
 EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
 OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
 

@@ -1,0 +1,39 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The reference documentation is built from the sources, without a warning, and has them all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from published import ROOT, run
+
+PAGES = {
+    "kinds": ["LoadBalancerIPPool", "spec.blocks[].cidr", "L2AnnouncementPolicy", "status.nodes"],
+    "playbooks": ["baremetal.herald.site", "herald_kubeconfig", "--limit n1"],
+    "annotations": ["herald.dev/ips", "metallb.io/loadBalancerIPs", "herald.dev/drain"],
+    "configuration": ["lease.duration_ms", "herald_duration_ms", "from 500 to 300000"],
+    "collection/agent_role": ["herald_duration_ms"],
+    "collection/cluster_role": ["herald_nodes"],
+}
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("docs")
+    run(str(ROOT / "scripts/make-docs"), str(folder), folder=ROOT)
+    return folder / "html"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_has_what_its_source_has(html: Path, page: str) -> None:
+    text = (html / f"{page}.html").read_text()
+    for words in PAGES[page]:
+        assert words in text
+
+
+def test_every_module_has_a_page(html: Path) -> None:
+    modules = {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
+    pages = {path.stem.removesuffix("_module") for path in html.glob("collection/*_module.html")}
+    assert pages == modules
