@@ -353,7 +353,7 @@ class Machine:
             self.cluster.check_frames(self, effect)
             self.cluster.segment(self, effect)
             return [ev.FramesAnswer(effect.id)]
-        if isinstance(effect, fx.SendProbes):
+        if isinstance(effect, fx.SendProbes | fx.ProbeAddress):
             self._probe(effect)
             return []
         if isinstance(effect, fx.Finish):
@@ -367,16 +367,26 @@ class Machine:
             self._request(effect)
         return []
 
-    def _probe(self, effect: fx.SendProbes) -> None:
+    def _probe(self, effect: fx.SendProbes | fx.ProbeAddress) -> None:
+        if isinstance(effect, fx.ProbeAddress):
+            self._look_for(effect)
+            return
         life = self._life
         for probe in effect.probes:
-            mac = self.cluster.who_has(probe.target, self)
-            if mac and self.plugged:
-                heard = ev.SegmentHeard(probe.ifindex, probe.target, mac)
+            if self.plugged and self.cluster.who_has(probe.target, self):
+                heard = ev.SegmentHeard(probe.ifindex, probe.target)
                 self.cluster.after(
                     MILLISECOND,
                     lambda heard=heard: self.post(heard) if life == self._life else None,  # type: ignore[misc]
                 )
+
+    def _look_for(self, effect: fx.ProbeAddress) -> None:
+        life, mac = self._life, self.cluster.who_has(effect.address, self) if self.plugged else b""
+        found = ev.AddressProbed(effect.id, mac or None)
+        self.cluster.after(
+            MILLISECOND if mac else SECOND,
+            lambda: self.post(found) if life == self._life else None,
+        )
 
     def _request(
         self, effect: fx.LeaseRequest | fx.PatchService | fx.PatchPool | fx.PatchPolicy

@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import ip_address
 
-import pytest
 from tests.sim.cluster import Cluster
 
 from herald.core import effects as fx
-from herald.core.allocation.inquiries import AT_ONCE, GAP, PROBES, Inquiries
+from herald.core.allocation.inquiries import AT_ONCE, LIMIT, Inquiries
+from herald.core.events import AddressProbed
 from herald.core.model import SECOND, Block, Condition, Policy, Pool, Service, ServicePort
 from herald.core.outbox import Outbox
 
@@ -94,11 +94,11 @@ def test_the_next_allocator_knows_what_is_set_aside_and_writes_nothing_of_it() -
     was = cluster.allocator()
     cluster.machines[was].power_off()
     cluster.run_until(lambda: cluster.allocator() not in ("", was), 10)
-    asked = probes_for(cluster, FIRST)
+    probes = probes_for(cluster, FIRST)
     cluster.service("other")
     cluster.run_until(lambda: cluster.served("other", "web"), 10)
     assert cluster.get("other").ingress == ("198.51.100.2",)
-    assert asked() == 0
+    assert probes() == 0
     assert allocated(cluster).message == message
     assert cluster.get("web").ingress == before.ingress
     assert cluster.api.lease(f"vip-{FIRST}") == lease
@@ -110,7 +110,7 @@ def test_nobody_is_asked_about_an_address_that_is_in_use() -> None:
     cluster.service("web")
     cluster.run_until(lambda: cluster.served("web"), 5)
     cluster.run(3)
-    asked = probes_for(cluster, FIRST)
+    probes = probes_for(cluster, FIRST)
     cluster.machines[cluster.holder("web")].power_off()
     cluster.run(5)
     assert cluster.served("web")
@@ -119,17 +119,17 @@ def test_nobody_is_asked_about_an_address_that_is_in_use() -> None:
     cluster.run(15)
     assert cluster.served("web")
     assert cluster.allocator() != was
-    assert asked() == 0
+    assert probes() == 0
 
 
 def test_nobody_is_asked_where_this_node_would_not_announce() -> None:
     cluster = cluster_of(FIRST)
     cluster.api.remove(Policy, "all")
-    asked = probes_for(cluster, FIRST)
+    probes = probes_for(cluster, FIRST)
     cluster.service("web")
     cluster.run_until(lambda: bool(cluster.get("web").ingress), 5)
     assert cluster.get("web").ingress == (FIRST,)
-    assert asked() == 0
+    assert probes() == 0
 
 
 def test_an_address_of_a_node_is_not_given_either_not_even_the_allocators_own() -> None:
@@ -148,7 +148,7 @@ def test_an_address_of_a_node_is_not_given_either_not_even_the_allocators_own() 
 def test_a_router_that_answers_for_everything_does_not_empty_the_pool() -> None:
     cluster = cluster_of(*(f"198.51.100.{number}" for number in range(256)))
     cluster.service("web")
-    cluster.run_until(told(cluster), 120)
+    cluster.run_until(told(cluster), 60)
     assert allocated(cluster).reason == "AddressConflict"
     assert "proxy ARP" in allocated(cluster).message
     assert len(cluster.vip_leases(aside=True)) == 64
@@ -168,7 +168,7 @@ def test_a_service_that_goes_while_its_address_is_asked_about_leaves_nothing() -
 
 def test_partners_are_asked_for_once() -> None:
     cluster = cluster_of()
-    asked = probes_for(cluster, FIRST)
+    probes = probes_for(cluster, FIRST)
     for port in range(5):
         cluster.service(
             f"web{port}",
@@ -177,41 +177,58 @@ def test_partners_are_asked_for_once() -> None:
         )
     cluster.run_until(lambda: cluster.served(*(f"web{port}" for port in range(5))), 5)
     assert {cluster.get(f"web{port}").ingress for port in range(5)} == {(FIRST,)}
-    assert asked() == PROBES
+    assert probes() == 1
 
 
 # --- The questions themselves --------------------------------------------------------------------------
 
+ADDRESS = ip_address(FIRST)
 
-@pytest.mark.parametrize(("text", "nobody"), [(FIRST, "0.0.0.0"), ("2001:db8::1", "::")])
-def test_three_probes_from_nobody_and_then_silence_means_free(text: str, nobody: str) -> None:
+
+def asked(out: Outbox) -> list[tuple[int, int]]:
+    """Ids and devices of the questions that were just put."""
+    return [(each.id, each.ifindex) for each in out.drain() if isinstance(each, fx.ProbeAddress)]
+
+
+def test_every_segment_is_asked_and_silence_on_all_means_free() -> None:
     out = Outbox()
     inquiries = Inquiries(out)
-    address = ip_address(text)
-    inquiries.ask(address, {2: MAC, 3: MAC})
-    for number in range(PROBES):
-        assert inquiries.verdicts(SECOND + number * GAP) == []
-        assert inquiries.verdicts(SECOND + number * GAP + 1) == []
-        (effect,) = out.drain()
-        wanted = [fx.Probe(index, MAC, ip_address(nobody), address) for index in (2, 3)]
-        assert effect == fx.SendProbes(tuple(wanted))
-    assert inquiries.next_deadline() == SECOND + PROBES * GAP
-    assert inquiries.verdicts(SECOND + PROBES * GAP) == [(address, None)]
-    assert inquiries.next_deadline() is None
-    assert out.drain() == []
-
-
-def test_an_answer_ends_it_at_once_and_one_that_nobody_asked_for_is_nothing() -> None:
-    inquiries = Inquiries(Outbox())
-    address = ip_address(FIRST)
-    inquiries.ask(address, {2: MAC})
-    inquiries.heard(address, MAC)
+    inquiries.ask(ADDRESS, {3, 2})
+    assert inquiries.next_deadline() == 0
     assert inquiries.verdicts(SECOND) == []
-    inquiries.heard(ip_address(SECOND_ONE), MAC)
-    inquiries.heard(address, MAC)
-    inquiries.heard(address, b"later")
-    assert inquiries.verdicts(SECOND + 1) == [(address, MAC)]
-    assert inquiries.verdicts(10 * SECOND) == []
+    (one, two), devices = zip(*asked(out), strict=True)
+    assert devices == (2, 3)
+    inquiries.answer(AddressProbed(one, None))
+    assert inquiries.verdicts(SECOND) == []
+    inquiries.answer(AddressProbed(two, None, "Network is down"))
+    assert [each.event for each in out.drain() if isinstance(each, fx.Note)] == [
+        "segment not asked"
+    ]
+    assert inquiries.verdicts(SECOND) == [(ADDRESS, None)]
+    assert inquiries.next_deadline() is None
+
+
+def test_one_answer_settles_it_and_what_comes_later_is_nothing() -> None:
+    out = Outbox()
+    inquiries = Inquiries(out)
+    inquiries.ask(ADDRESS, {2, 3})
+    inquiries.verdicts(SECOND)
+    (one, _), (two, _) = asked(out)
+    inquiries.answer(AddressProbed(two, MAC))
+    inquiries.answer(AddressProbed(one, b"later"))
+    inquiries.answer(AddressProbed(77, MAC))
+    assert inquiries.verdicts(SECOND) == [(ADDRESS, MAC)]
+    assert inquiries.verdicts(SECOND) == []
+
+
+def test_an_answer_that_never_comes_is_not_waited_for_for_ever() -> None:
+    inquiries = Inquiries(Outbox())
+    inquiries.ask(ADDRESS, {2})
+    assert inquiries.verdicts(SECOND) == []
+    due = inquiries.next_deadline()
+    assert due == SECOND + LIMIT
+    assert inquiries.verdicts(due - 1) == []
+    assert inquiries.verdicts(due) == [(ADDRESS, None)]
 
 
 def test_a_burst_is_asked_about_in_turns() -> None:
@@ -219,14 +236,12 @@ def test_a_burst_is_asked_about_in_turns() -> None:
     inquiries = Inquiries(out)
     many = [ip_address("10.0.0.0") + number for number in range(2 * AT_ONCE + 1)]
     for address in many:
-        inquiries.ask(address, {2: MAC})
-    now, found, most = SECOND, [], 0
-    while (due := inquiries.next_deadline()) is not None:
-        now = max(now, due)
-        found += [address for address, _ in inquiries.verdicts(now)]
-        most = max(
-            most, sum(len(each.probes) for each in out.drain() if isinstance(each, fx.SendProbes))
-        )
+        inquiries.ask(address, {2})
+    found, turns = [], []
+    while inquiries.next_deadline() is not None:
+        found += [address for address, _ in inquiries.verdicts(SECOND)]
+        turns.append(asked(out))
+        for number, _ in turns[-1]:
+            inquiries.answer(AddressProbed(number, None))
     assert found == many
-    assert most == AT_ONCE
-    assert now - SECOND == 3 * PROBES * GAP
+    assert [len(turn) for turn in turns] == [AT_ONCE, AT_ONCE, 1, 0]

@@ -19,6 +19,7 @@ from herald.core.effects import (
     LeaseRequest,
     Note,
     Probe,
+    ProbeAddress,
     Relist,
     SendFrames,
     SendProbes,
@@ -26,7 +27,15 @@ from herald.core.effects import (
     SetEntries,
     SetSession,
 )
-from herald.core.events import Answer, Event, Failed, FramesAnswer, KernelAnswer, Kind
+from herald.core.events import (
+    AddressProbed,
+    Answer,
+    Event,
+    Failed,
+    FramesAnswer,
+    KernelAnswer,
+    Kind,
+)
 from herald.core.kernel import EntryKey, EntryValue, Session
 from herald.core.model import Address, Lease
 from herald.shell.counters import Counters
@@ -85,6 +94,9 @@ class Outside:
         self._do("probe", *probes)
         return self.error
 
+    def ask(self, number: int, address: Address, ifindex: int) -> None:
+        self._do("ask", number, address, ifindex)
+
     def set(self, members: Iterable[tuple[Address, int]]) -> str:
         self._do("set", members)
         return self.error
@@ -111,7 +123,7 @@ def counters() -> Counters:
 
 @pytest.fixture
 def hands(outside: Outside, counters: Counters) -> Hands:
-    return Hands(outside, outside, outside, outside, counters, lambda: NOW)
+    return Hands(outside, outside, outside, outside, outside, counters, lambda: NOW)
 
 
 SESSION = SetSession(1, Session(deadline=9, fuse=8, renewed=7, hold=True))
@@ -129,6 +141,7 @@ GOOD: list[tuple[Effect, tuple[object, ...], Event | None]] = [
     (EVENT, ("submit", EVENT), None),
     (Relist(Lease), ("refresh", Lease), None),
     (PROBES, ("probe", *PROBES.probes), None),
+    (ProbeAddress(5, VIP, 2), ("ask", 5, VIP, 2), None),
     (
         JoinGroups(frozenset([(VIP6, 2)])),
         ("set", frozenset([(VIP6, 2)])),
@@ -272,6 +285,14 @@ def test_a_note_is_a_line_in_the_log_with_its_fields(
     assert record.fields == {"address": "192.0.2.7"}  # type: ignore[attr-defined]
 
 
+def test_a_question_that_cannot_be_put_is_answered_all_the_same(
+    hands: Hands, outside: Outside
+) -> None:
+    outside.fails.add("ask")
+    answer = hands.carry_out(ProbeAddress(5, VIP, 2))
+    assert answer == AddressProbed(5, None, "ask failed")
+
+
 def test_finish_is_the_loop_s_own(hands: Hands, outside: Outside) -> None:
     assert hands.carry_out(Finish(0, "done")) is None
     assert outside.calls == []
@@ -280,7 +301,14 @@ def test_finish_is_the_loop_s_own(hands: Hands, outside: Outside) -> None:
 def test_the_slow_tick_tidies_up(outside: Outside, counters: Counters) -> None:
     tidied: list[int] = []
     hands = Hands(
-        outside, outside, outside, outside, counters, lambda: NOW, lambda: tidied.append(1)
+        outside,
+        outside,
+        outside,
+        outside,
+        outside,
+        counters,
+        lambda: NOW,
+        lambda: tidied.append(1),
     )
     hands.reconcile()
     assert tidied == [1]

@@ -70,16 +70,10 @@ class SendFrames:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """An ARP request, or an NS, from an address of this node: is ``target`` there?
-
-    From the unspecified address (0.0.0.0, ::) it is the question of duplicate detection, which claims nothing and
-    touches no cache: an ARP probe (RFC 5227, 2.1.1), or an NS without SLLAO (RFC 4862, 5.4.2), whose answer goes to
-    all nodes.
-    """
+    """An ARP request, or an NS, from an address of this node: is ``target`` there?"""
 
     ifindex: int
     mac: bytes
-    """Of that device: the frame's sender."""
     source: Address
     target: Address
 
@@ -89,6 +83,16 @@ class SendProbes:
     """Best effort, no answer of its own: who is there becomes SegmentHeard."""
 
     probes: tuple[Probe, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAddress:
+    """Whether anybody on that device's segment has the address, asked before it is first given (RFC 5227, 2.1.1;
+    RFC 4862, 5.4). Takes about a second; answered by exactly one AddressProbed."""
+
+    id: int
+    address: Address
+    ifindex: int
 
 
 # --- Leases --------------------------------------------------------------------------------------------
@@ -197,6 +201,7 @@ Effect: TypeAlias = (
     | JoinGroups
     | SendFrames
     | SendProbes
+    | ProbeAddress
     | LeaseRequest
     | PatchService
     | PatchPool

@@ -158,8 +158,17 @@ class SegmentHeard:
 
     ifindex: int
     address: Address
-    mac: bytes = b""
-    """Who says so: the sender's hardware address of an ARP reply, the target's of an NA; empty: unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressProbed:
+    """The answer to the ProbeAddress of that id."""
+
+    effect: int
+    mac: bytes | None
+    """Who has the address; None: nobody answered."""
+    error: str = ""
+    """Why nobody could be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +201,7 @@ Event: TypeAlias = (
     | InterfacesSeen
     | ConflictSeen
     | SegmentHeard
+    | AddressProbed
     | Tick
     | Stop
     | AnnounceAgain

@@ -23,6 +23,7 @@ from herald.core.election.observer import Observer
 from herald.core.election.presence import OwnPresence
 from herald.core.election.segment import Segment
 from herald.core.events import (
+    AddressProbed,
     AnnounceAgain,
     Answer,
     Changed,
@@ -139,6 +140,8 @@ class Decider:
         match event:
             case Answer():
                 self._answer(event, now)
+            case AddressProbed():
+                self._allocator.probed(event)
             case KernelAnswer():
                 addresses = self._kernel.answer(event.effect, event.error, now)
                 self._locks.recheck([vip_lease_name(address) for address in addresses])
@@ -168,7 +171,6 @@ class Decider:
                     self._locks.recheck()
             case SegmentHeard():
                 self._segment.answered(event.ifindex, event.address, now)
-                self._allocator.heard(event.address, event.mac)
             case ConflictSeen():
                 lock = self._election.conflict(event.address, now, silenced=event.silenced)
                 if lock is not None and self._conflicts.seen(event, lock.services, now):

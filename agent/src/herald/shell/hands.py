@@ -26,6 +26,7 @@ from herald.core.effects import (
     PatchPool,
     PatchService,
     Probe,
+    ProbeAddress,
     Relist,
     SendFrames,
     SendProbes,
@@ -33,7 +34,15 @@ from herald.core.effects import (
     SetEntries,
     SetSession,
 )
-from herald.core.events import Answer, Event, Failed, FramesAnswer, KernelAnswer, Kind
+from herald.core.events import (
+    AddressProbed,
+    Answer,
+    Event,
+    Failed,
+    FramesAnswer,
+    KernelAnswer,
+    Kind,
+)
 from herald.core.kernel import EntryKey, EntryValue
 from herald.core.model import Address
 from herald.shell.counters import Counters
@@ -69,6 +78,10 @@ class Memberships(Protocol):
     def reconcile(self) -> str: ...
 
 
+class Duplicates(Protocol):
+    def ask(self, number: int, address: Address, ifindex: int) -> None: ...
+
+
 class Api(Protocol):
     def submit(
         self, effect: LeaseRequest | PatchService | PatchPool | PatchPolicy | EmitEvent
@@ -85,6 +98,7 @@ class Hands:
         responder: Responder,
         frames: Frames,
         groups: Memberships,
+        duplicates: Duplicates,
         api: Api,
         counters: Counters,
         clock: Callable[[], int],
@@ -94,6 +108,7 @@ class Hands:
         self._responder = responder
         self._frames = frames
         self._groups = groups
+        self._duplicates = duplicates
         self._api = api
         self._counters = counters
         self._clock = clock
@@ -141,6 +156,8 @@ class Hands:
                 if error := self._frames.probe(effect.probes):
                     # Nobody will answer then, which is what the decider goes by.
                     log.debug("probes-failed", extra={"fields": {"error": error}})
+            case ProbeAddress():
+                self._duplicates.ask(effect.id, effect.address, effect.ifindex)
             case SetAttachments():
                 self._attachments = effect.interfaces
                 self._attach()
@@ -163,6 +180,8 @@ class Hands:
                 return KernelAnswer(effect.id, error)
             case SendFrames():
                 return FramesAnswer(effect.id, error)
+            case ProbeAddress():
+                return AddressProbed(effect.id, None, error)
             case LeaseRequest() | PatchService() | PatchPool() | PatchPolicy():
                 return Answer(effect.id, self._clock(), Failed(error))
         return None
@@ -219,7 +238,7 @@ class Hands:
 
 def _failed(answer: Event | None) -> bool:
     match answer:
-        case KernelAnswer() | FramesAnswer():
+        case KernelAnswer() | FramesAnswer() | AddressProbed():
             return bool(answer.error)
         case Answer():
             return isinstance(answer.outcome, Failed)

@@ -21,12 +21,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from herald import __version__
-from herald.core.events import KernelRead, Stop
+from herald.core.events import AddressProbed, KernelRead, Stop
 from herald.core.kernel import Seen
 from herald.core.model import Address, Endpoints, Lease, Node, Policy, Pool, Service
 from herald.core.step import Decider
 from herald.datapath.responder import DatapathError, Responder
 from herald.kube.client import KubeClient, KubeConfig
+from herald.net.duplicates import Duplicates
 from herald.net.groups import Groups
 from herald.net.monitor import Monitor
 from herald.net.segment import Ears
@@ -125,7 +126,10 @@ def run(
     store = FdStore(notifier, f"groups-{identity.nonce}", clock)
     groups = Groups(keep=store.keep, drop=store.drop)
     stack.callback(groups.close)
-    hands = Hands(responder, sender, groups, client, counters, clock, store.tidy)
+    duplicates = Duplicates(
+        lambda number, mac, error: inbox.post(AddressProbed(number, mac, error))
+    )
+    hands = Hands(responder, sender, groups, duplicates, client, counters, clock, store.tidy)
     decider = Decider(config.settings, identity)
     monitor = Monitor(inbox.post)
     listener = Listener(responder, inbox.post)
@@ -137,7 +141,7 @@ def run(
 
     runner = Runner(decider, hands, inbox, notifier, counters, clock, after_renewal)
     stack.callback(late.stop)
-    for part in (monitor, listener, Ears(inbox.post)):
+    for part in (monitor, listener, Ears(inbox.post), duplicates):
         part.start()
         stack.callback(part.stop)
     stack.callback(client.stop)

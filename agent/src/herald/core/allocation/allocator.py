@@ -11,7 +11,7 @@ this.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from herald.core.allocation.inquiries import Inquiries
 from herald.core.allocation.ipam import Decision, Ipam, Record
@@ -19,7 +19,7 @@ from herald.core.effects import EmitEvent, PatchPolicy, PatchPool
 from herald.core.election.lock import Lock
 from herald.core.election.locks import Locks
 from herald.core.election.placement import announces_on, compiled, policies_for
-from herald.core.events import Answer, Done
+from herald.core.events import AddressProbed, Answer, Done
 from herald.core.leases import (
     CONFLICT,
     POOL,
@@ -52,7 +52,6 @@ POLICY_PACE = SECOND
 """Between two looks at the policies' counts."""
 ASK_AGAIN = 60 * SECOND
 """Between two questions whether those who answer for addresses that are set aside are still there."""
-UNKNOWN_MAC = "an unknown MAC"
 
 
 class Allocator:
@@ -61,10 +60,10 @@ class Allocator:
         settings: Settings,
         world: World,
         locks: Locks,
-        segments: Callable[[Service | None], Mapping[int, bytes]],
+        segments: Callable[[Service | None], frozenset[int]],
         outbox: Outbox,
     ) -> None:
-        """``segments``: the devices (ifindex to MAC) on which this node would announce a Service; None: any."""
+        """``segments``: the devices on which this node would announce a Service; None: any."""
         self._settings = settings
         self._world = world
         self._locks = locks
@@ -166,9 +165,8 @@ class Allocator:
             self._expected.discard(address)
             self._ipam.settle(address)
 
-    def heard(self, address: Address, mac: bytes) -> None:
-        """Somebody on a segment says that it has the address."""
-        self._inquiries.heard(address, mac)
+    def probed(self, answer: AddressProbed) -> None:
+        self._inquiries.answer(answer)
 
     def answer(self, answer: Answer, now: int) -> bool:
         patched = self._patches.pop(answer.request, None)
@@ -252,10 +250,8 @@ class Allocator:
     def _ask(self, record: Record) -> None:
         """The address is given for the first time: only if nobody on the segment has it."""
         if record.address not in self._asking:
-            on: dict[int, bytes] = {}
-            for key in record.services:
-                if (service := self._world.services.get(key)) is not None:
-                    on.update(self._segments(service))
+            services = [self._world.services.get(key) for key in record.services]
+            on = {index for each in services if each is not None for index in self._segments(each)}
             self._inquiries.ask(record.address, on, self._own_mac(record.address))
         self._asking[record.address] = record
 
@@ -280,7 +276,7 @@ class Allocator:
             if record is not None and lock.lease is None:
                 lock.create = {POOL: record.pool, SERVICES: services_text(record.services)}
                 if mac is not None:
-                    self._set_aside(ipam, record, lock, mac.hex(":") or UNKNOWN_MAC)
+                    self._set_aside(ipam, record, lock, mac.hex(":"))
             elif record is None and mac is None and address in ipam.strangers:
                 self._out.note("no longer set aside", address=str(address))
                 lock.doomed = True

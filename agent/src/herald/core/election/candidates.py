@@ -160,16 +160,16 @@ class Candidates:
             for interface in self._interfaces(policies, node, deaf_here)
         }
 
-    def segments(self, service: Service | None) -> dict[int, bytes]:
-        """Where this node would announce the Service (None: any), by policy: its devices there and their MACs."""
+    def segments(self, service: Service | None) -> frozenset[int]:
+        """The devices on which this node would announce the Service (None: any), by policy."""
         node = self._world.nodes.get(self._node)
         policies = self._world.policies.values()
         if node is None:
-            return {}
+            return frozenset()
         found = self._interfaces(
             policies_for(service, policies) if service else policies, node, frozenset()
         )
-        return {interface.index: interface.mac for interface in found}
+        return frozenset(interface.index for interface in found)
 
     def _interfaces(
         self, policies: Iterable[Policy], node: Node, deaf_on: frozenset[str]
