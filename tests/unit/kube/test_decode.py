@@ -354,24 +354,26 @@ FAILING = {"ready": False, "serving": False, "terminating": False}
 
 
 @pytest.mark.parametrize(
-    ("endpoints", "nodes"),
+    ("endpoints", "nodes", "ending"),
     [
-        ([], set()),
-        ([endpoint("n1", **READY), endpoint("n2", **READY), endpoint("n1", **READY)], {"n1", "n2"}),
-        ([endpoint("n1", **READY), endpoint("n2", **ENDING)], {"n1"}),
-        ([endpoint("n1", **FAILING), endpoint("n2", **ENDING)], {"n2"}),
-        ([endpoint("n1", **ENDED), endpoint("n2", **FAILING)], set()),
-        ([endpoint("n1")], {"n1"}),
-        ([endpoint("n1", ready=None)], {"n1"}),
-        ([endpoint("n1", ready=False)], set()),
-        ([endpoint("n1", ready=False, terminating=True)], set()),
-        ([endpoint(None, **READY)], set()),
-        (None, set()),
+        ([], "", ""),
+        ([endpoint("n1", **READY), endpoint("n2", **READY), endpoint("n1", **READY)], "n1 n2", ""),
+        ([endpoint("n1", **READY), endpoint("n2", **ENDING)], "n1", "n2"),
+        ([endpoint("n1", **READY), endpoint("n1", **ENDING)], "n1", ""),
+        ([endpoint("n1", **FAILING), endpoint("n2", **ENDING)], "", "n2"),
+        ([endpoint("n1", **ENDED), endpoint("n2", **FAILING)], "", ""),
+        ([endpoint("n1")], "n1", ""),
+        ([endpoint("n1", ready=None)], "n1", ""),
+        ([endpoint("n1", ready=False)], "", ""),
+        ([endpoint("n1", ready=False, terminating=True)], "", ""),
+        ([endpoint(None, **READY)], "", ""),
+        (None, "", ""),
     ],
     ids=[
         "none",
         "ready",
-        "ready before ending",
+        "ready and ending",
+        "ready before ending on one node",
         "only ending ones serve",
         "nobody serves",
         "no conditions are ready",
@@ -382,10 +384,10 @@ FAILING = {"ready": False, "serving": False, "terminating": False}
         "null",
     ],
 )
-def test_the_nodes_that_traffic_may_go_to(endpoints, nodes) -> None:
+def test_the_nodes_that_traffic_may_go_to(endpoints, nodes, ending) -> None:
     value = decode(Endpoints, SLICE | {"endpoints": endpoints})
     assert isinstance(value, Endpoints)
-    assert value.nodes == nodes
+    assert (value.nodes, value.ending) == (set(nodes.split()), set(ending.split()))
 
 
 # --- broken objects ---------------------------------------------------------------------------------------

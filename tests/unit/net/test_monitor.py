@@ -8,6 +8,7 @@ import json
 import queue
 import socket
 from ipaddress import ip_interface
+from pathlib import Path
 
 import pytest
 from tests.unit.net.namespaces import PYTHON, run
@@ -123,6 +124,18 @@ def test_a_failure_begins_again_with_a_new_subscription(kernel: Kernel, watching
     assert kernel.seen() == kernel.interfaces
     watching.stop()
     assert [each.closed for each in kernel.notices] == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "ignores"), [("0\n", False), ("1\n", True), ("2\n", True), ("", False), (None, False)]
+)
+def test_whether_arp_is_answered_for_addresses_of_other_devices(
+    tmp_path: Path, text: str | None, ignores: bool
+) -> None:
+    path = tmp_path / "arp_ignore"
+    if text is not None:
+        path.write_text(text)
+    assert monitor.arp_ignore(path) is ignores
 
 
 def test_a_monitor_that_never_started_stops(watching: Monitor) -> None:

@@ -40,6 +40,8 @@ bpffs = "/bpf"
 [announce]
 refresh_seconds = 30
 rate = 500
+[kube_proxy]
+health_port = 0
 [metrics]
 listen = "[::1]:9000"
 [log]
@@ -56,9 +58,10 @@ def test_two_settings_are_enough() -> None:
             token_file=Path("/var/lib/herald/token"),
         ),
         namespace="herald-system",
-        settings=Settings(),
+        settings=Settings(await_proxy=True, await_timing=True),
         attach="auto",
         bpffs=Path("/sys/fs/bpf/herald"),
+        proxy_port=10256,
         metrics=Listen("127.0.0.1", 9955),
         log_level="info",
     )
@@ -85,9 +88,11 @@ def test_every_setting_is_taken() -> None:
             adopt_classes=("metallb.io/metallb", "kube-vip.io/kube-vip-class"),
             refresh_ns=30 * SECOND,
             announce_rate=500,
+            await_timing=True,
         ),
         attach="clsact",
         bpffs=Path("/bpf"),
+        proxy_port=0,
         metrics=Listen("::1", 9000),
         log_level="debug",
     )
@@ -156,6 +161,13 @@ BAD = [
         "datapath.attach",
         "'auto' or 'tcx' or 'c",
         "'xdp'",
+    ),
+    (
+        API,
+        f"{API}\n[kube_proxy]\nhealth_port = 65536",
+        "kube_proxy.health_port",
+        "to 65535",
+        "65536",
     ),
     (API, f"{API}\n[announce]\nrefresh_seconds = 0", "announce.refresh_seconds", "from 1 to", "0"),
     (API, f"{API}\n[announce]\nrate = 9", "announce.rate", "a whole number from 10 to", "9"),

@@ -30,6 +30,7 @@ from herald.core.effects import (
 from herald.core.events import (
     AddressProbed,
     Answer,
+    AttachmentsSeen,
     Event,
     Failed,
     FramesAnswer,
@@ -193,7 +194,7 @@ def test_frames_that_a_device_refused_are_an_error_answer(
 
 def test_attachments_are_set_by_difference(hands: Hands, outside: Outside) -> None:
     outside.on = {2, 3}
-    assert hands.carry_out(SetAttachments(frozenset([3, 4]))) is None
+    assert hands.carry_out(SetAttachments(frozenset([3, 4]))) == AttachmentsSeen({})
     assert outside.calls == [("detach", 2), ("attach", 4)]
 
 
@@ -264,9 +265,23 @@ def test_one_device_that_fails_does_not_keep_the_others_from_their_responder(
         attach(ifindex)
 
     outside.attach = refuse_2  # type: ignore[method-assign]
-    hands.carry_out(SetAttachments(frozenset([2, 3])))
+    told = hands.carry_out(SetAttachments(frozenset([2, 3])))
+    assert told == AttachmentsSeen({2: "no such device"})
     assert outside.on == {3}
     assert hands.problems == ("SetAttachments: no such device",)
+
+
+@pytest.mark.parametrize("method", ["attach", "attached"])
+def test_the_slow_tick_tells_when_an_attachment_fails_and_when_it_works_again(
+    hands: Hands, outside: Outside, method: str
+) -> None:
+    hands.carry_out(SetAttachments(frozenset([3])))
+    outside.on.clear()
+    outside.fails = {method}
+    assert hands.reconcile() == AttachmentsSeen({3: f"{method} failed"})
+    assert hands.reconcile() is None
+    outside.fails.clear()
+    assert hands.reconcile() == AttachmentsSeen({})
 
 
 def test_groups_that_cannot_be_joined_are_a_problem(hands: Hands, outside: Outside) -> None:

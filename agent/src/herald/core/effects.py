@@ -45,7 +45,8 @@ class SetEntries:
 
 @dataclass(frozen=True, slots=True)
 class SetAttachments:
-    """The devices that the responder shall be attached to: all of these, and no others."""
+    """The devices that the responder shall be attached to: all of these, and no others. AttachmentsSeen tells,
+    then and whenever it changes, where that could not be done."""
 
     interfaces: frozenset[int]
 

@@ -139,6 +139,30 @@ class InterfacesSeen:
     """All network devices of this node, as they are now."""
 
     interfaces: tuple[Interface, ...]
+    arp_ignore: bool = False
+    """Whether the kernel answers for an IPv4 address only on the device that bears it (sysctl
+    ``net.ipv4.conf.all.arp_ignore``, which kube-proxy's strictARP sets)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentsSeen:
+    """What became of SetAttachments: the devices to which the responder could not be attached, and why."""
+
+    refused: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySeen:
+    """What kube-proxy's health port said: empty where it is healthy, or where there is none."""
+
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApiTimed:
+    """The API server was timed and is no reason to end: so many nanoseconds, at best."""
+
+    latency: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +202,11 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """SIGTERM: hand over everything, then end."""
+    """Hand over everything, then end: SIGTERM, or a reason not to run that was found late."""
+
+    status: int = 0
+    """The exit status that follows."""
+    reason: str = "handed over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +227,9 @@ Event: TypeAlias = (
     | KernelAnswer
     | FramesAnswer
     | InterfacesSeen
+    | AttachmentsSeen
+    | ProxySeen
+    | ApiTimed
     | ConflictSeen
     | SegmentHeard
     | AddressProbed

@@ -83,10 +83,12 @@ class PresenceInterface:
     addresses: tuple[AddressOnLink, ...]
     heard: bool | None
     """Whether somebody on its segment answers; None: not probed."""
+    refused: str = ""
+    """Why the responder could not be attached to it; empty: it is."""
 
     @property
     def usable(self) -> bool:
-        return self.up and self.carrier and bool(self.mac)
+        return self.up and self.carrier and bool(self.mac) and not self.refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,11 @@ class PresenceReport:
     draining: bool
     """True: its addresses are to go elsewhere."""
     interfaces: tuple[PresenceInterface, ...]
+    unproven: str = ""
+    """What a node that has just begun has yet to prove before it is given an address; empty: nothing."""
+    ipvs: str = ""
+    """The device by which its own kernel answers for every IPv4 address of a load balancer (kube-proxy in ipvs
+    mode without strictARP); empty: it does not."""
 
     def encode(self) -> str:
         return json.dumps(
@@ -105,6 +112,8 @@ class PresenceReport:
                 "node": self.node,
                 "version": self.version,
                 "draining": self.draining,
+                "unproven": self.unproven,
+                "ipvs": self.ipvs,
                 "interfaces": [
                     {
                         "name": i.name,
@@ -114,6 +123,7 @@ class PresenceReport:
                         "plumbing": i.plumbing,
                         "addresses": [str(a) for a in i.addresses],
                         "heard": i.heard,
+                        "refused": i.refused,
                     }
                     for i in self.interfaces
                 ],
@@ -171,19 +181,27 @@ def _decode_report(text: str, lease: Lease) -> PresenceReport:
         return fallback
     if not isinstance(data, dict):
         return fallback
-    node, version, interfaces = data.get("node"), data.get("version"), data.get("interfaces")
+    node, interfaces = data.get("node"), data.get("interfaces")
     return PresenceReport(
         node=node
         if isinstance(node, str) and presence_lease_name(node) == lease.name
         else fallback.node,
-        version=version if isinstance(version, str) else "",
+        version=_text(data, "version"),
         draining=data.get("draining") is True,
         interfaces=tuple(
             interface
             for item in (interfaces if isinstance(interfaces, list) else [])
             if (interface := _decode_interface(item)) is not None
         ),
+        unproven=_text(data, "unproven"),
+        ipvs=_text(data, "ipvs"),
     )
+
+
+def _text(data: Mapping[str, object], key: str) -> str:
+    """What an agent of another version does not say, or says in another way, counts as not said."""
+    text = data.get(key)
+    return text if isinstance(text, str) else ""
 
 
 def _decode_interface(item: object) -> PresenceInterface | None:
@@ -205,6 +223,7 @@ def _decode_interface(item: object) -> PresenceInterface | None:
             if (address := _on_link(text)) is not None
         ),
         heard=heard if isinstance(heard, bool) else None,
+        refused=_text(item, "refused"),
     )
 
 

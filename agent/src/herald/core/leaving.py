@@ -10,6 +10,7 @@ from __future__ import annotations
 from herald.core.effects import Finish
 from herald.core.election.election import Election
 from herald.core.election.presence import OwnPresence, Phase
+from herald.core.events import Stop
 from herald.core.kernelmap import KernelMap
 from herald.core.model import SECOND
 from herald.core.outbox import Outbox
@@ -30,15 +31,13 @@ class Leaving:
         self._out = outbox
         self.due: int | None = None
         """When patience ends; None: nobody told it to stop."""
+        self._finish: Finish | None = None
 
-    @property
-    def begun(self) -> bool:
-        return self.due is not None
-
-    def begin(self, held: int, now: int) -> None:
+    def begin(self, stop: Stop, held: int, now: int) -> None:
         """Told to stop; ``held``: how many addresses are to be handed over."""
         if self.due is None:
-            self._out.note("stop", held=held)
+            self._out.note("stop", held=held, reason=stop.reason)
+            self._finish = Finish(stop.status, stop.reason)
             self.due = now + LIMIT
 
     def tick(self, now: int) -> bool:
@@ -57,8 +56,5 @@ class Leaving:
         self._kernel.silence()
         if not self._kernel.silent:
             return False
-        if self.begun:
-            self._out.add(Finish(0, "handed over"))
-        else:
-            self._out.add(Finish(EXIT_NAMESAKE, self._presence.problem))
+        self._out.add(self._finish or Finish(EXIT_NAMESAKE, self._presence.problem))
         return True

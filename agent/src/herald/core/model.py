@@ -140,6 +140,9 @@ class Endpoints:
     name: str
     service: ServiceKey
     nodes: frozenset[str]
+    """With a ready endpoint."""
+    ending: frozenset[str] = frozenset()
+    """With endpoints that still serve while they end, and no ready one."""
 
     @property
     def key(self) -> ServiceKey:

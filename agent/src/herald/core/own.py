@@ -11,9 +11,13 @@ from herald.core.election.presence import IDLE, OwnPresence
 from herald.core.election.segment import Segment, probes_of
 from herald.core.kernelmap import KernelMap
 from herald.core.leases import PresenceInterface, PresenceReport
-from herald.core.model import SECOND, Identity, Interface, Owner
+from herald.core.model import SECOND, AddressOnLink, Identity, Interface, Owner
+from herald.core.proof import Proof
 from herald.core.settings import Settings
 from herald.core.world import World
+
+IPVS = "kube-ipvs0"
+"""kube-proxy's device in ipvs mode, which bears the address of every Service."""
 
 
 class OwnNode:
@@ -37,6 +41,7 @@ class OwnNode:
         self._candidates = candidates
         self._segment = segment
         self._kernel = kernel
+        self._proof = Proof(settings, world, segment)
         self.stopping = False
         """It was told to stop: its addresses are to go elsewhere."""
         self._probed: tuple[dict[int, Interface], list[PresenceReport]] = ({}, [])
@@ -52,6 +57,8 @@ class OwnNode:
     def tick(self, now: int) -> None:
         """Bring up to date what the presence says, and renew it if that is due."""
         self._watch_segment(now)
+        if self._presence.resumed is not None and not self._presence.resumed.unproven:
+            self._proof.accept()
         if self._world.looked:
             # Until then a restarted agent says what it said before.
             self._candidates.own_report = self._report(now)
@@ -79,16 +86,47 @@ class OwnNode:
         if late:
             self._presence.hold(now, hears=self._segment.hears(self._kernel.devices(), now))
 
+    def next_deadline(self) -> int | None:
+        return self._proof.next_deadline()
+
     def _report(self, now: int) -> PresenceReport:
+        interfaces = tuple(
+            self._told(interface, now)
+            for interface in sorted(self._world.interfaces.values(), key=lambda i: i.index)
+            if is_layer3(interface) or self._bears_addresses(interface)
+        )
         return PresenceReport(
             node=self._node,
             version=self._identity.version,
             draining=self.draining,
-            interfaces=tuple(
-                _told(interface, self._segment.heard(interface.index, now))
-                for interface in sorted(self._world.interfaces.values(), key=lambda i: i.index)
-                if is_layer3(interface)
-            ),
+            interfaces=interfaces,
+            unproven=self._proof.missing(any(i.usable for i in interfaces), now),
+            ipvs=""
+            if self._world.arp_ignore
+            else next((i.name for i in self._world.interfaces.values() if i.name == IPVS), ""),
+        )
+
+    def _bears_addresses(self, interface: Interface) -> bool:
+        """Whether it has addresses that this node's kernel answers for on other devices."""
+        return (
+            not self._world.arp_ignore
+            and interface.name != IPVS
+            and any(_answered_elsewhere(address) for address in interface.addresses)
+        )
+
+    def _told(self, interface: Interface, now: int) -> PresenceInterface:
+        announces = is_layer3(interface)
+        return PresenceInterface(
+            name=interface.name,
+            mac=interface.mac.hex(":") if announces else "",
+            up=interface.up,
+            carrier=interface.carrier,
+            plumbing=is_plumbing(interface),
+            addresses=interface.addresses
+            if announces
+            else tuple(a for a in interface.addresses if _answered_elsewhere(a)),
+            heard=self._segment.heard(interface.index, now),
+            refused=self._world.refused.get(interface.index, ""),
         )
 
     def _owner(self) -> Owner | None:
@@ -108,13 +146,7 @@ class OwnNode:
         self._presence.live_by(busy, now, idle=self._idle)
 
 
-def _told(interface: Interface, heard: bool | None) -> PresenceInterface:
-    return PresenceInterface(
-        name=interface.name,
-        mac=interface.mac.hex(":"),
-        up=interface.up,
-        carrier=interface.carrier,
-        plumbing=is_plumbing(interface),
-        addresses=interface.addresses,
-        heard=heard,
-    )
+def _answered_elsewhere(address: AddressOnLink) -> bool:
+    """Linux answers ARP for any address of the host on any device; a link's own and the loopback's are nobody's
+    load balancer."""
+    return address.version == 4 and not (address.is_loopback or address.is_link_local)

@@ -26,5 +26,9 @@ class Settings:
     """How long membership must have been quiet before addresses move for a better placement."""
     refresh_ns: int = 90 * SECOND
     """How often a held address is announced again."""
+    await_proxy: bool = False
+    """Whether a node that has just begun waits for word of kube-proxy's health (ProxySeen)."""
+    await_timing: bool = False
+    """Whether a node that has just begun waits for word of the API server's latency (ApiTimed)."""
     announce_rate: int = 2000
     """Addresses announced in a second, at the most."""

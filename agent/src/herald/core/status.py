@@ -56,7 +56,7 @@ class ServiceStatus:
         describe: Callable[[Lock], str],
         outbox: Outbox,
     ) -> None:
-        """``describe``: on which interfaces, with which MACs, this node announces a held lock."""
+        """``describe``: on which interfaces, with which MACs, this node announces a held lock, and why."""
         self._world = world
         self._locks = locks
         self._allocator = allocator
@@ -177,6 +177,9 @@ class ServiceStatus:
             return Condition(ANNOUNCED, "True", CONFLICT if conflict else "Announced", said)
         if decision is None or lock.holder is not None or lock.placement.order:
             return None
+        if not lock.placement.why_not:
+            # Nobody has looked yet: this node at least would have its reason.
+            return None
         if not policies_for(service, self._world.policies.values()):
             return Condition(
                 ANNOUNCED, "False", "NoPolicy", "no L2AnnouncementPolicy selects this Service"
@@ -198,8 +201,6 @@ class ServiceStatus:
 
 def _why(lock: Lock) -> str:
     why = [f"{node}: {reason}" for node, reason in sorted(lock.placement.why_not.items()) if reason]
-    if not why:
-        return "no node runs an agent that is alive"
     more = f", and {len(why) - WHY_NODES} more" if len(why) > WHY_NODES else ""
     return "; ".join(why[:WHY_NODES]) + more
 

@@ -26,6 +26,8 @@ from herald.core.events import (
     AddressProbed,
     AnnounceAgain,
     Answer,
+    ApiTimed,
+    AttachmentsSeen,
     Changed,
     ConflictSeen,
     Event,
@@ -35,6 +37,7 @@ from herald.core.events import (
     KernelAnswer,
     KernelRead,
     Listed,
+    ProxySeen,
     Removed,
     SegmentHeard,
     Stop,
@@ -104,7 +107,6 @@ class Decider:
         """The last request about a Lease had an answer."""
         self._claims_from = 0
         """Nothing is claimed before: time ran backwards."""
-        self._announced_before: dict[str, int] = {}
 
     # --- the two calls ---------------------------------------------------------------------------------------
 
@@ -119,6 +121,7 @@ class Decider:
         if not self._started or self._finished:
             return None
         deadlines = (
+            self._own.next_deadline(),
             self._presence.next_deadline(),
             self._presence.valid_until if self._live else None,
             self._kernel.retry_at,
@@ -159,7 +162,15 @@ class Decider:
 
     def _local(
         self,
-        event: KernelRead | InterfacesSeen | ConflictSeen | SegmentHeard | Stop | AnnounceAgain,
+        event: KernelRead
+        | InterfacesSeen
+        | AttachmentsSeen
+        | ProxySeen
+        | ApiTimed
+        | ConflictSeen
+        | SegmentHeard
+        | Stop
+        | AnnounceAgain,
         now: int,
     ) -> None:
         match event:
@@ -167,8 +178,15 @@ class Decider:
                 self._kernel.read(event.session, event.entries, event.silenced)
                 self._started = True
             case InterfacesSeen():
-                if self._world.look(event.interfaces):
+                if self._world.look(event):
                     self._locks.recheck()
+            case AttachmentsSeen():
+                self._world.refused = event.refused
+                self._locks.recheck()
+            case ProxySeen():
+                self._world.proxy_problem = event.problem
+            case ApiTimed():
+                self._world.api_timed = True
             case SegmentHeard():
                 self._segment.answered(event.ifindex, event.address, now)
             case ConflictSeen():
@@ -178,7 +196,7 @@ class Decider:
             case AnnounceAgain():
                 self._announcer.again(event.address, now)
             case Stop():
-                self._leaving.begin(len(self._locks.held()), now)
+                self._leaving.begin(event, len(self._locks.held()), now)
                 self._own.stopping = True
 
     def _answer(self, answer: Answer, now: int) -> None:
@@ -250,13 +268,13 @@ class Decider:
 
     def _tell_announced(self, lock: Lock) -> None:
         """One event for each Service on an address that this node begins to announce."""
-        if not lock.announced or self._announced_before.get(lock.name) == lock.claimed:
+        if not lock.announced or lock.told:
             return
-        self._announced_before[lock.name] = lock.claimed
+        lock.told = True
         for key in lock.services:
             service = self._world.services.get(key)
             if service is not None:
-                message = f"{lock.address} by {self._candidates.describe(lock)} ({lock.reason})"
+                message = f"{lock.address} by {self._candidates.describe(lock)}"
                 self._out.add(EmitEvent(key, service.uid, "Normal", "Announced", message))
 
     def _follow_conflicts(self, now: int) -> None:

@@ -4,10 +4,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from herald.core.events import Changed, Key, Kind, KubeObject, Listed, Removed
+from herald.core.events import (
+    Changed,
+    InterfacesSeen,
+    Key,
+    Kind,
+    KubeObject,
+    Listed,
+    Removed,
+)
 from herald.core.model import (
     Endpoints,
     Interface,
@@ -32,6 +40,14 @@ class World:
     interfaces: dict[int, Interface] = field(default_factory=dict)
     looked: bool = False
     """Whether the node's interfaces are known: until then their absence means nothing."""
+    arp_ignore: bool = False
+    """The kernel answers for an IPv4 address only on the device that bears it."""
+    refused: Mapping[int, str] = field(default_factory=dict)
+    """By ifindex: why the responder could not be attached."""
+    proxy_problem: str | None = None
+    """What kube-proxy's health port said; empty: healthy, or there is none; None: not asked yet."""
+    api_timed: bool = False
+    """The API server was found to be quick enough for this node's D."""
     listed: set[Kind] = field(default_factory=set)
     """Kinds of which a complete list has been seen; decisions about absence need all of them."""
     _slices: dict[ServiceKey, Endpoints] = field(default_factory=dict)
@@ -41,17 +57,17 @@ class World:
     def complete(self) -> bool:
         return self.looked and len(self.listed) == len(KINDS)
 
-    def look(self, interfaces: Iterable[Interface]) -> bool:
+    def look(self, event: InterfacesSeen) -> bool:
         """Take this node's interfaces; True if they differ from what was known."""
-        found = {interface.index: interface for interface in interfaces}
+        found = {interface.index: interface for interface in event.interfaces}
         changed = not self.looked or found != self.interfaces
-        self.interfaces, self.looked = found, True
+        self.interfaces, self.looked, self.arp_ignore = found, True, event.arp_ignore
         return changed
 
-    def endpoint_nodes(self, service: ServiceKey) -> frozenset[str]:
-        """Nodes with an endpoint of this Service that traffic may go to."""
-        keys = self._slices_of.get(service, ())
-        return frozenset(node for key in keys for node in self._slices[key].nodes)
+    def endpoint_nodes(self, service: ServiceKey, *, ending: bool) -> frozenset[str]:
+        """Nodes with a ready endpoint of this Service; ``ending``: also those where one serves while it ends."""
+        slices = [self._slices[key] for key in self._slices_of.get(service, ())]
+        return frozenset().union(*(s.nodes | s.ending if ending else s.nodes for s in slices))
 
     def replace(self, event: Listed) -> Iterable[KubeObject | tuple[Kind, Key]]:
         """Take a list; yields what is new or different, and (kind, key) of what is gone."""

@@ -15,6 +15,7 @@ from herald.core.model import Lease
 from herald.kube.clock import boottime
 from herald.kube.https import Https
 from herald.kube.kinds import watched
+from herald.kube.latency import LatencyProbe
 from herald.kube.reflector import Reflector
 from herald.kube.times import Times
 from herald.kube.token import TokenFile, TokenRenewal
@@ -113,6 +114,10 @@ class KubeClient:
     def submit(self, effect: KubeEffect) -> None:
         """Begin to carry out an effect; its Answer comes as an event. Never blocks."""
         self._writer.submit(effect)
+
+    def latency_probe(self, lease: str) -> LatencyProbe:
+        """Times requests about a Lease, on a connection of its own."""
+        return LatencyProbe(self._transport, self._config.namespace, lease, self._clock)
 
     def refresh(self, kind: Kind) -> None:
         """List a kind again, because ``wanted`` now says something else."""

@@ -106,10 +106,10 @@ def _families(spec: Fields) -> Iterator[Literal[4, 6]]:
 
 
 def _endpoints(json: Fields) -> Endpoints:
-    """Nodes with a ready endpoint; where there is none, those whose endpoints still serve while they end.
+    """Nodes with a ready endpoint, and those whose endpoints still serve while they end.
 
-    So kube-proxy chooses too (KEP-1669). A ``ready`` that is not set means ready, a ``serving`` that is not set
-    the same as ready (EndpointConditions).
+    kube-proxy sends to the latter where a node has no ready one (KEP-1669). A ``ready`` that is not set means
+    ready, a ``serving`` that is not set the same as ready (EndpointConditions).
     """
     metadata = json.record("metadata")
     ready: set[str] = set()
@@ -127,7 +127,8 @@ def _endpoints(json: Fields) -> Endpoints:
     return Endpoints(
         name=metadata.required("name"),
         service=(metadata.word("namespace"), service),
-        nodes=frozenset(ready or ending),
+        nodes=frozenset(ready),
+        ending=frozenset(ending - ready),
     )
 
 

@@ -18,6 +18,7 @@ import struct
 import time
 from contextlib import closing
 from ipaddress import ip_address, ip_interface
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from herald.core.events import InterfacesSeen
@@ -61,6 +62,7 @@ _RTM_DST_LEN = _HEADER.size + 1
 _RTN_UNICAST = 1
 _DUMP_BUFFER = 1 << 16
 _DUMP_TIMEOUT = 5.0
+_ARP_IGNORE = Path("/proc/sys/net/ipv4/conf/all/arp_ignore")
 
 
 class DumpInterruptedError(Exception):
@@ -173,6 +175,18 @@ def _interface(
     )
 
 
+def arp_ignore(path: Path = _ARP_IGNORE) -> bool:
+    """Whether the kernel answers for an IPv4 address only on the device that bears it.
+
+    Of the value for all devices and a device's own the greater one counts (ip-sysctl); that for all is what
+    kube-proxy's strictARP sets, and the one that is read. Where it cannot be read, it counts as not set.
+    """
+    try:
+        return int(path.read_text()) > 0
+    except (OSError, ValueError):
+        return False
+
+
 # --- Watching -------------------------------------------------------------------------------------
 
 
@@ -229,13 +243,13 @@ class Monitor(Watcher):
     def watch(self) -> None:
         """Notices are subscribed to before the first look, so that none falls between."""
         with closing(self._subscribe()) as notices:
-            posted: tuple[Interface, ...] | None = None
+            posted: InterfacesSeen | None = None
             while True:
                 notices.drain()
                 looked = time.monotonic()
-                seen = self._read()
+                seen = InterfacesSeen(self._read(), arp_ignore())
                 if seen != posted:
-                    self._post(InterfacesSeen(seen))
+                    self._post(seen)
                     posted = seen
                 heard = self.wait(notices, seconds=RESYNC)
                 if heard is None:

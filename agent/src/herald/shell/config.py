@@ -65,6 +65,8 @@ class Config:
     settings: Settings
     attach: Attach
     bpffs: Path
+    proxy_port: int
+    """kube-proxy's health port on this node; 0: not to be asked."""
     metrics: Listen | None
     """None: off."""
     log_level: Level
@@ -91,6 +93,7 @@ def parse(text: str, path: Path = CONFIG_FILE) -> Config:
     lease = top.table("lease")
     service = top.table("service")
     datapath = top.table("datapath")
+    proxy_port = top.table("kube_proxy").integer("health_port", 10256, 0, 65_535)
     announce = top.table("announce")
     config = Config(
         node=top.text("node", None, "the name of this Node, at most 253 characters", _is_subdomain),
@@ -116,10 +119,13 @@ def parse(text: str, path: Path = CONFIG_FILE) -> Config:
                 "a loadBalancerClass, like example.com/lb",
                 lambda text: bool(_CLASS.fullmatch(text)),
             ),
+            await_proxy=proxy_port > 0,
+            await_timing=True,
             refresh_ns=announce.integer("refresh_seconds", 90, 1, 86_400) * SECOND,
             announce_rate=announce.integer("rate", 2000, 10, 100_000),
         ),
         attach=cast("Attach", datapath.one_of("attach", "auto", "tcx", "clsact")),
+        proxy_port=proxy_port,
         bpffs=datapath.path("bpffs", "/sys/fs/bpf/herald"),
         metrics=top.table("metrics").listen("listen", "127.0.0.1:9955"),
         log_level=cast(

@@ -37,6 +37,7 @@ from herald.core.effects import (
 from herald.core.events import (
     AddressProbed,
     Answer,
+    AttachmentsSeen,
     Event,
     Failed,
     FramesAnswer,
@@ -116,6 +117,8 @@ class Hands:
         self._attachments: frozenset[int] | None = None
         self._attached: frozenset[int] = frozenset()
         """Where the responder was when last looked at."""
+        self._refused: Mapping[int, str] = {}
+        """By ifindex: why it could not be attached."""
         self._complaints: dict[str, str] = {}
 
     def carry_out(self, effect: Effect) -> Event | None:
@@ -132,12 +135,15 @@ class Hands:
             self._counters.errors[name] += 1
         return answer
 
-    def reconcile(self) -> None:
-        """At the slow tick: try again what has no answer, and look whether it still is as it should
-        be."""
-        self._attach()
+    def reconcile(self) -> Event | None:
+        """At the slow tick: try again what has no answer of its own, and look whether it still is
+        as it should be. The event that tells of a change, if there is one."""
+        refused = self._refused
+        if self._attachments is not None:
+            self._attach(self._attachments)
         self._complain("JoinGroups", self._guarded(self._groups.reconcile))
         self._tidy()
+        return AttachmentsSeen(self._refused) if self._refused != refused else None
 
     def _carry_out(self, effect: Effect) -> Event | None:
         match effect:
@@ -160,7 +166,8 @@ class Hands:
                 self._duplicates.ask(effect.id, effect.address, effect.ifindex)
             case SetAttachments():
                 self._attachments = effect.interfaces
-                self._attach()
+                self._attach(effect.interfaces)
+                return AttachmentsSeen(self._refused)
             case JoinGroups():
                 error = self._guarded(lambda: self._groups.set(effect.members))
                 self._complain("JoinGroups", error)
@@ -186,30 +193,29 @@ class Hands:
                 return Answer(effect.id, self._clock(), Failed(error))
         return None
 
-    def _attach(self) -> None:
+    def _attach(self, wanted: frozenset[int]) -> None:
         """Set the attachments by difference. A device may go between the wish and the deed."""
-        if self._attachments is None:
-            return
-        wanted = self._attachments
         errors = []
         try:
             present = frozenset(self._responder.attached())
         except Exception as error:
+            self._refused = dict.fromkeys(wanted, _text(error))
             self._complain("SetAttachments", _text(error))
             return
         for ifindex in sorted(present - wanted):
             errors.append(self._guarded(self._responder.detach, ifindex))
-        failed = set()
+        failed = {}
         for ifindex in sorted(wanted - present):
             if why_not := self._guarded(self._responder.attach, ifindex):
                 errors.append(why_not)
-                failed.add(ifindex)
+                failed[ifindex] = why_not
+        self._refused = failed
         # Detached behind our back, or somebody's program was placed before it.
-        if restored := self._attached & wanted - present - failed:
+        if restored := self._attached & wanted - present - failed.keys():
             self._counters.restored += len(restored)
             where = ", ".join(map(str, sorted(restored)))
             log.warning("attachment-restored", extra={"fields": {"interfaces": where}})
-        self._attached = wanted - failed
+        self._attached = wanted - failed.keys()
         self._complain("SetAttachments", "; ".join(filter(None, errors)))
 
     def _guarded(self, function: Callable[..., str | None], *arguments: int) -> str:

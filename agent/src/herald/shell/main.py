@@ -23,7 +23,16 @@ from pathlib import Path
 from herald import __version__
 from herald.core.events import AddressProbed, KernelRead, Stop
 from herald.core.kernel import Seen
-from herald.core.model import Address, Endpoints, Lease, Node, Policy, Pool, Service
+from herald.core.model import (
+    Address,
+    Endpoints,
+    Lease,
+    Node,
+    Policy,
+    Pool,
+    Service,
+    presence_lease_name,
+)
 from herald.core.step import Decider
 from herald.datapath.responder import DatapathError, Responder
 from herald.kube.client import KubeClient, KubeConfig
@@ -44,6 +53,7 @@ from herald.shell.listener import Listener
 from herald.shell.lock import LOCK_FILE, LockError, lock
 from herald.shell.log import set_up
 from herald.shell.notify import Notifier
+from herald.shell.proving import ApiLatency, ProxyHealth
 from herald.shell.runner import Runner
 
 EX_UNAVAILABLE = 69
@@ -135,15 +145,31 @@ def run(
     listener = Listener(responder, inbox.post)
     late = _Late(config, run_dir, inbox, hands, counters, responder.seen, clock)
 
+    proving: list[ProxyHealth | ApiLatency] = [
+        ApiLatency(
+            config.settings.duration_ns,
+            inbox.post,
+            client.latency_probe(presence_lease_name(config.node)),
+            clock,
+            EX_CONFIG,
+        )
+    ]
+    if config.proxy_port:
+        proving.append(ProxyHealth(config.proxy_port, inbox.post, clock))
+
     def after_renewal() -> None:
         client.start(KINDS)
         late.start()
+        for worker in proving:
+            worker.start()
 
     runner = Runner(decider, hands, inbox, notifier, counters, clock, after_renewal)
     stack.callback(late.stop)
     for part in (monitor, listener, Ears(inbox.post), duplicates):
         part.start()
         stack.callback(part.stop)
+    for worker in proving:
+        stack.callback(worker.stop)
     stack.callback(client.stop)
     # Before any part is stopped: none may go on waiting for room in the inbox.
     stack.callback(inbox.close)

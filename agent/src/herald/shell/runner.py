@@ -51,7 +51,7 @@ class Decider(Protocol):
 class Hands(Protocol):
     def carry_out(self, effect: Effect) -> Event | None: ...
 
-    def reconcile(self) -> None: ...
+    def reconcile(self) -> Event | None: ...
 
 
 class Source(Protocol):
@@ -136,7 +136,8 @@ class Runner:
     def _slowly(self) -> None:
         """What is done once a second."""
         try:
-            self._hands.reconcile()
+            if (seen := self._hands.reconcile()) is not None:
+                self._step(seen)
             if self._begin_lists is not None and self._clock() >= self._started + LISTS_AFTER:
                 self._start_lists("no renewal has succeeded yet")
             self._counters.status = status = self._decider.status(self._clock())

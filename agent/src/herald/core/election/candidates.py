@@ -25,7 +25,7 @@ from herald.core.election.placement import (
 from herald.core.election.segment import deaf
 from herald.core.kernel import EntryFlags
 from herald.core.leases import Presence, PresenceReport
-from herald.core.model import Interface, Node, Policy, Service
+from herald.core.model import Address, Interface, Node, Policy, Service, ServiceKey
 from herald.core.world import World
 
 
@@ -102,23 +102,12 @@ class Candidates:
             reason = "no policy selects its Services" if needed else "no Service needs it"
             return Placement((), dict.fromkeys(self.presences, reason))
         policies_of_services = [policies for _, policies in announced]
-        local = [
-            self._world.endpoint_nodes(service.key)
-            for service, _ in announced
-            if service.external_traffic_policy == "Local"
-        ]
+        local = [s.key for s, _ in announced if s.external_traffic_policy == "Local"]
         nodes = self._world.nodes
-        why_not = {
-            name: why_not_eligible(
-                lock.address,
-                nodes.get(name),
-                presence,
-                self._deaf.get(name, frozenset()),
-                policies_of_services,
-                local,
-            )
-            for name, presence in self.presences.items()
-        }
+        why_not = self._why_not(lock.address, policies_of_services, local, ending=False)
+        if local and all(why_not.values()):
+            # Nowhere a ready endpoint: what still serves while it ends is better than nothing.
+            why_not = self._why_not(lock.address, policies_of_services, local, ending=True)
         eligible, set_back = prefer_ready([n for n, why in why_not.items() if not why], nodes)
         why_not.update(dict.fromkeys(set_back, "NotReady"))
         all_policies = [policy for policies in policies_of_services for policy in policies]
@@ -129,6 +118,28 @@ class Candidates:
         load[self._node] = load.get(self._node, 0) + len(self.claiming - {lock.name})
         ranking = bounded(order(str(lock.address), weights), weights, load, self.addresses)
         return Placement(ranking, why_not)
+
+    def _why_not(
+        self,
+        address: Address,
+        policies_of_services: list[tuple[Policy, ...]],
+        local: list[ServiceKey],
+        *,
+        ending: bool,
+    ) -> dict[str, str]:
+        """By node: why it may not announce an address, empty where it may."""
+        endpoint_nodes = [self._world.endpoint_nodes(key, ending=ending) for key in local]
+        return {
+            name: why_not_eligible(
+                address,
+                self._world.nodes.get(name),
+                presence,
+                self._deaf.get(name, frozenset()),
+                policies_of_services,
+                endpoint_nodes,
+            )
+            for name, presence in self.presences.items()
+        }
 
     def _place_allocator(self, lock: Lock) -> Placement:
         nodes = self._world.nodes
@@ -178,9 +189,10 @@ class Candidates:
         return [each for each in self._world.interfaces.values() if each.name in names]
 
     def describe(self, lock: Lock) -> str:
-        """Where this node announces a lock, for people."""
+        """Where this node announces a lock, and why it does, for people."""
         where = ", ".join(
             f"{self._world.interfaces[index].name} ({target.mac.hex(':')})"
             for index, target in sorted(self.targets(lock).items())
         )
-        return f"{self._node} on {where}" if where else self._node
+        place = f"{self._node} on {where}" if where else self._node
+        return f"{place}, reason: {lock.reason}" if lock.reason else place

@@ -385,7 +385,8 @@ class Election:
 
     def _claim_anew(self, lock: Lock, now: int) -> None:
         if lock.lease is not None:
-            reason = lock.lease.annotations.get(REASON, "") or "claimed anew"
+            before = lock.lease.annotations.get(REASON, "")
+            reason = "another station claimed it" if lock.held else before or "its claim was lost"
             self._claim(lock, lock.lease, reason, now)
 
     def _claim(self, lock: Lock, lease: Lease, reason: str, now: int) -> None:
@@ -411,6 +412,8 @@ class Election:
         entries = self._kernel.entries(lock.address).values()
         lock.hold(max(entry.claimed for entry in entries))
         lock.reason = lock.lease.annotations.get(REASON, "")
+        lock.told = True
+        self._out.note("resume", address=str(lock.address), reason=lock.reason)
         self._locks.recheck([lock.name])
         self._locks.touched[lock.name] = None
 

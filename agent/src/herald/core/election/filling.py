@@ -132,6 +132,8 @@ class Filler:
         for index in macs:
             if (pair := lock.pairs.get(index)) is not None:
                 pair.sends = pair.fills = 0
-        if not lock.announced:
-            lock.announced = True
+        if lock.announced:
+            return
+        lock.announced = True
+        if not lock.told:
             self._out.note("announce", address=str(address), reason=lock.reason)

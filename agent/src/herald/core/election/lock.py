@@ -143,6 +143,8 @@ class Lock:
     """Why it was claimed."""
     pairs: dict[int, Pair] = field(default_factory=dict)
     announced: bool = False
+    told: bool = False
+    """That this claim is announced was told, in the log and to its Services; so it was if it is a claim resumed."""
     robbed: bool = False
     """It was ours until somebody edited the lease by hand; nobody else can have held it since."""
     unable: bool = False
@@ -161,6 +163,7 @@ class Lock:
     def hold(self, claimed: int) -> None:
         """A claim has succeeded: pair, entry and burst begin anew."""
         self.drop()
+        self.told = False
         self.claimed, self.robbed, self.unable = claimed, False, False
 
     def drop(self) -> None:

@@ -179,20 +179,32 @@ def why_not_eligible(
         return "no Node of that name"
     if reason := why_out_of_service(node, presence):
         return reason
-    interfaces = presence.report.interfaces
+    report = presence.report
+    if report.unproven:
+        return f"it has just begun: {report.unproven}"
     for policies in policies_of_services:
         if not any(matches(policy.node_selector, node.labels) for policy in policies):
             return "no policy selects it"
-        if not interfaces_for(policies, node, interfaces, frozenset()):
-            return "no usable interface that a policy names"
-        if not interfaces_for(policies, node, interfaces, deaf):
+        if not interfaces_for(policies, node, report.interfaces, frozenset()):
+            return _why_no_interface(policies, report.interfaces)
+        if not interfaces_for(policies, node, report.interfaces, deaf):
             return f"nobody on the segment answers on {', '.join(sorted(deaf))}"
     if not all(node.name in nodes for nodes in endpoint_nodes):
         return "externalTrafficPolicy is Local and it has no ready endpoint"
-    for interface in interfaces:
+    if report.ipvs and address.version == 4:
+        return f"its own kernel answers: kube-proxy in ipvs mode needs strictARP ({report.ipvs})"
+    for interface in report.interfaces:
         if any(on_link.ip == address for on_link in interface.addresses):
             return f"its own interface {interface.name} has the address"
     return ""
+
+
+def _why_no_interface(policies: Iterable[Policy], interfaces: Iterable[PresenceInterface]) -> str:
+    """Why none of a node's interfaces can announce; the responder's own reason where that is all."""
+    for interface in interfaces:
+        if interface.refused and any(announces_on(policy, interface) for policy in policies):
+            return f"the responder cannot be attached to {interface.name}: {interface.refused}"
+    return "no usable interface that a policy names"
 
 
 def why_out_of_service(node: Node, presence: Presence) -> str:

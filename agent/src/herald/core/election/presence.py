@@ -117,6 +117,13 @@ class OwnPresence:
         self._report: PresenceReport | None = None
         self._renewed_at = 0
         """When the last successful renewal was sent."""
+        self.resumed: PresenceReport | None = None
+        """What the process before this one said, in whose epoch this one goes on; None: this epoch is its own."""
+        self._nothing_yet = PresenceReport(
+            identity.node, identity.version, False, (), unproven="its devices have not been seen"
+        )
+        self._written: PresenceReport | None = None
+        """What the last write says."""
         self._said: PresenceReport | None = None
         self._said_in = 0
         self._owner: Owner | None = None
@@ -151,7 +158,7 @@ class OwnPresence:
 
     def describe(self, report: PresenceReport, owner: Owner | None, now: int) -> None:
         """What the presence is to say from the next renewal on; a change of weight is renewed at once."""
-        changed = self._report is not None and report != self._report
+        changed = report != (self._report or self._written)
         self._report, self._owner = report, owner
         if changed and self.phase is Phase.LIVE:
             self._due = min(self._due, now)
@@ -276,11 +283,13 @@ class OwnPresence:
         changed = lease.resource_version != self.lease.resource_version
         self.lease = lease
         ours = presence.machine == self._identity.machine
+        self.resumed = None
         if lease.holder and not (ours and presence.alive):
             self._watch(presence, changed, now)
         elif lease.holder and not lease.deleting and not self._ended:
             # The kernel may still answer by the D that stands there: the first renewal keeps to it.
             duration = max(self.wanted_duration, presence.duration(self._settings.duration_ns))
+            self.resumed = presence.report
             self._join("update", lease, now, duration)
         elif self._silent():
             # Whatever ends an epoch, and so the next one's beginning, leaves in silence (rule 2).
@@ -409,7 +418,8 @@ class OwnPresence:
         self.duration = duration
         self._renewed_at = sent
         self.valid_until = sent + duration * 9 // 10
-        self._due = sent + self.interval
+        changed_meanwhile = self._report is not None and self._report != self._written
+        self._due = now if changed_meanwhile else sent + self.interval
         # An answer that comes past the deadline proves nothing about what came between.
         self._may_hold = now < self.valid_until
         if self._said != (report := Presence(lease).report):
@@ -466,7 +476,7 @@ class OwnPresence:
     # --- requests --------------------------------------------------------------------------------------------
 
     def _write(self, verb: Verb, base: Lease, purpose: str, now: int, duration: int) -> None:
-        report = self._report or Presence(base).report
+        report = self._written = self._report or self.resumed or self._nothing_yet
         lease = presence_lease(base, self._identity, report, duration, self._owner)
         self._request(verb, lease, purpose, now, duration)
 

@@ -70,6 +70,10 @@ class Segment:
             return None
         return now < side.heard_at + DEAF_AFTER
 
+    def asking(self, now: int) -> bool:
+        """Whether some device's segment was asked too recently to tell whether anybody answers."""
+        return any(self.heard(index, now) is None for index in self._sides)
+
     def hears(self, indexes: Iterable[int], now: int) -> bool:
         """Whether somebody was just heard on each of these devices."""
         sides = [self._sides.get(index) for index in indexes]
@@ -115,6 +119,7 @@ def probes_of(
         for report in others
         for mine in own
         for other in report.interfaces
+        if other.mac
         for theirs in other.addresses
         if mine.version == theirs.version and theirs.ip in mine.network and theirs.ip != mine.ip
     ]

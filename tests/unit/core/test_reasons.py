@@ -1,0 +1,114 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Every move has a reason: in the Service's event and condition, and in the log, once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.core.alone import (
+    MAC,
+    ME,
+    VIP,
+    VIP_LEASE,
+    Alone,
+    holding,
+    joined,
+    node,
+    peer,
+    service,
+)
+
+from herald.core.effects import EmitEvent, Note, PatchService
+from herald.core.election.placement import DRAIN_ANNOTATION
+from herald.core.events import Changed, ConflictSeen
+from herald.core.leases import EPOCH, REASON, released
+from herald.core.model import SECOND
+from herald.core.settings import Settings
+from herald.core.status import ANNOUNCED
+
+WHERE = f"{VIP} by n1 on eth0 ({MAC.hex(':')})"
+
+
+def told(alone: Alone) -> tuple[list[str], list[str], list[str]]:
+    """Messages of events, of the condition, and reasons in the log, about announcing."""
+    events = [e.message for e in alone.effects(EmitEvent) if e.reason == "Announced"]
+    conditions = [
+        condition.message
+        for patch in alone.effects(PatchService)
+        for condition in patch.conditions
+        if condition.type == ANNOUNCED
+    ]
+    notes = [str(n.fields["reason"]) for n in alone.effects(Note) if n.event == "announce"]
+    return events, conditions, notes
+
+
+def test_a_first_announcement_says_so_once() -> None:
+    alone = holding()
+    alone.live(10 * SECOND)
+    message = f"{WHERE}, reason: first announcement"
+    assert told(alone) == ([message], [message], ["first announcement"])
+
+
+def test_what_was_taken_over_names_the_node_that_was_lost() -> None:
+    alone = joined(peer("n2", 2, duration=2 * SECOND))
+    alone.given()
+    alone.show(
+        replace(
+            alone.store[VIP_LEASE],
+            holder="n2",
+            annotations={**alone.store[VIP_LEASE].annotations, EPOCH: "uid-p-n2/0"},
+        )
+    )
+    alone.post(Changed(service()))
+    alone.live(5 * SECOND)
+    message = f"{WHERE}, reason: n2 was lost"
+    assert told(alone) == ([message], [message], ["n2 was lost"])
+
+
+def test_what_was_handed_over_names_who_did_and_why() -> None:
+    alone = joined(peer("n2", 2))
+    alone.post(Changed(service()))
+    alone.given("uid-p-n2/0")
+    alone.show(released(alone.store[VIP_LEASE], "n2: draining"))
+    alone.live(SECOND)
+    message = f"{WHERE}, reason: n2: draining"
+    assert told(alone) == ([message], [message], ["n2: draining"])
+
+
+def test_who_hands_over_says_why_in_the_lease_and_in_the_log_once() -> None:
+    alone = holding(peer("n2", 2))
+    alone.post(Changed(node("n1", annotations={DRAIN_ANNOTATION: "true"})))
+    alone.live(SECOND)
+    assert alone.store[VIP_LEASE].annotations[REASON] == "n1: draining"
+    releases = [note.fields for note in alone.effects(Note) if note.event == "release"]
+    assert [f["reason"] for f in releases if f["lease"] == VIP_LEASE] == ["draining"]
+
+
+def test_a_claim_anew_after_a_conflict_says_that() -> None:
+    alone = holding(settings=Settings(on_api_loss="Hold"))
+    alone.done.clear()
+    alone.post(ConflictSeen(VIP, bytes(6), 2, silenced=True))
+    alone.live(SECOND)
+    assert told(alone)[0] == [f"{WHERE}, reason: another station claimed it"]
+    assert told(alone)[2] == ["another station claimed it"]
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_restart_moves_nothing_and_tells_nothing(times: int) -> None:
+    alone = holding()
+    for number in range(times):
+        after = Alone(
+            session=alone.session,
+            entries=alone.entries,
+            identity=replace(ME, nonce=f"nonce-{number + 2}"),
+        )
+        after.now, after.store, after.version = alone.now, alone.store, alone.version
+        after.serve()
+        after.learn(services=(service(),))
+        after.live(SECOND)
+        assert after.held
+        events, _, notes = told(after)
+        assert (events, notes) == ([], [])
+        alone = after
