@@ -44,10 +44,10 @@ def mutant(name: str, rule: str, mode: Literal["Withdraw", "Hold"] = "Withdraw")
 
 
 def slow_api(patch: Any) -> None:
-    """Three ways in ten, to the API server or back, take up to 700 ms."""
+    """Three ways in ten, to the API server or back, take up to 900 ms."""
 
     def latency(self: Cluster) -> int:
-        longest = 700 if self.rng.random() < 0.3 else 5
+        longest = 900 if self.rng.random() < 0.3 else 5
         return int(longest * self.rng.random() * MILLISECOND) + 1
 
     patch.setattr(Cluster, "latency", latency)
@@ -102,6 +102,7 @@ def joined_unwritten(patch: Any) -> None:
             judge(self, lease, now)
             return
         self.phase, self.epoch = Phase.LIVE, presence.epoch
+        self.resumed = self._written = presence.report
         self._accept(lease, now, self.wanted_duration, now)
 
     patch.setattr(OwnPresence, "_judge", believe)
