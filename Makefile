@@ -104,7 +104,7 @@ unit: venv
 
 STAGES ?= check sanity bpf sim model e2e molecule
 
-.PHONY: test sanity bpf sim model e2e molecule bench
+.PHONY: test sanity bpf sim model e2e faults molecule bench
 test: ## Everything: check, BPF, simulation, model, e2e in the lab, molecule; JUnit files in build/junit/
 	@scripts/run-tests $(STAGES)
 
@@ -127,6 +127,11 @@ model: packages venv ## The election's protocol, checked exhaustively by spin, a
 e2e: prepare build ## Real nodes, real playbooks, real faults, in the lab
 	@mkdir -p $(JUNIT)
 	@pytest --junit-xml=$(JUNIT)/e2e.xml tests/e2e
+
+faults: prepare build ## All of the fault table, on 1 and on 50 addresses, over an hour; the table goes to build/faults/table.md
+	@mkdir -p $(JUNIT) && rm -rf build/faults
+	@result=0; HERALD_FAULTS=all pytest --junit-xml=$(JUNIT)/faults.xml tests/e2e/test_faults.py || result=$$?; \
+	  python tests/e2e/fault_table.py | tee build/faults/table.md; exit $$result
 
 molecule: prepare build ## The roles' scenarios on the lab's nodes
 	@mkdir -p $(JUNIT)

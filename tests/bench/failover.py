@@ -10,6 +10,9 @@ run on other nodes than the one that announces its address; both meters on the c
 the takeover; the node healed again, still under the meters. Printed for each fault: every outage,
 their median and the worst, and whether two nodes ever answered at once.
 
+With `--addresses 50` the node has so many, of as many Services on one backend; an outage lasts until
+the last of them is served.
+
 `stop` is no fault but `systemctl stop herald-agent`, which hands the address over.
 
 Exit status: 0 measured, and within --median and --worst where these are given; 1 beyond them, two
@@ -36,12 +39,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SERVICE = "bench-failover"
+POOL = ROOT / "tests" / "lab" / "many.yml"
 AGENT = "herald-agent.service"
 MOVES = ("power", "cable", "switch", "freeze", "stop")  # the address has to change hands
 STAYS = ("agent-kill",)  # systemd starts the agent again before anybody else may claim
 EITHER = ("agent-stop", "api")
 ENDLESS = float("inf")  # null in the JSON
 QUIET = 1.0  # seconds of undisturbed service before the fault
+SETTLED = 2.0  # seconds after addresses were gathered, for what is told of the moves
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +64,16 @@ class Result:
     meter_stalled: float
 
 
-def run(address: str, fault: str, folder: Path, watch: float, beyond: float) -> Result:
-    """One fault on the node that announces `address`, healed after `watch` seconds."""
+def run(addresses: Sequence[str], fault: str, folder: Path, watch: float, beyond: float) -> Result:
+    """One fault on the node that announces `addresses`, healed after `watch` seconds."""
     heal_all()
+    address, *more = addresses
     holder = eventually(lambda: live_holder(address), f"a live holder of {address}")
-    make_service([name for name in status()["nodes"] if name != holder])
-    trial = Trial(address, holder, folder)
+    others = [name for name in status()["nodes"] if name != holder]
+    make_service(others, len(addresses))
+    if more:
+        gather(holder, others, addresses)
+    trial = Trial(address, holder, folder, more)
     with trial.measured():
         time.sleep(QUIET)
         trial.note(f"{fault}: {holder}", harm(holder, fault))
@@ -77,17 +86,17 @@ def run(address: str, fault: str, folder: Path, watch: float, beyond: float) -> 
     successor = lease_holder(address)
     if fault in STAYS and trial.moved.is_set():
         raise DriverError(f"{fault} on {holder}: wanted the address to stay, found {successor}")
-    stalls = trial.outage["meter"]["stalls"]
+    stalls = [stall for report in trial.outages for stall in report["meter"]["stalls"]]
     return Result(
         fault=fault,
         node=holder,
         successor=successor,
         outage=trial.worst,
-        lost=trial.outage["lost"],
-        sent=trial.outage["sent"],
-        verdict=trial.answers["verdict"],
-        tcp=trial.outage["tcp"]["fate"],
-        meter_stalled=sum(stall["length_ms"] for stall in stalls) / 1000,
+        lost=sum(report["lost"] for report in trial.outages),
+        sent=sum(report["sent"] for report in trial.outages),
+        verdict=trial.verdict,
+        tcp="/".join(sorted({report["tcp"]["fate"] for report in trial.outages})),
+        meter_stalled=max((stall["length_ms"] for stall in stalls), default=0) / 1000,
     )
 
 
@@ -107,10 +116,37 @@ def heal(node: str, fault: str) -> None:
         read(LAB, "heal", node)
 
 
-def make_service(backends: Sequence[str]) -> str:
-    """The Service with these backends; its address."""
-    words = (LAB, "service", SERVICE, "--udp", "--backends", ",".join(backends), "--wait", "30")
-    return read(*words).split()[0]
+def make_service(backends: Sequence[str], count: int) -> list[str]:
+    """So many Services with these backends; an address of each."""
+    copies = ("--copies", str(count), "--annotation", "herald.dev/pool=many", "--wait", "60")
+    words = (LAB, "service", SERVICE, "--udp", "--backends", ",".join(backends), *copies)
+    return read(*words).split()
+
+
+def gather(holder: str, others: Sequence[str], addresses: Sequence[str]) -> None:
+    """Have `holder` announce all addresses, by draining the others for a moment."""
+    words = (LAB, "kubectl", "annotate", "node", *others)
+    read(*words, "herald.dev/drain=true")
+    try:
+        eventually(lambda: announced_by(holder) >= set(addresses), f"all addresses on {holder}")
+    finally:
+        read(*words, "herald.dev/drain-")
+    time.sleep(SETTLED)
+
+
+def announced_by(node: str) -> set[str]:
+    """The IPv4 addresses that the node announces by their leases."""
+    names = read(
+        LAB,
+        "kubectl",
+        "--namespace",
+        "herald-system",
+        "get",
+        "lease",
+        '--output=jsonpath={range .items[*]}{.spec.holderIdentity} {.metadata.name}{"\\n"}{end}',
+    )
+    held = [line.split() for line in names.splitlines()]
+    return {words[1].removeprefix("vip-").replace("-", ".") for words in held if words[0] == node}
 
 
 def live_holder(address: str) -> str:
@@ -159,6 +195,7 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--fault", action="append", choices=(*MOVES, *STAYS, *EITHER), help="(power and switch)")
     add("--runs", type=int, default=10, metavar="N", help="of each fault (10)")
+    add("--addresses", type=int, default=1, metavar="N", help="that the node has (1)")
     add("--watch", type=float, default=3, metavar="SECONDS", help="from takeover to healing (3)")
     add("--beyond", type=float, default=5, metavar="SECONDS", help="captured after healing (5)")
     add("--median", type=float, metavar="SECONDS", help="the most that is accepted (anything)")
@@ -173,16 +210,19 @@ def main() -> int:
     results: list[Result] = []
     try:
         heal_all()
-        address = make_service(list(status()["nodes"]))
+        read(LAB, "kubectl", "apply", "--filename", str(POOL))
+        addresses = make_service(list(status()["nodes"]), wanted.addresses)
         for fault in wanted.fault or ["power", "switch"]:
-            print(f"{fault}: node -> successor, outage of {address}", flush=True)
+            named = addresses[0] if wanted.addresses == 1 else f"{wanted.addresses} addresses"
+            print(f"{fault}: node -> successor, outage of {named}", flush=True)
             for number in range(1, wanted.runs + 1):
                 place = folder / f"{fault}-{number}"
-                results.append(run(address, fault, place, wanted.watch, wanted.beyond))
+                results.append(run(addresses, fault, place, wanted.watch, wanted.beyond))
                 print(line(number, results[-1]), flush=True)
             print(summary(fault, [r.outage for r in results if r.fault == fault]), flush=True)
         heal_all()
         read(LAB, "service", SERVICE, "--delete")
+        read(LAB, "kubectl", "delete", "--filename", str(POOL))
     except DriverError as error:
         print(f"failover: {error}", file=sys.stderr)
         return 2

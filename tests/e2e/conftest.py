@@ -85,9 +85,9 @@ class Lab:
         found: dict[str, Any] = json.loads(text)
         return found
 
-    def playbook(self, *arguments: str | Path) -> str:
+    def playbook(self, *arguments: str | Path, **environment: str) -> str:
         """Run ansible-playbook as the operator against the lab's nodes; what it printed."""
-        done = self.attempt_playbook(*arguments)
+        done = self.attempt_playbook(*arguments, **environment)
         if done.returncode:
             words = " ".join(map(str, arguments))
             pytest.fail(
@@ -227,7 +227,7 @@ def service(herald: Lab) -> Iterator[Callable[..., Service]]:
 def watched(service: Callable[..., Service], herald: Lab) -> Watched:
     """A Service with an IPv4 address, all agents well, its backends off the announcing node."""
     name, addresses = service("watched", "--udp")
-    found = Watched(herald, wait_for, name, addresses[0])
+    found = Watched(herald, wait_for, name, addresses)
     wait_for("the address to be announced", lambda: found.holder in NODES)
     await_health(herald)
     found.move_backends_off_the_holder()

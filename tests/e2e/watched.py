@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A Service's address while its announcing node suffers: what a client sees, and whom leases name.
+"""Addresses while their announcing node suffers: what a client sees, and whom leases name.
 
 The rule of every test here: backends run on nodes that the fault does not touch, never on the
 announcing one, so that what a client misses is the announcement's alone.
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = "herald-system"
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+DRAIN = "herald.dev/drain"
 ECHO = "9000"  # what the outage meter asks, see `lab service --udp`
 HERALDCTL = "/opt/herald/current/bin/heraldctl"
 MACS = {node.mac: node.name for node in NODES}
@@ -36,18 +37,44 @@ Json = dict[str, Any]
 
 
 class Watched:
-    """The Service `name` with one address, and what stands in its way to a good measurement."""
+    """The Service `name`, or its copies, with an address each, and what stands in their way to a good
+    measurement. `options` are those of `lab service` that made them."""
 
-    def __init__(self, lab: Lab, wait_for: Callable[..., None], name: str, address: str) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        wait_for: Callable[..., None],
+        name: str,
+        addresses: Sequence[str],
+        options: Sequence[str] = ("--udp",),
+    ) -> None:
         self.lab = lab
         self.name = name
-        self.address = address
+        self.addresses = list(addresses)
         self.wait_for = wait_for
+        self._options = options
+
+    @property
+    def address(self) -> str:
+        """The first address: for who watches only one."""
+        return self.addresses[0]
 
     @property
     def holder(self) -> str:
-        """The node that announces the address by its lease, or nothing."""
+        """The node that announces the first address by its lease, or nothing."""
         return self.lab.holder(self.address)
+
+    def holders(self) -> dict[str, str]:
+        """By address: the node that announces it by its lease, or nothing."""
+        leases = {
+            lease["metadata"]["name"]: lease["spec"].get("holderIdentity") or ""
+            for lease in self.lab.api.request("GET", LEASES)["items"]
+        }
+        return {address: leases.get(lease_name(address), "") for address in self.addresses}
+
+    def off(self, *nodes: str) -> bool:
+        """Every address is announced, and by none of these nodes."""
+        return not set(self.holders().values()) & {"", *nodes}
 
     @property
     def others(self) -> list[str]:
@@ -60,31 +87,56 @@ class Watched:
         assert found is not None, f"no lease for {self.address}"
         return found
 
-    def move_backends_off_the_holder(self) -> str:
-        """Serve from the other nodes only, as every node's kube-proxy knows; the holder's name."""
-        holder, others = self.holder, self.others
-        self.lab("service", self.name, "--udp", "--backends", ",".join(others))
-        for node in MACS.values():
+    def gather(self, node: str) -> None:
+        """Have `node` announce every address, by draining the others; they are free again then."""
+        others = [name for name in MACS.values() if name != node]
+        self.lab.kubectl("annotate", "node", *others, f"{DRAIN}=true")
+        try:
+            self.wait_for(f"{node} to announce every address", lambda: self.off(*others))
+        finally:
+            self.lab.kubectl("annotate", "node", *others, f"{DRAIN}-")
+        for name in others:
             self.wait_for(
-                f"kube-proxy of {node} to serve {self.name} from {others} only",
-                lambda node=node: self._backends(node) == set(others),
+                f"{name} to be free again",
+                lambda name=name: not report_of(self.lab.presence(name))["draining"],
             )
+
+    def move_backends_off_the_holder(self) -> str:
+        """Serve from other nodes than the first address's holder only; the holder's name."""
+        holder = self.holder
+        self.serve_from(self.others)
         assert self.holder == holder, "the address moved although only its backends changed"
         return holder
 
-    def _backends(self, node: str) -> set[str]:
-        """Where a node's kube-proxy sends the datagrams of the Service."""
+    def serve_from(self, backends: Sequence[str]) -> None:
+        """Serve from these nodes only, as every node's kube-proxy knows."""
+        self.lab("service", self.name, *self._options, "--backends", ",".join(backends))
+        for node in MACS.values():
+            self.wait_for(
+                f"kube-proxy of {node} to serve {self.name} from {backends} only",
+                lambda node=node: self._backends(node) == [set(backends)] * len(self.addresses),
+            )
+
+    def _backends(self, node: str) -> list[set[str]]:
+        """Where a node's kube-proxy sends the datagrams of the Services, one after the other."""
         table = self.lab.exec(node, "nft", "list", "table", "ip", "kube-proxy")
-        chain = re.search(rf"chain service-\w+-default/{self.name}/udp/.*?\n\t}}", table, re.DOTALL)
+        chain = rf"chain service-\w+-default/{self.name}(?:-\d+)?/udp/.*?\n\t}}"
         names = {str(host.ipv4): host.name for host in NODES}
-        return {
-            names[ip] for ip in re.findall(r": ([\d.]+) \. \d+", chain.group() if chain else "")
-        }
+        return [
+            {names[ip] for ip in re.findall(r"([\d.]{7,})(?: \. |:)\d+", rules)}
+            for rules in re.findall(chain, table, re.DOTALL)
+        ]
+
+    @property
+    def _pace(self) -> float:
+        """Milliseconds between two questions for an address: 100 or, of many, 1,000 a second."""
+        return max(10.0, 1.0 * len(self.addresses))
 
     @contextmanager
-    def metered(self, folder: Path) -> Iterator[Json]:
+    def metered(self, folder: Path, *, interval_ms: float | None = None) -> Iterator[Json]:
         """`lab outage` runs during the block; the report afterwards."""
-        with self.lab.meter("outage", self.address, ECHO, file=folder / "outage.json") as report:
+        words = (",".join(self.addresses), ECHO, "--interval-ms", str(interval_ms or self._pace))
+        with self.lab.meter("outage", *words, file=folder / "outage.json") as report:
             linger(BEFORE)
             yield report
             linger(AFTER)
@@ -93,9 +145,8 @@ class Watched:
     def answered(self, folder: Path) -> Iterator[Json]:
         """`lab answers` runs during the block; the report afterwards."""
         names = [word for mac, name in MACS.items() for word in ("--name", f"{name}={mac}")]
-        with self.lab.meter(
-            "answers", self.address, *names, file=folder / "answers.json"
-        ) as report:
+        words = (",".join(self.addresses), "--interval-ms", str(self._pace), *names)
+        with self.lab.meter("answers", *words, file=folder / "answers.json") as report:
             yield report
 
     def suffer(
@@ -121,6 +172,18 @@ class Watched:
 def linger(seconds: float) -> None:
     """Go on measuring. Nothing is waited for: this long, something could be seen."""
     time.sleep(seconds)
+
+
+def targets(report: Json) -> list[Json]:
+    """What a meter reports of each address."""
+    found: list[Json] = report.get("targets", [report])
+    return found
+
+
+def report_of(presence: Json) -> Json:
+    """What a node says of itself in its presence."""
+    found: Json = json.loads(presence["metadata"]["annotations"]["herald.dev/presence"])
+    return found
 
 
 def lease_name(address: str) -> str:

@@ -179,6 +179,7 @@ def _service(lab: Lab, arguments: Arguments) -> None:
         load_balancer_class=arguments.load_balancer_class,
         families=arguments.families,
         local=arguments.local,
+        copies=arguments.copies,
     )
     services.make(lab, wish)
     if arguments.wait is not None:
@@ -213,7 +214,9 @@ def _api(lab: Lab, arguments: Arguments) -> None:
         case "stop":
             faults.api_stop(lab)
         case "start":
-            faults.api_start(lab)
+            faults.api_start(lab, arguments.seats)
+        case "etcd-restart":
+            faults.etcd_restart(lab)
         case "slow":
             faults.api_fault(lab, "slow", f"{arguments.milliseconds:g}")
         case "errors":
@@ -356,6 +359,7 @@ def _add_service(command: Callable[..., argparse.ArgumentParser]) -> None:
     families = ("SingleStack", "PreferDualStack", "RequireDualStack", "IPv6")
     add("--families", choices=families, default="SingleStack", help="(SingleStack: IPv4)")
     add("--local", action="store_true", help="externalTrafficPolicy: Local")
+    add("--copies", type=int, default=0, metavar="N", help="N alike, NAME-1 to NAME-N, one backend")
     add("--wait", type=float, metavar="SECONDS", help="wait for its addresses and print them")
     add("--delete", action="store_true", help="remove the Service and its backends")
 
@@ -377,7 +381,10 @@ def _add_faults(command: Callable[..., argparse.ArgumentParser]) -> None:
     api = command("api", _api, "stop, hinder or restore the API server", exclusive=True)
     modes = api.add_subparsers(dest="what", required=True, metavar="WHAT")
     modes.add_parser("stop", help="it ends abruptly")
-    modes.add_parser("start", help="it runs, and nothing is in its way")
+    start = modes.add_parser("start", help="it runs, and nothing is in its way")
+    text = "start it again as a small one, that works on so many requests at a time"
+    start.add_argument("--seats", type=int, metavar="N", help=text)
+    modes.add_parser("etcd-restart", help="etcd is killed and started again, on its data")
     slow = modes.add_parser("slow", help="the nodes' requests reach it late")
     slow.add_argument("milliseconds", type=_number(0, 60_000), metavar="MS")
     errors = modes.add_parser("errors", help="the nodes get this HTTP status for an answer")
@@ -387,4 +394,5 @@ def _add_faults(command: Callable[..., argparse.ArgumentParser]) -> None:
         "--share", type=_number(0, 1), default=1.0, help="of the connections, 0 to 1 (1)"
     )
     modes.add_parser("reset", help="the nodes' connections are reset")
+    modes.add_parser("cut", help="and so they are, but in the middle of an answer")
     modes.add_parser("hang", help="the nodes' connections are taken, and never answered")

@@ -43,17 +43,7 @@ def make(lab: Lab) -> None:
 
 def start(lab: Lab) -> None:
     """Start etcd, the API server and the controllers; returns at once."""
-    _start(
-        lab,
-        "etcd",
-        *("--data-dir", lab.disk / "etcd", "--name", "lab", "--unsafe-no-fsync"),
-        "--listen-client-urls=http://127.0.0.1:2379",
-        "--advertise-client-urls=http://127.0.0.1:2379",
-        "--listen-peer-urls=http://127.0.0.1:2380",
-        "--initial-advertise-peer-urls=http://127.0.0.1:2380",
-        "--initial-cluster=lab=http://127.0.0.1:2380",
-        "--log-level=warn",
-    )
+    start_etcd(lab)
     start_api(lab)
     _start(
         lab,
@@ -68,8 +58,30 @@ def start(lab: Lab) -> None:
     )
 
 
-def start_api(lab: Lab) -> None:
-    """Start the API server alone; returns at once."""
+def start_etcd(lab: Lab) -> None:
+    """Start etcd alone, on the data that is there; returns at once."""
+    _start(
+        lab,
+        "etcd",
+        *("--data-dir", lab.disk / "etcd", "--name", "lab", "--unsafe-no-fsync"),
+        "--listen-client-urls=http://127.0.0.1:2379",
+        "--advertise-client-urls=http://127.0.0.1:2379",
+        "--listen-peer-urls=http://127.0.0.1:2380",
+        "--initial-advertise-peer-urls=http://127.0.0.1:2380",
+        "--initial-cluster=lab=http://127.0.0.1:2380",
+        "--log-level=warn",
+    )
+
+
+def stop_etcd(lab: Lab) -> None:
+    """etcd is gone from one moment to the next; its data stays."""
+    cgroups.remove(_cgroup(lab, "etcd"))
+
+
+def start_api(lab: Lab, seats: int | None = None) -> None:
+    """Start the API server alone; returns at once. `seats`: how many requests it works on at a time,
+    shared out among its priority levels (600 if not said)."""
+    limits = (f"--max-requests-inflight={seats}", "--max-mutating-requests-inflight=0")
     _start(
         lab,
         "kube-apiserver",
@@ -86,6 +98,7 @@ def start_api(lab: Lab) -> None:
         f"--service-account-signing-key-file={lab.pki}/service-account.key",
         f"--service-cluster-ip-range={','.join(SERVICE_RANGES)}",
         "--profiling=false",
+        *(limits if seats else ()),
     )
 
 

@@ -156,11 +156,14 @@ def api_stop(lab: Lab) -> None:
     control.stop_api(lab)
 
 
-def api_start(lab: Lab) -> None:
-    """The API server runs, and nothing is in its way."""
+def api_start(lab: Lab, seats: int | None = None) -> None:
+    """The API server runs, and nothing is in its way. `seats`: it is started again as a small one, that
+    works on so many requests at a time."""
     _divert(lab, None)
+    if seats:
+        control.stop_api(lab)
     if not control.running(lab, "kube-apiserver"):
-        control.start_api(lab)
+        control.start_api(lab, seats)
     control.wait(lab)
 
 
@@ -180,6 +183,13 @@ def api_fault(lab: Lab, *mode: str) -> None:
         seconds=10,
     )
     _divert(lab, " ".join(mode))
+
+
+def etcd_restart(lab: Lab) -> None:
+    """etcd is killed and starts again on its data; returns once the API server is ready."""
+    control.stop_etcd(lab)
+    control.start_etcd(lab)
+    control.wait(lab)
 
 
 def api_state(lab: Lab) -> str:

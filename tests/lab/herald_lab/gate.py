@@ -6,6 +6,8 @@
 slow MS       what the nodes say reaches the API server MS milliseconds late, in its order
 errors CODE   HTTP status CODE answers every request (of a share of the connections)
 reset         connections are taken and reset
+cut           they reach the API server, and are reset in the middle of an answer: what was asked
+              has been done, and the client does not know
 hang          connections are taken, and nothing ever comes back
 
 `lab api` starts it and leads the nodes' connections to it (faults.py). To answer with errors it
@@ -109,6 +111,29 @@ async def reset(_: Reader, writer: Writer) -> None:
     writer.transport.abort()
 
 
+def cut(port: int) -> Handler:
+    """Forward to `port` of this host, and reset after some thousand bytes of answers.
+
+    The TLS handshake takes the first three or four thousand, a Lease less than two.
+    """
+
+    async def handle(reader: Reader, writer: Writer) -> None:
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
+        asking = asyncio.create_task(_pump(reader, server_writer, 0))
+        left = random.randrange(4_000, 12_000)
+        try:
+            while left > 0 and (data := await server_reader.read(min(left, _CHUNK))):
+                left -= len(data)
+                writer.write(data)
+                await writer.drain()
+        finally:
+            asking.cancel()
+            server_writer.close()
+            await reset(reader, writer)
+
+    return handle
+
+
 async def hang(reader: Reader, _: Writer) -> None:
     """Take what comes, for as long as the client likes."""
     while await reader.read(_CHUNK):
@@ -149,6 +174,8 @@ def _handler(arguments: argparse.Namespace) -> Handler:
             return shared(refuse(arguments.code, tls), relay(arguments.to, 0), arguments.share)
         case "reset":
             return reset
+        case "cut":
+            return cut(arguments.to)
         case _:
             return hang
 
@@ -173,6 +200,7 @@ def main() -> int:
     errors.add_argument("code", type=int)
     errors.add_argument("--share", type=float, default=1.0)
     modes.add_parser("reset")
+    modes.add_parser("cut")
     modes.add_parser("hang")
     arguments = parser.parse_args()
     asyncio.run(serve(arguments.port, _handler(arguments)))

@@ -21,6 +21,7 @@ OUTAGE_PORTS = "udp:9000,tcp:9000"
 _FIRST_TARGET = 20_000  # the backends' own ports; a Service has a block of them on every node
 _BLOCK = 16
 _TARGET_ANNOTATION = "herald-lab/first-target-port"
+_BACKEND_LABEL = "herald-lab/backend"  # the name of the backend that Services share
 _UNIT = """\
 [Unit]
 Description=Backend of Service {namespace}/{name}
@@ -50,7 +51,8 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A Service as it was asked for."""
+    """A Service as it was asked for; or, with `copies`, so many alike on one backend, NAME-1 to
+    NAME-N."""
 
     name: str
     ports: tuple[Port, ...]
@@ -61,10 +63,16 @@ class Wish:
     load_balancer_class: str | None = None
     families: str = "SingleStack"
     local: bool = False
+    copies: int = 0
 
     @property
-    def path(self) -> str:
-        return f"/api/v1/namespaces/{self.namespace}/services/{self.name}"
+    def names(self) -> list[str]:
+        """The Services' names."""
+        return [f"{self.name}-{n}" for n in range(1, self.copies + 1)] or [self.name]
+
+    @property
+    def paths(self) -> list[str]:
+        return [f"{_services(self.namespace)}/{name}" for name in self.names]
 
 
 def parse_ports(words: str, *, udp: bool = False) -> tuple[Port, ...]:
@@ -91,40 +99,58 @@ def make(lab: Lab, wish: Wish) -> None:
             _start_backend(lab, machine, wish, targets)
         else:
             _stop_backend(lab, machine, wish.namespace, wish.name)
-    api.apply(wish.path, _service(wish, targets, first))
-    for index, kind in enumerate(("IPv4", "IPv6")):
-        slice_ = _slice(wish, targets, kind, index)
-        path = f"/apis/discovery.k8s.io/v1/namespaces/{wish.namespace}/endpointslices"
-        api.apply(f"{path}/{slice_['metadata']['name']}", slice_)
+    for name, path in zip(wish.names, wish.paths, strict=True):
+        api.apply(path, _service(wish, name, targets, first))
+        for index, kind in enumerate(("IPv4", "IPv6")):
+            slice_ = _slice(wish, name, targets, kind, index)
+            api.apply(f"{_slices(wish.namespace)}/{slice_['metadata']['name']}", slice_)
 
 
 def remove(lab: Lab, name: str, namespace: str = "default") -> None:
-    """Remove the Service and wait until it is gone, finalizers and all; then its backends."""
+    """Remove the Service, with all its copies, and wait until it is gone, finalizers and all; then
+    its backends."""
     api = Api(lab)
-    path = Wish(name, (), namespace).path
-    for family in ("ipv4", "ipv6"):
-        slices = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
-        api.delete(f"{slices}/{name}-lab-{family}")
-    api.delete(path)
-    wait_until(f"Service {namespace}/{name} to go", lambda: api.get(path) is None, seconds=30)
+    mine = f"{_services(namespace)}?labelSelector={_BACKEND_LABEL}={name}"
+    for service in api.request("GET", mine)["items"]:
+        found = service["metadata"]["name"]
+        for family in ("ipv4", "ipv6"):
+            api.delete(f"{_slices(namespace)}/{found}-lab-{family}")
+        api.delete(f"{_services(namespace)}/{found}")
+    wait_until(
+        f"Service {namespace}/{name} to go",
+        lambda: not api.request("GET", mine)["items"],
+        seconds=60,
+    )
     for machine in NODES:
         _stop_backend(lab, machine, namespace, name)
 
 
 def wait_for_addresses(lab: Lab, wish: Wish, seconds: float) -> list[str]:
-    """The load-balancer addresses, once there is one."""
+    """The load-balancer addresses, once each Service has one."""
     api = Api(lab)
     deadline = time.monotonic() + seconds
-    while True:
-        status = (api.get(wish.path) or {}).get("status", {})
-        ingress = status.get("loadBalancer", {}).get("ingress", [])
-        if ingress:
-            return [entry["ip"] for entry in ingress]
-        if time.monotonic() > deadline:
-            reasons = [f"{c['type']}: {c.get('message', '')}" for c in status.get("conditions", [])]
-            told = "; ".join(reasons) or "nobody said why"
-            raise LabError(f"Service {wish.namespace}/{wish.name} has no address: {told}")
-        time.sleep(0.1)
+    found: list[str] = []
+    for path in wish.paths:
+        while True:
+            status = (api.get(path) or {}).get("status", {})
+            if ingress := status.get("loadBalancer", {}).get("ingress", []):
+                found += [entry["ip"] for entry in ingress]
+                break
+            if time.monotonic() > deadline:
+                conditions = status.get("conditions", [])
+                reasons = [f"{c['type']}: {c.get('message', '')}" for c in conditions]
+                told = "; ".join(reasons) or "nobody said why"
+                raise LabError(f"{path} has no address: {told}")
+            time.sleep(0.1)
+    return found
+
+
+def _services(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/services"
+
+
+def _slices(namespace: str) -> str:
+    return f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
 
 
 def _make_namespace(api: Api, name: str) -> None:
@@ -141,7 +167,7 @@ def _first_target(api: Api, wish: Wish) -> int:
         first = metadata.get("annotations", {}).get(_TARGET_ANNOTATION)
         if first is None:
             continue
-        if (metadata["namespace"], metadata["name"]) == (wish.namespace, wish.name):
+        if metadata["namespace"] == wish.namespace and metadata["name"] in wish.names:
             return int(first)
         taken.add(int(first))
     first = _FIRST_TARGET
@@ -150,7 +176,7 @@ def _first_target(api: Api, wish: Wish) -> int:
     return first
 
 
-def _service(wish: Wish, targets: dict[Port, int], first: int) -> Object:
+def _service(wish: Wish, name: str, targets: dict[Port, int], first: int) -> Object:
     spec: Object = {
         "type": "LoadBalancer",
         "allocateLoadBalancerNodePorts": False,
@@ -172,20 +198,20 @@ def _service(wish: Wish, targets: dict[Port, int], first: int) -> Object:
     if wish.load_balancer_class is not None:
         spec["loadBalancerClass"] = wish.load_balancer_class
     metadata = {
-        "name": wish.name,
+        "name": name,
         "namespace": wish.namespace,
         "annotations": {**wish.annotations, _TARGET_ANNOTATION: str(first)},
-        "labels": wish.labels,
+        "labels": {**wish.labels, _BACKEND_LABEL: wish.name},
     }
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
 
 
-def _slice(wish: Wish, targets: dict[Port, int], kind: str, index: int) -> Object:
+def _slice(wish: Wish, service: str, targets: dict[Port, int], kind: str, index: int) -> Object:
     labels = {
-        "kubernetes.io/service-name": wish.name,
+        "kubernetes.io/service-name": service,
         "endpointslice.kubernetes.io/managed-by": "herald-lab",
     }
-    name = f"{wish.name}-lab-{kind.lower()}"
+    name = f"{service}-lab-{kind.lower()}"
     ready = {"ready": True, "serving": True, "terminating": False}
     return {
         "apiVersion": "discovery.k8s.io/v1",

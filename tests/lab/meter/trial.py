@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""One fault on the node that announces an address, under both meters, in the lab.
+"""One fault on the node that announces an address, or several, under both meters, in the lab.
 
 Everything of a trial goes into one folder: outage.json and answers.json (the meters' reports) and
 events.json (what was done, and how the lease's holder changed), as timeline.py reads them.
@@ -31,7 +31,7 @@ from driver import (
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 ECHO = 9000  # `lab service --udp`
@@ -40,14 +40,15 @@ TWO, NOBODY = 1, 3  # exit statuses of answers.py that are results, not failures
 
 @dataclass
 class Trial:
-    """What happened to `address`, which `holder` announced at first."""
+    """What happened to `address` and to `more`, which `holder` announced at first."""
 
     address: str
     holder: str
     folder: Path
+    more: Sequence[str] = ()
     events: list[dict[str, Any]] = field(default_factory=list)
     moved: threading.Event = field(default_factory=threading.Event)  # the lease names another
-    outage: dict[str, Any] = field(default_factory=dict)
+    outage: dict[str, Any] = field(default_factory=dict)  # of one address; of more, see `outages`
     answers: dict[str, Any] = field(default_factory=dict)
 
     def note(self, label: str, moment: float | None = None) -> None:
@@ -71,8 +72,17 @@ class Trial:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         eventually(self._calm, f"an undisturbed service of {self.address} without {self.holder}")
-        asked = (LAB, "answers", self.address, *node_names(), "--json", str(self.file("answers")))
-        sent = (LAB, "outage", self.address, str(ECHO), "--json", str(self.file("outage")))
+        every = ("--interval-ms", str(max(10, 1 + len(self.more))))  # 1,000 a second at most
+        asked = (
+            LAB,
+            "answers",
+            self._all,
+            *every,
+            *node_names(),
+            "--json",
+            str(self.file("answers")),
+        )
+        sent = (LAB, "outage", self._all, str(ECHO), *every, "--json", str(self.file("outage")))
         with (
             background(*asked, ready="listening") as answers,
             background(*sent, "--seconds", "3600", ready="is answered") as outage,
@@ -99,11 +109,28 @@ class Trial:
             )
 
     @property
+    def outages(self) -> list[dict[str, Any]]:
+        """What the outage meter reports of each address."""
+        found: list[dict[str, Any]] = self.outage.get("targets", [self.outage])
+        return found
+
+    @property
+    def verdict(self) -> str:
+        """Who answered: of all addresses the verdict that is furthest from "one"."""
+        verdicts = {report["verdict"] for report in self.answers.get("targets", [self.answers])}
+        return next((bad for bad in ("two", "incomplete", "nobody") if bad in verdicts), "one")
+
+    @property
     def worst(self) -> float:
         """The worst gap of the service in seconds, 0 for none; one that did not end is infinite."""
-        lengths = [gap["length_ms"] / 1000 for gap in self.outage["gaps"] if gap["closed"]]
-        endless = len(lengths) < len(self.outage["gaps"])
-        return float("inf") if endless else max(lengths, default=0.0)
+        gaps = [gap for report in self.outages for gap in report["gaps"]]
+        if not all(gap["closed"] for gap in gaps):
+            return float("inf")
+        return max((gap["length_ms"] / 1000 for gap in gaps), default=0.0)
+
+    @property
+    def _all(self) -> str:
+        return ",".join((self.address, *self.more))
 
     def _calm(self) -> bool:
         """Nothing is lost, and the holder serves nothing.

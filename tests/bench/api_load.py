@@ -1,0 +1,285 @@
+#!/usr/bin/env python3
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What announcing nodes ask of the API server, counted by the API server itself, in the lab.
+
+    .venv/bin/python tests/bench/api_load.py
+
+Needs a lab with Herald. Its own agents are stopped meanwhile; ten nodes that are simulated in this
+process (fleet) take their place, each with an identity and a token of its own. Printed, for
+10 addresses and for 1,000: requests a second while nothing changes, over and above what the API
+server is asked anyhow, and what they are made up of.
+
+Exit status: 0 measured, and within --limit requests a second; 1 beyond it; 2 could not measure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab" / "meter"))
+
+from driver import LAB, ROOT, DriverError, call, read
+from fleet import Fleet, KubeConfig, Settings
+from herald_lab import network
+from herald_lab.api import Api
+from herald_lab.commands import LabError
+from herald_lab.layout import API, API_PORT, NODES, Lab
+
+NAMESPACE = "herald-system"
+SERVICES = "/api/v1/namespaces/load/services"
+POOL = "/apis/herald.dev/v1alpha1/loadbalancerippools/load"
+Counts = Counter[tuple[str, str]]
+
+
+# --- what the API server is asked -------------------------------------------------------------
+
+
+def requests(api: Api) -> Counts:
+    """How many requests the API server has answered, by verb and resource."""
+    found: Counts = Counter()
+    for line in api.request("GET", "/metrics")["text"].splitlines():
+        if line.startswith("apiserver_request_total{"):
+            labels = dict(re.findall(r'(\w+)="([^"]*)"', line))
+            resource = "/".join(filter(None, (labels["resource"], labels["subresource"])))
+            found[labels["verb"], resource or "(none)"] += int(float(line.rpartition(" ")[2]))
+    return found
+
+
+def rates(api: Api, seconds: float) -> dict[tuple[str, str], float]:
+    """Requests a second, by verb and resource, over so many seconds from now."""
+    before, begun = requests(api), time.monotonic()
+    time.sleep(seconds)
+    after, took = requests(api), time.monotonic() - begun
+    return {key: (count - before[key]) / took for key, count in after.items()}
+
+
+# --- the cluster ------------------------------------------------------------------------------
+
+
+def until(what: str, condition: Callable[[], bool], seconds: float) -> float:
+    """Seconds until it holds."""
+    begun = time.monotonic()
+    while not condition():
+        if time.monotonic() - begun > seconds:
+            raise DriverError(f"waited {seconds:g} s in vain: {what}")
+        time.sleep(0.05)
+    return time.monotonic() - begun
+
+
+@contextmanager
+def agents_stopped() -> Iterator[None]:
+    """None of the lab's own agents runs."""
+    try:
+        for host in NODES:
+            read(LAB, "exec", host.name, "--", "systemctl", "stop", "herald-agent")
+        yield
+    finally:
+        for host in NODES:
+            read(LAB, "exec", host.name, "--", "systemctl", "start", "herald-agent")
+
+
+@contextmanager
+def nodes(api: Api, names: list[str]) -> Iterator[None]:
+    """Node objects of these names, and an identity for each, by Herald's own playbook."""
+    try:
+        for name in names:
+            node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
+            api.apply(f"/api/v1/nodes/{name}", node)
+        identities(names)
+        yield
+    finally:
+        for name in names:
+            api.delete(f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/agent-{name}")
+            api.delete(f"/api/v1/nodes/{name}")
+
+
+def identities(names: list[str]) -> None:
+    inventory = ROOT / "build" / "bench" / "inventory-load.json"
+    inventory.parent.mkdir(parents=True, exist_ok=True)
+    inventory.write_text(read(LAB, "inventory"))
+    wanted = json.dumps({"herald_nodes": [*(host.name for host in NODES), *names]})
+    words = ("--inventory", str(inventory), "--tags", "cluster", "--extra-vars", wanted)
+    read(LAB, "run", "--", "ansible-playbook", *words, "playbooks/site.yml")
+
+
+@contextmanager
+def namespace(api: Api) -> Iterator[None]:
+    """The Services' own namespace."""
+    path = "/api/v1/namespaces/load"
+    try:
+        api.apply(path, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "load"}})
+        yield
+    finally:
+        api.delete(path)
+        until("the namespace to go", lambda: api.get(path) is None, 60)
+
+
+@contextmanager
+def services(api: Api, count: int) -> Iterator[None]:
+    """So many Services without backends that want an address of a pool of their own."""
+    pool = {
+        "apiVersion": "herald.dev/v1alpha1",
+        "kind": "LoadBalancerIPPool",
+        "metadata": {"name": "load"},
+        "spec": {"autoAssign": False, "blocks": [{"cidr": "10.98.16.0/20"}]},
+    }
+    try:
+        api.apply(POOL, pool)
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda number: make_service(api, number), range(count)))
+        yield
+    finally:
+        for service in api.request("GET", SERVICES)["items"]:
+            api.delete(f"{SERVICES}/{service['metadata']['name']}")
+        until("the Services to go", lambda: not api.request("GET", SERVICES)["items"], 300)
+        api.delete(POOL)
+
+
+def make_service(api: Api, number: int) -> None:
+    name = f"load-{number}"
+    api.apply(
+        f"{SERVICES}/{name}",
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name, "annotations": {"herald.dev/pool": "load"}},
+            "spec": {
+                "type": "LoadBalancer",
+                "allocateLoadBalancerNodePorts": False,
+                "ports": [{"port": 80}],
+            },
+        },
+    )
+
+
+def token(api: Api, name: str, folder: Path) -> Path:
+    """A token of the node's identity, in a file."""
+    account = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/agent-{name}/token"
+    body = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {"expirationSeconds": 7200},
+    }
+    file = folder / name
+    file.write_text(api.request("POST", account, body)["status"]["token"])
+    file.chmod(0o600)
+    return file
+
+
+@contextmanager
+def fleet(api: Api, lab: Lab, names: list[str]) -> Iterator[Fleet]:
+    """A simulated node of each name, all running."""
+    found = Fleet()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            config = KubeConfig(
+                node=name,
+                servers=(f"https://{API.ipv4}:{API_PORT}",),
+                ca_file=lab.pki / "ca.crt",
+                token_file=token(api, name, Path(folder)),
+            )
+            found.add(name, config, Settings())
+        try:
+            for agent in found.agents.values():
+                agent.start()
+            yield found
+        finally:
+            found.kill()
+
+
+# --- the measurements -------------------------------------------------------------------------
+
+
+def steady(api: Api, idle: float, all_of: Fleet, count: int, seconds: float) -> float:
+    """Requests a second once `count` addresses are announced and everything has been written."""
+    took = until(
+        f"{count} addresses to be announced", lambda: len(all_of.announced()) >= count, 300
+    )
+    print(f"{count} addresses: all announced {took:.1f} s after the agents' start", flush=True)
+
+    def settled() -> bool:
+        """Nothing was told of any Service within five seconds."""
+        return not any(
+            rate for (verb, _), rate in rates(api, 5).items() if verb in ("PATCH", "POST")
+        )
+
+    until("all conditions and events to be written", settled, 300)
+    found = rates(api, seconds)
+    total = sum(found.values()) - idle
+    announcing = sum(bool(agent.kernel.entries) for agent in all_of.living)
+    print(
+        f"{count} addresses on {announcing} of {len(all_of.living)} nodes: {total:.1f} requests a "
+        f"second over {seconds:g} s (and {idle:.1f} that are not Herald's)"
+    )
+    for (verb, resource), rate in sorted(found.items(), key=lambda item: -item[1])[:5]:
+        print(f"  {rate:6.2f}  {verb} {resource}")
+    return total
+
+
+def measure(lab: Lab, wanted: argparse.Namespace) -> list[str]:
+    """What is not as it should be, in words."""
+    api, wrong = Api(lab), []
+    names = [f"sim{number}" for number in range(1, wanted.nodes + 1)]
+    with ExitStack() as stack:
+        stack.enter_context(agents_stopped())
+        stack.enter_context(nodes(api, names))
+        stack.enter_context(namespace(api))
+        for count in (10, wanted.addresses):
+            with services(api, count):
+                time.sleep(5)
+                idle = sum(rates(api, 30).values())
+                with fleet(api, lab, names) as all_of:
+                    found = steady(api, idle, all_of, count, wanted.seconds)
+                    if found > wanted.limit:
+                        wrong.append(
+                            f"{count} addresses: wanted at most {wanted.limit:g} requests a second, "
+                            f"found {found:.1f}"
+                        )
+    return wrong
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--nodes", type=int, default=10, metavar="N", help="simulated nodes (10)")
+    add("--addresses", type=int, default=1000, metavar="N", help="beside the run with 10 (1000)")
+    add(
+        "--seconds", type=float, default=60, metavar="N", help="for which requests are counted (60)"
+    )
+    add("--limit", type=float, default=25, metavar="N", help="requests a second accepted (25)")
+    return parser.parse_args()
+
+
+def main() -> int:
+    wanted = arguments()
+    lab = Lab(os.environ.get("HERALD_LAB", "lab"))
+    try:
+        if call(LAB, "status").returncode:
+            raise DriverError(f"lab {lab.name} is not up: `{LAB} up`, then playbooks/site.yml")
+        with network.entered(lab.netns):  # and so for every thread that begins in here
+            wrong = measure(lab, wanted)
+    except (DriverError, LabError) as error:
+        print(f"api_load: {error}", file=sys.stderr)
+        return 2
+    for words in wrong:
+        print(f"api_load: {words}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
