@@ -35,7 +35,7 @@ C_FILES = $$($(FILES) 'bpf/*.c' 'bpf/*.h')
 .PHONY: help
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} \
-	  /^[a-z][a-z0-9-]*:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z][a-z0-9-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## See it run (as root; everything stays in network namespaces of the lab's own)
 
@@ -139,6 +139,10 @@ molecule: prepare build ## The roles' scenarios on the lab's nodes
 
 bench: prepare build ## What things cost here, in time and memory (as root; NAMES="failover": only these)
 	@scripts/run-benchmarks $(NAMES)
+
+.PHONY: bench-datapath
+bench-datapath: packages venv ## What an answer costs beside the kernel's own and userland's; exit 1 where a bound is missed
+	@scripts/run-benchmarks datapath
 
 ## Build
 

@@ -1,11 +1,12 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What the responder costs: latency of an answer, other frames' delay, filling the maps. As root.
+"""What the responder costs, beside what it stands for; exit 1 where a bound is missed. As root.
 
 Latency is between the kernel's two time stamps on the client's end of a veth pair: request out,
 answer in. Beside Herald's stand the kernel's own answer for an address that it has, and the answer
-of a loop in userland on a packet socket (what speakers without BPF do). Frames that are none of
-ours are run through the program and through an empty one by BPF_PROG_TEST_RUN.
+of a loop in userland on a packet socket (what speakers without BPF do), asked in turns. Frames that
+are none of ours are run through the program and through an empty one by BPF_PROG_TEST_RUN. All
+bounds but that of filling are ratios or differences within the run.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -46,59 +48,109 @@ from tests.bpf.kernel import HOUR, boottime
 from tests.bpf.table import entry
 from tests.bpf.wire import Wire, inside, ip, wire
 
-from herald.core.kernel import EntryKey
+from herald.core.kernel import EntryKey, EntryValue
 from herald.datapath.bpf import obj_get, run_once
 from herald.datapath.loader import load_program, program_pin
 from herald.datapath.responder import Responder
 
-QUESTIONS = 5000
+ROUNDS, QUESTIONS = 10, 500  # of each kind in a round
+FLOODS, FLOOD_SECONDS = 4, 1.0  # of each kind
+RUNS, REPEATS = 15, 100_000  # of each program
+FILLS, FILLED = 10, 10_000
+MOST = 65_536
 OWN4, OWN6 = "192.0.2.50", "fd00:77::abcd:50"  # the kernel's own
 USER4 = "192.0.2.60"  # the userland loop's
 SO_TIMESTAMPNS = 35
 EMPTY = bytes.fromhex("b7000000ffffffff9500000000000000")  # r0 = TC_ACT_UNSPEC; exit
 
 
-def latencies(cable: Wire, question: bytes, is_answer: Callable[[bytes], bool]) -> list[float]:
-    """Microseconds from question to answer, by the kernel's time stamps."""
-    with inside(cable.client):
-        tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-        tap.bind(("client", 0))
-    tap.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-    tap.settimeout(2)
+@dataclass(frozen=True)
+class Verdict:
+    """What was found beside its bound; ``unit`` follows the number."""
 
-    def stamped(wanted: Callable[[bytes], bool]) -> int:
+    what: str
+    found: float
+    bound: float
+    unit: str
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool:
+        return self.found >= self.bound if self.at_least else self.found <= self.bound
+
+    def __str__(self) -> str:
+        wanted = f"{'at least' if self.at_least else 'at most'} {self.bound:g}{self.unit}"
+        said = "met" if self.met else "MISSED"
+        return f"  {self.what:<44} {self.found:8.2f}{self.unit:<4} {wanted:<15} {said}"
+
+
+@dataclass(frozen=True)
+class Question:
+    name: str
+    frame: bytes
+    is_answer: Callable[[bytes], bool]
+
+
+def question(name: str, address: str) -> Question:
+    """ARP request or neighbour solicitation, and the test for its answer."""
+    packed = ip_address(address).packed
+    if len(packed) == 4:
+        return Question(
+            f"ARP, {name}",
+            bytes(arp(tpa=address)),
+            lambda frame: (
+                frame[12:14] == b"\x08\x06" and frame[20:22] == b"\0\2" and frame[28:32] == packed
+            ),
+        )
+    group, mac = solicited_node(address)
+    return Question(
+        f"NS, {name}",
+        bytes(ns(sllao(), dst=mac, dest=group, target=address)),
+        lambda frame: frame[12:14] == b"\x86\xdd" and frame[54] == 136 and frame[62:78] == packed,
+    )
+
+
+# --- Latency --------------------------------------------------------------------------------------
+
+
+class Tap:
+    """The client's end of the cable, where the kernel stamps what leaves and what comes."""
+
+    def __init__(self, cable: Wire) -> None:
+        self._cable = cable
+        with inside(cable.client):
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+            self._socket.bind(("client", 0))
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        self._socket.settimeout(2)
+
+    def took(self, asked: Question) -> float:
+        """Microseconds from question to answer."""
+        self._cable.socket.send(asked.frame)
+        start = self._stamped(asked.frame.__eq__)
+        return (self._stamped(asked.is_answer) - start) / 1000
+
+    def _stamped(self, wanted: Callable[[bytes], bool]) -> int:
         while True:
-            frame, control, _, _ = tap.recvmsg(2048, 64)
+            frame, control, _, _ = self._socket.recvmsg(2048, 64)
             if wanted(frame):
                 seconds, nanoseconds = struct.unpack("=qq", control[0][2])
                 return int(seconds * 10**9 + nanoseconds)
 
-    found = []
-    for _ in range(QUESTIONS):
-        cable.socket.send(question)
-        asked = stamped(lambda frame: frame == question)
-        found.append((stamped(is_answer) - asked) / 1000)
-    tap.close()
-    return found
+    def close(self) -> None:
+        self._socket.close()
 
 
-def answers_arp(address: str) -> Callable[[bytes], bool]:
-    packed = ip_address(address).packed
-    return lambda frame: (
-        frame[12:14] == b"\x08\x06" and frame[20:22] == b"\0\2" and frame[28:32] == packed
-    )
+Latencies = dict[str, list[float]]
 
 
-def answers_ns(address: str) -> Callable[[bytes], bool]:
-    packed = ip_address(address).packed
-    return lambda frame: frame[12:14] == b"\x86\xdd" and frame[54] == 136 and frame[62:78] == packed
-
-
-def row(name: str, values: list[float]) -> tuple[float, float]:
-    median = statistics.median(values)
-    p99 = statistics.quantiles(values, n=100)[98]
-    print(f"  {name:<36} median {median:7.1f} µs   p99 {p99:7.1f} µs")
-    return median, p99
+def print_latencies(found: Latencies) -> tuple[dict[str, float], dict[str, float]]:
+    """Medians and 99th percentiles of each, in microseconds."""
+    medians = {name: statistics.median(values) for name, values in found.items()}
+    p99s = {name: statistics.quantiles(values, n=100)[98] for name, values in found.items()}
+    for name in found:
+        print(f"  {name:<32} median {medians[name]:7.1f} µs   p99 {p99s[name]:7.1f} µs")
+    return medians, p99s
 
 
 @contextmanager
@@ -122,32 +174,58 @@ def userland_speaker() -> Iterator[None]:
         raw.close()
 
 
-def ask_ns(address: str) -> bytes:
-    group, mac = solicited_node(address)
-    return bytes(ns(sllao(), dst=mac, dest=group, target=address))
+def measure_latency(tap: Tap) -> Iterator[Verdict]:
+    kinds = [
+        question("Herald", VIP4),
+        question("the kernel", OWN4),
+        question("a loop in userland", USER4),
+        question("Herald", VIP6),
+        question("the kernel", OWN6),
+    ]
+    found: Latencies = {kind.name: [] for kind in kinds}
+    print(f"Answers to {ROUNDS * QUESTIONS} questions of each kind, on a veth pair:")
+    with userland_speaker():
+        for _ in range(ROUNDS):
+            for kind in kinds:
+                found[kind.name] += [tap.took(kind) for _ in range(QUESTIONS)]
+    medians, p99s = print_latencies(found)
+    for kind in ("ARP", "NS"):
+        ratio = medians[f"{kind}, Herald"] / medians[f"{kind}, the kernel"]
+        yield Verdict(f"{kind}: Herald's median, of the kernel's", ratio, 1.1, " x")
+    ratio = p99s["ARP, a loop in userland"] / p99s["ARP, Herald"]
+    yield Verdict("ARP: the p99 of userland, of Herald's", ratio, 20, " x", at_least=True)
 
 
-def fill(responder: Responder, ifindex: int, count: int) -> float:
-    """Seconds that it takes."""
-    entries = {EntryKey(ip_address(0x0A000000 + n), ifindex): entry(7) for n in range(count)}
-    start = time.perf_counter()
-    responder.set_entries((), entries)
-    return time.perf_counter() - start
+def measure_full_table(tap: Tap, responder: Responder, ifindex: int) -> Iterator[Verdict]:
+    others = entries(ifindex, MOST - 1)
+    asked = question("one entry", VIP4)
+    found: Latencies = {"ARP, one entry": [], "ARP, 65,536 entries": []}
+    for _ in range(ROUNDS):
+        for name, values in found.items():
+            responder.set_entries((), others if "65,536" in name else {})
+            values += [tap.took(asked) for _ in range(QUESTIONS)]
+            responder.set_entries(others.keys() if "65,536" in name else (), {})
+    medians, _ = print_latencies(found)
+    ratio = medians["ARP, 65,536 entries"] / medians["ARP, one entry"]
+    yield Verdict("ARP: median of 65,536 entries, of one's", ratio, 1.1, " x")
 
 
-def flood(cable: Wire, question: bytes, seconds: float) -> float:
+# --- Floods ---------------------------------------------------------------------------------------
+
+
+def flood(cable: Wire, frame: bytes) -> float:
     """Answers a second while requests come as fast as one sender can."""
     ended = threading.Event()
 
     def send() -> None:
         while not ended.is_set():
-            cable.socket.send(question)
+            cable.socket.send(frame)
 
     sender = threading.Thread(target=send)
     before = received(cable)
     start = time.perf_counter()
     sender.start()
-    time.sleep(seconds)
+    time.sleep(FLOOD_SECONDS)
     ended.set()
     sender.join()
     return (received(cable) - before) / (time.perf_counter() - start)
@@ -159,31 +237,24 @@ def received(cable: Wire) -> int:
     return next(int(line.split(":")[1].split()[1]) for line in lines if "client:" in line)
 
 
-def measure_latency(responder: Responder, cable: Wire) -> None:
-    print(f"Answers to {QUESTIONS} questions, on a veth pair:")
-    herald = row("ARP, Herald", latencies(cable, bytes(arp()), answers_arp(VIP4)))
-    kernel = row("ARP, the kernel", latencies(cable, bytes(arp(tpa=OWN4)), answers_arp(OWN4)))
-    with userland_speaker():
-        question = bytes(arp(tpa=USER4))
-        user = row("ARP, a loop in userland", latencies(cable, question, answers_arp(USER4)))
-    print(f"  Herald / kernel: {herald[0] / kernel[0]:.2f} (median); "
-          f"userland / Herald: {user[1] / herald[1]:.1f} (p99)")  # fmt: skip
-    herald = row("NS, Herald", latencies(cable, ask_ns(VIP6), answers_ns(VIP6)))
-    kernel = row("NS, the kernel", latencies(cable, ask_ns(OWN6), answers_ns(OWN6)))
-    print(f"  Herald / kernel: {herald[0] / kernel[0]:.2f} (median)")
-    took = fill(responder, cable.ifindex, 65535)
-    row("ARP, Herald, 65,536 entries", latencies(cable, bytes(arp()), answers_arp(VIP4)))
-    print(f"  (filled in {took * 1000:.0f} ms)")
-
-
-def measure_flood(cable: Wire) -> None:
+def measure_flood(cable: Wire) -> Iterator[Verdict]:
     print("Answers a second under a flood of requests from one sender:")
-    for name, address in (("Herald", VIP4), ("the kernel", OWN4)):
-        print(f"  {name:<36} {flood(cable, bytes(arp(tpa=address)), 2):9.0f}")
+    frames = {"Herald": bytes(arp()), "the kernel": bytes(arp(tpa=OWN4))}
+    found: dict[str, list[float]] = {name: [] for name in frames}
+    for _ in range(FLOODS):
+        for name, frame in frames.items():
+            found[name].append(flood(cable, frame))
+    of = {name: statistics.median(values) for name, values in found.items()}
+    for name, rate in of.items():
+        print(f"  {name:<32} {rate:9.0f}")
+    ratio = of["Herald"] / of["the kernel"]
+    yield Verdict("Flood: Herald's answers, of the kernel's", ratio, 1, " x", at_least=True)
 
 
-def measure_other_frames(bpffs: Path) -> None:
-    print("Frames that are none of ours (against an empty program):")
+# --- Other frames, and filling --------------------------------------------------------------------
+
+
+def measure_other_frames(bpffs: Path) -> Iterator[Verdict]:
     ours, empty = obj_get(program_pin(bpffs)), load_program(EMPTY)
     eth = Ether(dst=OWN_MAC, src=PEER_MAC)
     frames = {
@@ -191,52 +262,80 @@ def measure_other_frames(bpffs: Path) -> None:
         "TCP over IPv6": eth / IPv6(src=PEER6, dst=VIP6) / TCP() / bytes(1400),
         "neither IP nor ARP": Ether(dst=OWN_MAC, src=PEER_MAC, type=0x88CC) / bytes(46),
     }
+    print("A frame that is none of ours, and the same through an empty program:")
     for name, frame in frames.items():
         # Alternating, and the best of each: what else runs on the machine only ever adds.
         runs = [
-            [run_once(program, bytes(frame), 1, 100_000)[2] for program in (ours, empty)]
-            for _ in range(15)
+            [run_once(program, bytes(frame), 1, REPEATS)[2] for program in (ours, empty)]
+            for _ in range(RUNS)
         ]
         with_ours, without = (min(column) for column in zip(*runs, strict=True))
-        print(f"  {name:<36} {with_ours:4d} ns, empty {without:4d} ns, {with_ours - without:+d} ns")
+        print(f"  {name:<32} {with_ours:4d} ns, empty {without:4d} ns")
+        yield Verdict(f"{name}: more than an empty program", with_ours - without, 10, " ns")
     os.close(ours)
     os.close(empty)
 
 
-def measure_filling(responder: Responder, ifindex: int) -> None:
+def entries(ifindex: int, count: int) -> dict[EntryKey, EntryValue]:
+    return {EntryKey(ip_address(0x0A000000 + n), ifindex): entry(7) for n in range(count)}
+
+
+def measure_filling(responder: Responder, ifindex: int) -> Iterator[Verdict]:
+    wanted = entries(ifindex, FILLED)
     times = []
-    for _ in range(5):
-        times.append(fill(responder, ifindex, 10_000))
-        responder.set_entries([key for key in responder.entries() if str(key.address) != VIP4], {})
-    print(f"10,000 entries from nothing: {min(times) * 1000:.1f} to {max(times) * 1000:.1f} ms")
+    for _ in range(FILLS):
+        start = time.perf_counter()
+        responder.set_entries((), wanted)
+        times.append((time.perf_counter() - start) * 1000)
+        responder.set_entries(wanted.keys(), {})
+    print(f"10,000 entries from nothing: {min(times):.1f} to {max(times):.1f} ms")
+    yield Verdict("10,000 entries from nothing, median", statistics.median(times), 20, " ms")
 
 
-def main() -> None:
-    with mounted_bpffs() as bpffs, wire() as cable:
-        done = loader(bpffs)
-        assert done.returncode == 0, done.stderr
-        responder = Responder.open(bpffs, "auto")
-        for end in ("node", cable.client):
-            with inside(cable.name if end == "node" else end):
-                for scope in ("all", "node" if end == "node" else "client"):
-                    Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6").write_text("0")
-        ip("address", "add", f"{OWN4}/24", "dev", "node")
-        ip("address", "add", f"{OWN6}/64", "dev", "node", "nodad")
-        ip("-n", cable.client, "address", "add", f"{PEER6}/64", "dev", "client", "nodad")
-        now = boottime()
-        responder.set_session(now + HOUR, 0, now, hold=False)
-        responder.set_entries(
-            (), {EntryKey(ip_address(vip), cable.ifindex): entry(now) for vip in (VIP4, VIP6)}
-        )
-        responder.attach(cable.ifindex)
-        measure_other_frames(bpffs)
-        measure_filling(responder, cable.ifindex)
-        responder.set_entries((), {EntryKey(ip_address(VIP6), cable.ifindex): entry(now)})
-        measure_flood(cable)
-        measure_latency(responder, cable)
+@contextmanager
+def answering(bpffs: Path, cable: Wire) -> Iterator[Responder]:
+    """The responder for VIP4 and VIP6, and the node's kernel for addresses of its own."""
+    done = loader(bpffs)
+    assert done.returncode == 0, done.stderr
+    for namespace, device in ((cable.name, "node"), (cable.client, "client")):
+        with inside(namespace):
+            for scope in ("all", device):
+                Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6").write_text("0")
+    ip("address", "add", f"{OWN4}/24", "dev", "node")
+    ip("address", "add", f"{OWN6}/64", "dev", "node", "nodad")
+    ip("-n", cable.client, "address", "add", f"{PEER6}/64", "dev", "client", "nodad")
+    responder = Responder.open(bpffs, "auto")
+    now = boottime()
+    responder.set_session(now + HOUR, 0, now, hold=False)
+    responder.set_entries(
+        (), {EntryKey(ip_address(vip), cable.ifindex): entry(now) for vip in (VIP4, VIP6)}
+    )
+    responder.attach(cable.ifindex)
+    try:
+        yield responder
+    finally:
         responder.detach(cable.ifindex)
         responder.close()
 
 
+def main() -> int:
+    with (
+        mounted_bpffs() as bpffs,
+        wire() as cable,
+        answering(bpffs, cable) as responder,
+    ):
+        tap = Tap(cable)
+        verdicts = [
+            *measure_other_frames(bpffs),
+            *measure_filling(responder, cable.ifindex),
+            *measure_flood(cable),
+            *measure_latency(tap),
+            *measure_full_table(tap, responder, cable.ifindex),
+        ]
+        tap.close()
+    print("Bounds:", *verdicts, sep="\n")
+    return 0 if all(verdict.met for verdict in verdicts) else 1
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -149,6 +149,18 @@ def test_a_program_that_the_kernel_refuses_is_said_in_one_line(
     assert len(done.stderr.splitlines()) == 1
 
 
+REFUSE = """
+import errno
+
+def refuse(code):
+    loader.bpf_in_place = lambda command, attr: -getattr(errno, code)
+
+def lockdown(state):
+    return type("", (), {"exists": lambda: True, "read_text": lambda: state})
+
+"""
+
+
 @pytest.mark.parametrize(
     ("prepare", "said"),
     [
@@ -158,12 +170,17 @@ def test_a_program_that_the_kernel_refuses_is_said_in_one_line(
          "kernel too old: wanted 5.8 or newer, found 5.4.0-42"),
         ("os.geteuid = lambda: 1000", "wanted root, found uid 1000"),
         ("loader._libc.unshare = lambda flags: -1", "cannot have a mount namespace"),
+        ("refuse('ENOSYS')", "it has no bpf(2): CONFIG_BPF_SYSCALL is wanted"),
+        ("refuse('ENOMEM')", "no memory for the maps"),
+        ("refuse('EPERM')", "CAP_BPF (or CAP_SYS_ADMIN) and CAP_NET_ADMIN is wanted"),
+        ("loader.LOCKDOWN = lockdown('none integrity [confidentiality]'); refuse('EPERM')",
+         "lockdown: none integrity [confidentiality]"),
     ],
 )  # fmt: skip
 def test_what_is_missing_is_named(bpffs: Path, prepare: str, said: str) -> None:
     script = (
-        f"import os, sys; sys.path.insert(0, {str(LOADER.parent)!r}); import loader; {prepare}; "
-        f"sys.exit(loader.main(['--bpffs', {str(bpffs)!r}]))"
+        f"import os, sys; sys.path.insert(0, {str(LOADER.parent)!r}); import loader\n{REFUSE}"
+        f"{prepare}; sys.exit(loader.main(['--bpffs', {str(bpffs)!r}]))"
     )
 
     done = subprocess.run(["/usr/bin/python3", "-c", script], capture_output=True, text=True)
@@ -172,6 +189,38 @@ def test_what_is_missing_is_named(bpffs: Path, prepare: str, said: str) -> None:
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("herald loader: ")
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o000])
+def test_wrong_permissions_are_put_right(bpffs: Path, mode: int) -> None:
+    assert loader(bpffs, "--user", "nobody").returncode == 0
+    folder = bpffs / "v1"
+    for path in (*folder.iterdir(), folder):
+        os.chown(path, 1, 1)
+        path.chmod(mode)
+
+    assert loader(bpffs, "--user", "nobody").stdout == "pinned already\n"
+
+    uid = pwd.getpwnam("nobody").pw_uid
+    found = {(path.stat().st_uid, stat.S_IMODE(path.stat().st_mode)) for path in folder.iterdir()}
+    assert found == {(uid, 0o600)}
+    assert (folder.stat().st_uid, stat.S_IMODE(folder.stat().st_mode)) == (uid, 0o700)
+
+
+def test_pins_of_another_user_are_told_by_the_agent(bpffs: Path) -> None:
+    assert loader(bpffs).returncode == 0
+    bpffs.chmod(0o755)
+    bpffs.parent.chmod(0o755)
+    child = os.fork()
+    if child == 0:
+        said = ""
+        try:
+            os.setresuid(*3 * [pwd.getpwnam("nobody").pw_uid])
+            Responder.open(bpffs, "auto")
+        except DatapathError as error:
+            said = str(error)
+        os._exit(0 if "Permission denied; run the loader" in said else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_no_bpffs_is_named(tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 from tests.unit.net.namespaces import PYTHON, run
 
+from herald.core.election.placement import is_layer3
 from herald.core.events import InterfacesSeen
 from herald.core.model import Interface
 from herald.net import monitor, watcher
-from herald.net.monitor import Monitor
+from herald.net.messages import load
+from herald.net.monitor import Monitor, read_link
 
 
 class Notices:
@@ -195,9 +197,53 @@ def test_what_the_kernel_says_is_understood() -> None:
     assert (seen["nocarrier"]["up"], seen["nocarrier"]["carrier"]) == (True, False)
 
 
+# --- Devices that a kernel may be built without ---------------------------------------------------
+
+
+def new_link(index: int, name: str, *, master: int = 0, kind: str = "", under: str = "") -> bytes:
+    """RTM_NEWLINK as a kernel with that kind of device sends it. ``under``: the master's kind."""
+    message = load().link()
+    message["index"], message["ifi_type"], message["flags"] = index, 1, 0x11043
+    info = [("IFLA_INFO_KIND", kind)] * bool(kind) + [("IFLA_INFO_SLAVE_KIND", under)] * bool(under)
+    message["attrs"] = [
+        ("IFLA_IFNAME", name),
+        ("IFLA_ADDRESS", f"02:00:00:00:00:{index:02x}"),
+        *([("IFLA_MASTER", master)] if master else []),
+        *([("IFLA_LINK", 2)] if kind == "vlan" else []),
+        *([("IFLA_LINKINFO", {"attrs": info})] if info else []),
+    ]
+    message.encode()
+    return bytes(message.data)
+
+
+@pytest.mark.parametrize(
+    ("what", "link", "layer3"),
+    [
+        ("a physical device", new_link(2, "eth0"), True),
+        ("a VLAN on it", new_link(3, "eth0.7", kind="vlan"), True),
+        ("a bond", new_link(4, "bond0", kind="bond"), True),
+        ("a bond's member", new_link(5, "eth1", master=4, under="bond"), False),
+        ("a VLAN on a bond", new_link(6, "bond0.7", kind="vlan"), True),
+        ("a bond that is a bridge's member", new_link(7, "bond1", kind="bond", master=8, under="bridge"), False),
+        ("a bridge", new_link(8, "br0", kind="bridge"), True),
+        ("a team's member", new_link(9, "eth3", master=10, under="team"), False),
+        ("a device in a VRF", new_link(11, "eth4", master=12, under="vrf"), True),
+        ("a dummy", new_link(13, "kube-ipvs0", kind="dummy"), False),
+    ],
+)  # fmt: skip
+def test_vlans_and_bonds_are_announced_on_and_members_are_not(
+    what: str, link: bytes, layer3: bool
+) -> None:
+    interface = read_link(link, {}, {})
+    assert interface.mac.hex(":") == f"02:00:00:00:00:{interface.index:02x}"
+    assert (interface.up, interface.carrier) == (True, True)
+    assert is_layer3(interface) is layer3, what
+
+
 WATCH = """
 import queue, subprocess, sys
-from herald.net.monitor import Monitor
+from herald.net.messages import load
+from herald.net.monitor import Monitor, read_link
 seen = queue.Queue()
 monitor = Monitor(seen.put)
 monitor.start()

@@ -60,6 +60,8 @@ BPF_PROG_TYPE_SCHED_CLS = 3
 BPF_LD_IMM64, BPF_PSEUDO_MAP_FD = 0x18, 1
 BPF_FS_MAGIC = 0xCAFE4A11
 
+LOCKDOWN = Path("/sys/kernel/security/lockdown")
+
 
 class MapShape(NamedTuple):
     """What must be equal for a pinned map to be ours. Sizes in bytes."""
@@ -574,8 +576,7 @@ def _why_refused(refused: OSError) -> str:
     if refused.errno == errno.ENOSYS:
         return "it has no bpf(2): CONFIG_BPF_SYSCALL is wanted"
     if refused.errno == errno.EPERM:
-        lockdown = Path("/sys/kernel/security/lockdown")
-        state = lockdown.read_text().strip() if lockdown.exists() else "unknown"
+        state = LOCKDOWN.read_text().strip() if LOCKDOWN.exists() else "unknown"
         return (
             "not permitted: root with CAP_BPF (or CAP_SYS_ADMIN) and CAP_NET_ADMIN is wanted, "
             f"no seccomp filter on bpf(2), no confidentiality lockdown (lockdown: {state})"
@@ -600,6 +601,11 @@ def check_machine(bpffs: Path) -> None:
         raise LoaderError(f"{above}: {missing.strerror}; wanted a mounted bpffs there") from None
     if magic != BPF_FS_MAGIC:
         raise LoaderError(f"{above} is no bpffs: mount one (mount -t bpf bpf /sys/fs/bpf)")
+    # bcc would say no more than that it failed.
+    try:
+        os.close(_map_create("session", MAPS["session"]))
+    except OSError as refused:
+        raise LoaderError(f"cannot make a map: {_why_refused(refused)}") from refused
 
 
 # --- Commands -------------------------------------------------------------------------------------

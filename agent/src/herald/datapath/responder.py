@@ -99,19 +99,19 @@ class Responder:
 
         A full table keeps what it has and raises DatapathError with the count.
         """
+        gone: dict[int, list[bytes]] = {family: [] for family in self._vips}
+        for key in remove:
+            gone[key.address.version].append(layout.pack_key(key))
         for family, table in self._vips.items():
-            table.remove([layout.pack_key(key) for key in remove if key.address.version == family])
+            table.remove(gone[family])
         if remove:
             settle()
         self._own.put({value.mac: key.ifindex for key, value in put.items()})
+        come: dict[int, list[tuple[bytes, bytes]]] = {family: [] for family in self._vips}
+        for key, value in put.items():
+            come[key.address.version].append((layout.pack_key(key), layout.pack_value(value)))
         for family, table in self._vips.items():
-            table.put(
-                [
-                    (layout.pack_key(key), layout.pack_value(value))
-                    for key, value in put.items()
-                    if key.address.version == family
-                ]
-            )
+            table.put(come[family])
 
     def entries(self) -> dict[EntryKey, EntryValue]:
         """What the kernel holds."""

@@ -27,7 +27,7 @@ from herald.net.messages import load
 from herald.net.watcher import Readable, Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
     from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
@@ -103,7 +103,7 @@ def _read_once() -> tuple[Interface, ...]:
                 for index, gateway in _next_hops(_decoded(messages.route, data)):
                     gateways.setdefault(index, set()).add(gateway)
         links = [
-            _interface(_decoded(messages.link, data), addresses, gateways)
+            read_link(data, addresses, gateways)
             for data in _dump(netlink, _RTM_GETLINK, _RTM_NEWLINK, _GET_LINKS)
         ]
     return tuple(sorted(links, key=lambda link: link.index))
@@ -154,14 +154,18 @@ def _next_hops(message: rtmsg) -> Iterator[tuple[int, Address]]:
             yield index, ip_address(gateway)
 
 
-def _interface(
-    message: ifinfmsg,
-    addresses: dict[int, list[AddressOnLink]],
-    gateways: dict[int, set[Address]],
+def read_link(
+    data: bytes,
+    addresses: Mapping[int, Sequence[AddressOnLink]],
+    gateways: Mapping[int, Collection[Address]],
 ) -> Interface:
+    """A device as RTM_NEWLINK tells of it, with what is known by its index."""
+    message: ifinfmsg = _decoded(load().link, data)
     index: int = message["index"]
     flags: int = message["flags"]
     mac = message.get_attr("IFLA_ADDRESS") if message["ifi_type"] == _ARPHRD_ETHER else None
+    # A VRF is a routing table, not a device that has taken over its members' wires.
+    in_vrf = message.get_nested("IFLA_LINKINFO", "IFLA_INFO_SLAVE_KIND") == "vrf"
     return Interface(
         index=index,
         name=message.get_attr("IFLA_IFNAME"),
@@ -169,7 +173,7 @@ def _interface(
         up=bool(flags & _IFF_UP),
         carrier=bool(flags & _IFF_LOWER_UP),
         kind=message.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or "",
-        master=message.get_attr("IFLA_MASTER") or 0,
+        master=0 if in_vrf else message.get_attr("IFLA_MASTER") or 0,
         addresses=tuple(addresses.get(index, ())),
         gateways=tuple(sorted(gateways.get(index, ()), key=lambda each: (each.version, each))),
     )
