@@ -20,30 +20,11 @@ from tests.bpf.frames import (
     arp_reply,
 )
 from tests.bpf.kernel import Kernel
-from tests.bpf.table import (
-    CLAIMED,
-    CONFLICT,
-    EXPIRED,
-    EXPIRED_WITH_FUSE,
-    FIRST_ANSWER,
-    HOLD_BURNT,
-    HOLD_UNARMED,
-    HOLDING,
-    PROBE,
-    SILENCED,
-    VALID_HOLD,
-    Counts,
-    Row,
-    Session,
-    answered,
-    check,
-)
+from tests.bpf.rules import asked, claimed, conflicts, deadlines, defended, lost, truncated
+from tests.bpf.table import FIRST_ANSWER, HOLDING, Row, answered, check
 
-CLAIM = {VIP4: Counts(conflicts=1, foreign=OTHER_MAC)}
-CLAIM_OF_PEER = {VIP4: Counts(conflicts=1, foreign=PEER_MAC)}
-LOST = {VIP4: Counts(conflicts=1, silenced=CLAIMED, foreign=OTHER_MAC)}
-REPLY = {"seen": answered(VIP4), "events": (FIRST_ANSWER,)}
-PROBED = {"seen": answered(VIP4), "events": (PROBE, FIRST_ANSWER)}
+CLAIM, CLAIM_OF_PEER = claimed(VIP4), claimed(VIP4, by=PEER_MAC)
+REPLY, PROBED = asked(VIP4), defended(VIP4)
 GARP_REQUEST = arp(1, src=OTHER_MAC, spa=VIP4, tpa=VIP4)
 GARP_REPLY = arp(2, src=OTHER_MAC, spa=VIP4, tha=OTHER_MAC, tpa=VIP4)
 
@@ -117,136 +98,75 @@ PASSED = [
 ]
 
 CONFLICTS = [
-    Row("foreign GARP, request form", GARP_REQUEST, seen=CLAIM, events=(CONFLICT,)),
-    Row("foreign GARP, reply form", GARP_REPLY, seen=CLAIM, events=(CONFLICT,)),
+    Row(
+        "foreign GARP, request form",
+        GARP_REQUEST,
+        **CLAIM,
+    ),
+    Row(
+        "foreign GARP, reply form",
+        GARP_REPLY,
+        **CLAIM,
+    ),
     Row(
         "foreign GARP, THA broadcast",
         arp(2, src=OTHER_MAC, spa=VIP4, tha=BROADCAST, tpa=VIP4),
-        seen=CLAIM,
-        events=(CONFLICT,),
+        **CLAIM,
     ),
-    Row("foreign GARP, padded", GARP_REPLY / Raw(bytes(18)), seen=CLAIM, events=(CONFLICT,)),
+    Row(
+        "foreign GARP, padded",
+        GARP_REPLY / Raw(bytes(18)),
+        **CLAIM,
+    ),
     Row(
         "foreign reply to somebody, unicast to me",
         arp(2, src=OTHER_MAC, dst=OWN_MAC, spa=VIP4, tpa=PEER4),
-        seen=CLAIM,
-        events=(CONFLICT,),
+        **CLAIM,
     ),
     Row(
         "foreign reply to somebody else",
         arp(2, src=OTHER_MAC, dst=PEER_MAC, spa=VIP4, tpa=PEER4),
-        seen=CLAIM,
-        events=(CONFLICT,),
+        **CLAIM,
     ),
     Row(
         "request by somebody who thinks to have the VIP",
         arp(1, src=OTHER_MAC, spa=VIP4, tpa=OTHER4),
-        seen=CLAIM,
-        events=(CONFLICT,),
+        **CLAIM,
     ),
     Row(
         "such a request for another address of mine",
         arp(1, src=OTHER_MAC, spa=VIP4, tpa=SECOND_VIP4),
         vips=(VIP4, SECOND_VIP4),
-        seen=CLAIM,
-        events=(CONFLICT,),
+        **CLAIM,
     ),
     Row(
-        "claim with an unknown op", arp(9, src=OTHER_MAC, spa=VIP4), seen=CLAIM, events=(CONFLICT,)
+        "claim with an unknown op",
+        arp(9, src=OTHER_MAC, spa=VIP4),
+        **CLAIM,
     ),
     Row(
         "SHA is what counts, not the Ethernet source",
         arp(2, src=PEER_MAC, sha=OTHER_MAC, spa=VIP4, tpa=VIP4),
-        seen=CLAIM,
-        events=(CONFLICT,),
+        **CLAIM,
     ),
     Row(
         "foreign SHA from my own Ethernet address",
         arp(2, src=OWN_MAC, sha=OTHER_MAC, spa=VIP4, tpa=VIP4),
-        seen=CLAIM,
-        events=(CONFLICT,),
+        **CLAIM,
     ),
     Row("claim of an address that is not mine", arp(1, src=OTHER_MAC, spa=OTHER4, tpa=OTHER4)),
     Row("claim, malformed: hlen", arp(2, sha=OTHER_MAC, hwlen=0, spa=VIP4, tpa=VIP4)),
     Row("claim with SHA zero", arp(2, src=OTHER_MAC, sha=NO_MAC, spa=VIP4, tpa=VIP4)),
-    Row(
-        "in a valid session, hold mode: counted only",
-        GARP_REPLY,
-        session=VALID_HOLD,
-        seen=CLAIM,
-        events=(CONFLICT,),
-    ),
-    Row(
-        "past the deadline, not hold: counted only",
-        GARP_REPLY,
-        session=EXPIRED,
-        seen=CLAIM,
-        events=(CONFLICT,),
-    ),
-    Row("no session: counted only", GARP_REPLY, session=None, seen=CLAIM, events=(CONFLICT,)),
-    Row("holding: silenced for good", GARP_REPLY, session=HOLDING, seen=LOST, events=(SILENCED,)),
-    Row("holding, request form", GARP_REQUEST, session=HOLDING, seen=LOST, events=(SILENCED,)),
-    Row(
-        "past the deadline, fuse not armed: silenced all the same",
-        GARP_REPLY,
-        session=HOLD_UNARMED,
-        seen=LOST,
-        events=(SILENCED,),
-    ),
-    Row(
-        "past the deadline, fuse burnt: silenced all the same",
-        GARP_REPLY,
-        session=HOLD_BURNT,
-        seen=LOST,
-        events=(SILENCED,),
-    ),
-    Row(
-        "silenced before: counted, no second silencing",
-        GARP_REPLY,
-        session=HOLDING,
-        silenced=CLAIMED,
-        seen=LOST,
-        events=(CONFLICT,),
-    ),
-    Row(
-        "an older claim was silenced: this one now",
-        GARP_REPLY,
-        session=HOLDING,
-        silenced=CLAIMED - 1,
-        seen=LOST,
-        events=(SILENCED,),
-    ),
+    Row("holding, request form", GARP_REQUEST, session=HOLDING, **lost(VIP4)),
+    *conflicts(VIP4, GARP_REPLY),
 ]
 
-DEADLINES = [
-    Row("no session at all", arp(), session=None),
-    Row("deadline passed", arp(), session=EXPIRED),
-    Row("deadline passed, probe: seen, not defended",
-        arp(spa="0.0.0.0"), session=EXPIRED, events=(PROBE,)),
-    Row("fuse armed, but not in hold mode", arp(), session=EXPIRED_WITH_FUSE),
-    Row("hold mode, within the deadline", arp(), arp_reply(), session=VALID_HOLD, **REPLY),
-    Row("holding on the fuse", arp(), arp_reply(), session=HOLDING, **REPLY),
-    Row("holding, probe", arp(spa="0.0.0.0"), arp_reply(tpa="0.0.0.0"), session=HOLDING, **PROBED),
-    Row("hold mode, fuse not armed", arp(), session=HOLD_UNARMED),
-    Row("hold mode, fuse burnt", arp(), session=HOLD_BURNT),
-    Row("holding an entry that no renewal confirmed",
-        arp(), session=Session(deadline=-1, fuse=10**12, renewed=CLAIMED - 1, hold=True)),
-    Row("holding an entry claimed when the renewal was sent",
-        arp(), session=Session(deadline=-1, fuse=10**12, renewed=CLAIMED, hold=True)),
-    Row("holding without any renewal",
-        arp(), session=Session(deadline=-1, fuse=10**12, renewed=0, hold=True)),
-    Row("silenced, in a valid session: no renewal ends it", arp(), silenced=CLAIMED),
-    Row("silenced, holding", arp(), session=HOLDING, silenced=CLAIMED),
-    Row("silenced, a claim before mine", arp(), arp_reply(), silenced=CLAIMED - 1,
-        seen={VIP4: Counts(answered=1, silenced=CLAIMED - 1)}, vips=(VIP4,),
-        events=(FIRST_ANSWER,)),
-]  # fmt: skip
+DEADLINES = deadlines(VIP4, arp(), arp_reply(), arp(spa="0.0.0.0"), arp_reply(tpa="0.0.0.0"))
 
 TRUNCATED = [
-    Row(f"request of {size} bytes", bytes(arp())[:size]) for size in range(14, 42)
-] + [
-    Row(f"foreign GARP of {size} bytes", bytes(GARP_REPLY)[:size]) for size in range(14, 42)
-]  # fmt: skip
+    *truncated("request", arp(), 14),
+    *truncated("foreign GARP", GARP_REPLY, 14),
+]
 
 ROWS = ASKED + PASSED + CONFLICTS + DEADLINES + TRUNCATED
 

@@ -37,29 +37,11 @@ from tests.bpf.frames import (
     tllao,
 )
 from tests.bpf.kernel import Kernel
-from tests.bpf.table import (
-    CLAIMED,
-    CONFLICT,
-    EXPIRED,
-    EXPIRED_WITH_FUSE,
-    FIRST_ANSWER,
-    HOLD_BURNT,
-    HOLD_UNARMED,
-    HOLDING,
-    PROBE,
-    SILENCED,
-    VALID_HOLD,
-    Counts,
-    Row,
-    Session,
-    answered,
-    check,
-)
+from tests.bpf.rules import asked, claimed, conflicts, deadlines, defended, truncated
+from tests.bpf.table import FIRST_ANSWER, Row, answered, check
 
-CLAIM = {VIP6: Counts(conflicts=1, foreign=OTHER_MAC)}
-LOST = {VIP6: Counts(conflicts=1, silenced=CLAIMED, foreign=OTHER_MAC)}
-ADVERTISED = {"seen": answered(VIP6), "events": (FIRST_ANSWER,)}
-DEFENDED = {"seen": answered(VIP6), "events": (PROBE, FIRST_ANSWER)}
+CLAIM = claimed(VIP6)
+ADVERTISED, DEFENDED = asked(VIP6), defended(VIP6)
 
 SECOND_GROUP, SECOND_GROUP_MAC = solicited_node(SECOND_VIP6)
 
@@ -191,39 +173,50 @@ PASSED = [
 ]
 
 CONFLICTS = [
-    Row("foreign unsolicited advertisement", na(tllao()), seen=CLAIM, events=(CONFLICT,)),
-    Row("without override", na(tllao(), override=0), seen=CLAIM, events=(CONFLICT,)),
-    Row("without TLLAO", na(), seen=CLAIM, events=(CONFLICT,)),
+    Row(
+        "foreign unsolicited advertisement",
+        na(tllao()),
+        **CLAIM,
+    ),
+    Row(
+        "without override",
+        na(tllao(), override=0),
+        **CLAIM,
+    ),
+    Row(
+        "without TLLAO",
+        na(),
+        **CLAIM,
+    ),
     Row(
         "TLLAO is what counts, not the Ethernet source",
         na(tllao(), src=PEER_MAC),
-        seen=CLAIM,
-        events=(CONFLICT,),
+        **CLAIM,
     ),
-    Row("from another source address", na(tllao(), source=OTHER6), seen=CLAIM, events=(CONFLICT,)),
+    Row(
+        "from another source address",
+        na(tllao(), source=OTHER6),
+        **CLAIM,
+    ),
     Row(
         "solicited, to me",
         na(tllao(), dst=OWN_MAC, dest=OTHER6, solicited=1),
-        seen=CLAIM,
-        events=(CONFLICT,),
+        **CLAIM,
     ),
     Row(
         "solicited, to somebody else",
         na(tllao(), dst=PEER_MAC, dest=PEER6, solicited=1),
-        seen=CLAIM,
-        events=(CONFLICT,),
+        **CLAIM,
     ),
     Row(
         "a solicitation by somebody who thinks to have the VIP",
         ns(sllao(OTHER_MAC), src=OTHER_MAC, source=VIP6, target=OTHER6),
-        seen=CLAIM,
-        events=(CONFLICT,),
+        **CLAIM,
     ),
     Row(
         "such a solicitation without SLLAO",
         ns(src=OTHER_MAC, source=VIP6, target=OTHER6),
-        seen=CLAIM,
-        events=(CONFLICT,),
+        **CLAIM,
     ),
     Row("of an address that is not mine", na(tllao(), source=OTHER6, target=OTHER6)),
     Row("hop limit 254", na(tllao(), hlim=254)),
@@ -232,68 +225,15 @@ CONFLICTS = [
     Row("solicited and multicast (RFC 4861, 7.1.2)", na(tllao(), solicited=1)),
     Row("target multicast", na(tllao(), target="ff02::1")),
     Row("an option of length 0", na(Raw(bytes([2, 0, 2, 0, 0, 0, 0, 99])))),
-    Row(
-        "in a valid session, hold mode: counted only",
-        na(tllao()),
-        session=VALID_HOLD,
-        seen=CLAIM,
-        events=(CONFLICT,),
-    ),
-    Row(
-        "past the deadline, not hold: counted only",
-        na(tllao()),
-        session=EXPIRED,
-        seen=CLAIM,
-        events=(CONFLICT,),
-    ),
-    Row("holding: silenced for good", na(tllao()), session=HOLDING, seen=LOST, events=(SILENCED,)),
-    Row(
-        "past the deadline, fuse not armed: silenced all the same",
-        na(tllao()),
-        session=HOLD_UNARMED,
-        seen=LOST,
-        events=(SILENCED,),
-    ),
-    Row(
-        "past the deadline, fuse burnt: silenced all the same",
-        na(tllao()),
-        session=HOLD_BURNT,
-        seen=LOST,
-        events=(SILENCED,),
-    ),
-    Row(
-        "silenced before: counted, no second silencing",
-        na(tllao()),
-        session=HOLDING,
-        silenced=CLAIMED,
-        vips=(VIP6,),
-        seen=LOST,
-        events=(CONFLICT,),
-    ),
+    *conflicts(VIP6, na(tllao())),
 ]
 
-DEADLINES = [
-    Row("no session at all", ns(sllao()), session=None),
-    Row("deadline passed", ns(sllao()), session=EXPIRED),
-    Row("deadline passed, DAD: seen, not defended", dad(), session=EXPIRED, events=(PROBE,)),
-    Row("fuse armed, but not in hold mode", ns(sllao()), session=EXPIRED_WITH_FUSE),
-    Row("holding on the fuse", ns(sllao()), na_answer(), session=HOLDING, **ADVERTISED),
-    Row("holding, DAD", dad(), dad_answer(), session=HOLDING, **DEFENDED),
-    Row("hold mode, fuse not armed", ns(sllao()), session=HOLD_UNARMED),
-    Row("hold mode, fuse burnt", ns(sllao()), session=HOLD_BURNT),
-    Row("holding an entry that no renewal confirmed",
-        ns(sllao()), session=Session(deadline=-1, fuse=10**12, renewed=CLAIMED, hold=True)),
-    Row("silenced, in a valid session: no renewal ends it", ns(sllao()), silenced=CLAIMED),
-    Row("silenced, holding", ns(sllao()), session=HOLDING, silenced=CLAIMED),
-]  # fmt: skip
+DEADLINES = deadlines(VIP6, ns(sllao()), na_answer(), dad(), dad_answer())
 
-FULL_NS, FULL_NA = bytes(ns(sllao())), bytes(na(tllao()))
 TRUNCATED = [
-    Row(f"solicitation of {size} bytes", FULL_NS[:size]) for size in range(54, len(FULL_NS))
-] + [
-    Row(f"foreign advertisement of {size} bytes", FULL_NA[:size])
-    for size in range(54, len(FULL_NA))
-]  # fmt: skip
+    *truncated("solicitation", ns(sllao()), 54),
+    *truncated("foreign advertisement", na(tllao()), 54),
+]
 
 ROWS = ASKED + PASSED + CONFLICTS + DEADLINES + TRUNCATED
 
