@@ -46,7 +46,7 @@ class Agent:
         self.monitor = Monitor(self.events.put)
         self.counters = Counters()
         nobody = SimpleNamespace(reconcile=lambda: "")
-        self.hands = Hands(responder, nobody, nobody, nobody, self.counters, boottime)
+        self.hands = Hands(responder, nobody, nobody, nobody, nobody, self.counters, boottime)
         self.interfaces: dict[str, Interface] = {}
         self._decider = Decider(Settings(), Identity("n1", "machine", "nonce", "test"))
         self._take(KernelRead(Session(), {}))
@@ -55,8 +55,8 @@ class Agent:
         if isinstance(event, InterfacesSeen):
             self.interfaces = {interface.name: interface for interface in event.interfaces}
         for effect in self._decider.step(event, boottime()):
-            if isinstance(effect, SetAttachments):
-                self.hands.carry_out(effect)
+            if isinstance(effect, SetAttachments) and (answer := self.hands.carry_out(effect)):
+                self._take(answer)
 
     def follow(self, wanted: Callable[[], bool]) -> float:
         """Take what the monitor tells until it is so; the seconds that it took."""
@@ -66,7 +66,7 @@ class Agent:
             try:
                 self._take(self.events.get(timeout=0.05))
             except queue.Empty:
-                continue
+                self.hands.reconcile()  # as once a second
         return time.monotonic() - start
 
     def names(self) -> set[str]:
@@ -223,7 +223,7 @@ def test_what_others_take_away_is_put_back_and_counted(
         subprocess.run(["tc", "qdisc", "delete", "dev", "node", "clsact"], check=True)
     assert agent.names() == set()
 
-    agent.hands.reconcile()  # as once a second
+    agent.hands.reconcile()
 
     assert agent.names() == {"node"}
     assert agent.counters.restored == 1

@@ -44,6 +44,29 @@ def mac_of(lab: Lab, address: str) -> str:
     return layout.node(lab.holder(address)).mac
 
 
+@pytest.mark.parametrize(
+    ("families", "address"), [("SingleStack", "192.168.77.239"), ("IPv6", "fd77:77::2fe")]
+)
+def test_an_address_that_a_host_has_is_not_given(
+    herald: Lab, other: Station, wait_for: Callable[..., None], families: str, address: str
+) -> None:
+    once = ["nodad"] if ":" in address else []
+    other("ip", "address", "add", f"{address}/{128 if once else 32}", "dev", "lan", *once)
+
+    def allocated() -> dict[str, str]:
+        found = herald.get("service", "taken")["status"].get("conditions", [])
+        return next((each for each in found if each["type"] == "herald.dev/Allocated"), {})
+
+    wanted = ("--families", families, "--annotation", f"herald.dev/ips={address}")
+    try:
+        herald("service", "taken", *wanted)
+        wait_for("it to be refused", lambda: allocated().get("reason") == "AddressConflict")
+        assert other.mac in allocated()["message"]
+        assert herald.holder(address) == ""
+    finally:
+        herald("service", "taken", "--delete")
+
+
 def test_common_tools_are_answered_by_the_holder_alone(
     herald: Lab, held: tuple[str, str], other: Station
 ) -> None:
@@ -103,6 +126,6 @@ def test_a_host_that_takes_a_held_address_is_named_and_answered(
     told_to_the_service = [
         (each["reason"], each["source"]["host"])
         for each in herald.get("events")["items"]
-        if other.mac in each["message"] and each["involvedObject"]["name"] == "contested"
+        if other.mac in each.get("message", "") and each["involvedObject"]["name"] == "contested"
     ]
     assert told_to_the_service == [("AddressConflict", holder)]

@@ -40,7 +40,7 @@ from herald.core.events import (
 from herald.core.kernel import EntryKey, EntryValue, Session
 from herald.core.model import Address, Lease
 from herald.shell.counters import Counters
-from herald.shell.hands import Hands
+from herald.shell.hands import ATTACH_FOR, Hands
 
 VIP = IPv4Address("192.0.2.7")
 VIP6 = IPv6Address("2001:db8::7")
@@ -213,6 +213,26 @@ def test_before_the_decider_has_said_where_nothing_is_detached(
     outside.on = {2}
     hands.reconcile()
     assert outside.on == {2}
+
+
+def test_many_devices_are_attached_to_in_several_goes(outside: Outside, counters: Counters) -> None:
+    """The kernel takes its time for each; a renewal must not wait for all of them."""
+    clock = iter(range(0, 1 << 60, ATTACH_FOR // 10))
+    hands = Hands(outside, outside, outside, outside, outside, counters, lambda: next(clock))
+    wanted = frozenset(range(1, 51))
+
+    answer = hands.carry_out(SetAttachments(wanted))
+
+    assert isinstance(answer, AttachmentsSeen)
+    assert 0 < len(outside.on) < 12
+    assert answer.refused.keys() == wanted - outside.on
+    goes = 1
+    while outside.on != wanted:
+        seen = hands.reconcile()
+        goes += 1
+    assert goes < 10
+    assert seen == AttachmentsSeen({})
+    assert counters.restored == 0
 
 
 def test_what_was_removed_behind_our_back_is_counted_and_what_is_gone_is_not(

@@ -743,6 +743,8 @@ def main(arguments: list[str] | None = None) -> int:
                 user = pwd.getpwnam(options.user)
             except KeyError:
                 raise LoaderError(f"--user: there is no user {options.user!r}") from None
+        if options.prepare:
+            os.nice(19)  # the agent that runs has its lease to renew
         print(load(options.bpffs, user, prepare=options.prepare))
     except LoaderError as failed:
         return _give_up(str(failed))

@@ -45,9 +45,13 @@ from herald.core.events import (
     Kind,
 )
 from herald.core.kernel import EntryKey, EntryValue
-from herald.core.model import Address
+from herald.core.model import MILLISECOND, Address
 from herald.shell.counters import Counters
 from herald.shell.log import LEVELS
+
+ATTACH_FOR = 250 * MILLISECOND
+"""In one go: the kernel takes some milliseconds for each device, and a node may have hundreds, while a renewal is
+due every half second. The rest follows at the next slow tick."""
 
 log = logging.getLogger(__name__)
 decisions = logging.getLogger("herald")
@@ -202,11 +206,15 @@ class Hands:
             self._refused = dict.fromkeys(wanted, _text(error))
             self._complain("SetAttachments", _text(error))
             return
+        until = self._clock() + ATTACH_FOR
         for ifindex in sorted(present - wanted):
-            errors.append(self._guarded(self._responder.detach, ifindex))
+            if self._clock() < until:
+                errors.append(self._guarded(self._responder.detach, ifindex))
         failed = {}
         for ifindex in sorted(wanted - present):
-            if why_not := self._guarded(self._responder.attach, ifindex):
+            if self._clock() >= until:
+                failed[ifindex] = "its turn has not come"
+            elif why_not := self._guarded(self._responder.attach, ifindex):
                 errors.append(why_not)
                 failed[ifindex] = why_not
         self._refused = failed
