@@ -54,9 +54,9 @@ from herald.datapath.loader import load_program, program_pin
 from herald.datapath.responder import Responder
 
 ROUNDS, QUESTIONS = 10, 500  # of each kind in a round
-FLOODS, FLOOD_SECONDS = 4, 1.0  # of each kind
+FLOODS, FLOOD_SECONDS = 25, 0.2  # of each kind, in turns
 RUNS, REPEATS = 15, 100_000  # of each program
-FILLS, FILLED = 10, 10_000
+FILLS, FILLED = 20, 10_000
 MOST = 65_536
 OWN4, OWN6 = "192.0.2.50", "fd00:77::abcd:50"  # the kernel's own
 USER4 = "192.0.2.60"  # the userland loop's
