@@ -48,11 +48,14 @@ class Control:
         self._ask = ask
         self._post = post
         self._more_problems = more_problems
-        path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        self._listener.bind(str(path))
-        path.chmod(0o660)
+        # Where it can be seen it can be connected to, by those who may.
+        unseen = path.with_name(f".{path.name}")
+        unseen.unlink(missing_ok=True)
+        self._listener.bind(str(unseen))
+        unseen.chmod(0o660)
         self._listener.listen(8)
+        unseen.replace(path)
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
 
     def start(self) -> None:
