@@ -161,7 +161,7 @@ class Interface:
         deadline = time.monotonic() + seconds
         while True:
             left = deadline - time.monotonic()
-            ready, _, _ = select.select(list(self._sockets.values()), [], [], max(0.0, left))
+            ready = select.select(list(self._sockets.values()), [], [], max(0.0, left))[0]
             if not ready:
                 return
             for each in ready:

@@ -321,7 +321,7 @@ def test_identities_of_other_nodes_go_and_those_of_the_named_stay() -> None:
     result = agent_identities.prune(Client(api), {"n1"}, "herald-system")
     assert result == {"removed": ["agent-n2"], "living": []}
     left = {path for path in api.objects if "/agent-" in path}
-    assert left == {path for path, _ in identity_objects("n1")}
+    assert left == {path for path, _object in identity_objects("n1")}
     again = agent_identities.prune(Client(api), {"n1"}, "herald-system")
     assert again == {"removed": [], "living": []}
 
@@ -335,5 +335,5 @@ def test_an_identity_whose_agent_lives_is_kept_and_named() -> None:
     result = agent_identities.prune(Client(api), {"n1"}, "herald-system", renewed_meanwhile)
     assert result == {"removed": ["agent-n3"], "living": ["agent-n2"]}
     assert {path for path in api.objects if "/agent-" in path} == {
-        path for path, _ in identity_objects("n2")
+        path for path, _object in identity_objects("n2")
     }
