@@ -167,7 +167,7 @@ def test_the_client_of_the_lab_hears_the_node_that_announces(
     for address in addresses:
         wait_for("a holder", lambda address=address: herald.holder(address) in MACS)
     seat = [str(PROGRAM), "--lab", herald.name, "client", "--"]
-    case = {"addresses": addresses, "count": 10, "require_answer": True}
+    case = {"addresses": addresses, "interface": "lan", "count": 10, "require_answer": True}
     result = play(seat, tmp_path, {"probe": case})["probe"]
     assert not result["failed"]
     assert macs(result) == {address: [MACS[herald.holder(address)]] for address in addresses}

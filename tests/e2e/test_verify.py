@@ -1,0 +1,87 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The playbook verify, run on the client: it passes where one node answers, and says what is wrong where not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from herald_lab.layout import NODES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Lab, Service
+
+pytestmark = pytest.mark.lab
+
+ROOT = Path(__file__).parents[2]
+MACS = {node.name: node.mac for node in NODES}
+
+
+@pytest.fixture
+def served(
+    herald: Lab, service: Callable[..., Service], wait_for: Callable[..., None]
+) -> dict[str, str]:
+    """The announcing node of each address of a Service."""
+    _, addresses = service("verified", "--families", "RequireDualStack")
+    for address in addresses:
+        wait_for("a holder", lambda address=address: herald.holder(address) in MACS)
+    return {address: herald.holder(address) for address in addresses}
+
+
+def verify(lab: Lab, folder: Path, addresses: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run the playbook in the client's seat, with the operator's kubeconfig."""
+    local = {
+        "ansible_connection": "local",
+        "ansible_become": False,
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+    }
+    probe = {**local, "herald_verify_interface": "lan", "herald_verify_addresses": addresses}
+    hosts = {"hosts": {"localhost": local}, "children": {"herald_probes": {"hosts": {"c1": probe}}}}
+    inventory = folder / "inventory.json"
+    inventory.write_text(json.dumps({"all": hosts}))
+    settings = {
+        "KUBECONFIG": lab("run", "--", "sh", "-c", "echo $KUBECONFIG").strip(),
+        "ANSIBLE_COLLECTIONS_PATH": f"{ROOT}/build/collections",
+        "ANSIBLE_HOME": f"{ROOT}/build/ansible",
+        "ANSIBLE_NOCOLOR": "1",
+    }
+    words = [f"{name}={value}" for name, value in settings.items()]
+    playbook = str(ROOT / "playbooks/verify.yml")
+    command = ("ansible-playbook", "--inventory", str(inventory), playbook)
+    return lab.attempt("client", "--", "env", *words, *command)
+
+
+def test_one_node_answers_for_each_address(
+    herald: Lab, served: dict[str, str], tmp_path: Path
+) -> None:
+    done = verify(herald, tmp_path, list(served))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "changed=0" in done.stdout.partition("PLAY RECAP")[2]
+
+
+def test_a_second_answerer_is_named(herald: Lab, served: dict[str, str], tmp_path: Path) -> None:
+    address = next(address for address in served if "." in address)
+    other = next(name for name in MACS if name != served[address])
+    ip = ("ip", "address", "add", f"{address}/32", "dev", "host0")
+    herald.exec(other, *ip)
+    try:
+        done = verify(herald, tmp_path, list(served))
+    finally:
+        herald.exec(other, *("del" if word == "add" else word for word in ip))
+    assert done.returncode != 0
+    assert f"{address}: wanted one answering MAC, found 2" in done.stdout
+    assert MACS[other] in done.stdout
+
+
+def test_an_address_that_herald_did_not_give_is_refused(
+    herald: Lab, served: dict[str, str], tmp_path: Path
+) -> None:
+    done = verify(herald, tmp_path, [*served, "192.168.77.9"])
+    assert done.returncode != 0
+    assert "herald_verify_addresses: wanted addresses that Herald gave, found" in done.stdout
