@@ -173,6 +173,16 @@ EXAMPLES = r"""
       - name: second
         blocks: [{cidr: 192.0.2.80/28}]
 
+- name: Say once for all modules how the cluster is reached
+  module_defaults:
+    group/baremetal.herald.k8s:
+      kubeconfig: ~/clusters/rack1.yml
+  block:
+    - name: Have a pool of one address
+      baremetal.herald.ip_pool:
+        name: single
+        blocks: [{start: 192.0.2.99}]
+
 - name: Remove a pool
   baremetal.herald.ip_pool:
     name: office

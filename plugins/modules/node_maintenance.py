@@ -69,7 +69,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 addresses:
-  description: The addresses that the node announces now.
+  description: The addresses that the node announces now; in check mode, those that it would.
   returned: success
   type: list
   elements: str
@@ -119,7 +119,7 @@ def main() -> None:
         before, after = mark(client, params["name"], drained)
         if drained and params["wait"] and not module.check_mode:
             await_empty(client, params)
-        held = held_by(client.list(LEASES, params["namespace"]), params["name"])
+        held = announced(client, params)
     except HeraldError as error:
         module.fail_json(msg=str(error))
     module.exit_json(
@@ -148,6 +148,13 @@ def mark(client: Client, name: str, drained: bool) -> tuple[dict, dict]:
         except ApiError as error:
             if not error.is_outrun or attempt == TRIES:
                 raise
+
+
+def announced(client: Client, params: dict) -> list:
+    """The addresses that the node announces afterwards; a dry run waits for none to leave it. Raises HeraldError."""
+    if client.dry_run and params["wait"] and params["state"] == "drained":
+        return []
+    return held_by(client.list(LEASES, params["namespace"]), params["name"])
 
 
 def await_empty(client: Client, params: dict) -> None:

@@ -175,6 +175,9 @@ RIGHTS = [
 ]
 
 
+GROUP_DEFAULTS = {"group/baremetal.herald.k8s": {"kubeconfig": "/of/the/group"}}
+
+
 class Book:
     """A playbook whose every task's result is kept by a name."""
 
@@ -250,6 +253,8 @@ def results(bare: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Js
     for name, (module, options, _) in REFUSED.items():
         book.herald(name, module, options)
 
+    book.herald("group", "l2_policy_info", {}, module_defaults=GROUP_DEFAULTS)
+
     many = {"pools": [pool(f"many-{number}", number) for number in range(MANY)]}
     book.herald("many", "ip_pool", many)
     book.count("many: before")
@@ -312,6 +317,11 @@ def requests(metrics: str) -> dict[str, int]:
             [verb] = re.findall(r'verb="(\w+)"', labels)
             found[verb] = found.get(verb, 0) + int(float(number))
     return found
+
+
+def test_connection_is_said_once_for_the_action_group(results: dict[str, Json]) -> None:
+    assert results["group"]["failed"]
+    assert results["group"]["msg"].endswith("found none at /of/the/group")
 
 
 @pytest.mark.parametrize("name", [*MISSING, *REFUSED])

@@ -162,6 +162,26 @@ def test_an_unknown_node_is_said() -> None:
         node_maintenance.mark(Client(FakeApi()), "n9", True)
 
 
+@pytest.mark.parametrize(
+    ("dry_run", "state", "wait", "addresses"),
+    [
+        (True, "drained", True, []),
+        (True, "drained", False, ["192.0.2.7"]),
+        (True, "active", True, ["192.0.2.7"]),
+        (False, "drained", True, ["192.0.2.7"]),
+    ],
+)
+def test_what_is_announced_afterwards(
+    dry_run: bool, state: str, wait: bool, addresses: list[str]
+) -> None:
+    path = "/apis/coordination.k8s.io/v1/namespaces/herald-system/leases"
+    api = FakeApi(
+        *[(f"{path}/{lease['metadata']['name']}", lease) for lease in (vip(), presence("n1"))]
+    )
+    params = {"name": "n1", "namespace": "herald-system", "state": state, "wait": wait}
+    assert node_maintenance.announced(Client(api, dry_run=dry_run), params) == addresses
+
+
 THINGS = Resource("example.com", "v1", "things", "Thing")
 
 
