@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from published import ROOT, run
+from published import ROOT, install, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,19 +37,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(LIMIT))
 
 
-@pytest.fixture(scope="session")
-def tarball() -> Path:
-    """What `make build` made."""
-    (found,) = (ROOT / "build").glob("baremetal-herald-*.tar.gz")
-    return found
-
-
 @pytest.fixture
-def installed(tarball: Path, tmp_path: Path) -> Path:
-    """The installed collection's folder, and nothing of this tree beside it."""
-    command = ("ansible-galaxy", "collection", "install", "--no-deps", str(tarball))
-    run(*command, folder=tmp_path, ANSIBLE_COLLECTIONS_PATH=str(tmp_path))
-    return tmp_path / "ansible_collections/baremetal/herald"
+def installed(tmp_path: Path) -> Path:
+    """The installed collection's folder."""
+    return install(tmp_path)
 
 
 @pytest.fixture(scope="session")

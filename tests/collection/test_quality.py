@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from published import ROOT, run
+from published import ROOT, run, tarball
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,14 +39,14 @@ def test_units_pass_by_the_oldest_and_the_newest_python(
         assert re.search(r"^=+ \d+ passed in ", said, re.MULTILINE), said
 
 
-def test_galaxy_takes_it(tarball: Path, tmp_path: Path) -> None:
+def test_galaxy_takes_it(tmp_path: Path) -> None:
     """All that Galaxy's importer looks at, but ansible-test, which it would run in a container."""
     settings = {
         "GALAXY_IMPORTER_CHECK_REQUIRED_TAGS": "true",
         "ANSIBLE_HOME": str(tmp_path / "home"),
         "TMPDIR": str(tmp_path),
     }
-    command = ("python", "-m", "galaxy_importer.main", str(tarball))
+    command = ("python", "-m", "galaxy_importer.main", str(tarball()))
     said = run(*command, folder=tmp_path, **settings)
     assert "Importer processing completed successfully" in said
     assert "...ansible-lint run complete" in said
@@ -58,8 +58,8 @@ def test_galaxy_takes_it(tarball: Path, tmp_path: Path) -> None:
     assert documented >= {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
 
 
-def test_only_what_is_needed_is_published(tarball: Path) -> None:
-    with tarfile.open(tarball) as archive:
+def test_only_what_is_needed_is_published() -> None:
+    with tarfile.open(tarball()) as archive:
         names = {Path(name) for name in archive.getnames()}
     assert {name.parts[0] for name in names} <= {
         *("MANIFEST.json", "FILES.json", "README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
