@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "agent" / "src"))
 
 from herald.core.effects import Announcement, Probe
-from herald.core.events import InterfacesSeen, KernelRead, SegmentHeard
+from herald.core.events import AddressProbed, InterfacesSeen, KernelRead, SegmentHeard
 from herald.core.kernel import EntryKey, EntryValue, Session
 from herald.core.model import (
     Address,
@@ -92,6 +92,16 @@ class Segment:
         return ""
 
 
+class Duplicates:
+    """Nobody on the segment has an address that is to be given."""
+
+    def __init__(self, hear: Callable[[AddressProbed], None]) -> None:
+        self._hear = hear
+
+    def ask(self, number: int, address: Address, ifindex: int) -> None:
+        self._hear(AddressProbed(number, None))
+
+
 class Groups:
     """Multicast groups, which only IPv6 needs."""
 
@@ -119,6 +129,7 @@ class Agent:
             self.kernel,
             Segment(fleet.alive, self._inbox.post),
             Groups(),
+            Duplicates(self._inbox.post),
             self._client,
             self.counters,
             boottime,

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
@@ -41,6 +43,7 @@ from herald.core.kernel import EntryKey, EntryValue, Session
 from herald.core.model import Address, Lease
 from herald.shell.counters import Counters
 from herald.shell.hands import ATTACH_FOR, Hands
+from herald.shell.lookout import Found
 
 VIP = IPv4Address("192.0.2.7")
 VIP6 = IPv6Address("2001:db8::7")
@@ -112,6 +115,33 @@ class Outside:
         self._do("refresh", kind)
 
 
+class Prompt:
+    """A lookout that has seen everything as soon as it is asked."""
+
+    def __init__(self, attached: Callable[[], frozenset[int]]) -> None:
+        self._attached = attached
+        self._found: Found | None = None
+
+    def begin(self) -> None:
+        try:
+            self._found = self._attached()
+        except Broken as error:
+            self._found = error
+
+    def take(self) -> Found | None:
+        found, self._found = self._found, None
+        return found
+
+    def discard(self) -> None:
+        self._found = None
+
+
+def slow_tick(hands: Hands) -> Event | None:
+    """A slow tick that has a look taken, and the next one, which deals with what was seen."""
+    first = hands.reconcile()
+    return hands.reconcile() or first
+
+
 @pytest.fixture
 def outside() -> Outside:
     return Outside()
@@ -124,7 +154,10 @@ def counters() -> Counters:
 
 @pytest.fixture
 def hands(outside: Outside, counters: Counters) -> Hands:
-    return Hands(outside, outside, outside, outside, outside, counters, lambda: NOW)
+    lookout = Prompt(outside.attached)
+    return Hands(
+        outside, outside, outside, outside, outside, counters, lambda: NOW, lookout=lookout
+    )
 
 
 SESSION = SetSession(1, Session(deadline=9, fuse=8, renewed=7, hold=True))
@@ -203,7 +236,7 @@ def test_an_attachment_that_others_removed_comes_back_at_the_slow_tick(
 ) -> None:
     hands.carry_out(SetAttachments(frozenset([3])))
     outside.on.clear()
-    hands.reconcile()
+    slow_tick(hands)
     assert outside.on == {3}
 
 
@@ -211,14 +244,24 @@ def test_before_the_decider_has_said_where_nothing_is_detached(
     hands: Hands, outside: Outside
 ) -> None:
     outside.on = {2}
-    hands.reconcile()
+    slow_tick(hands)
     assert outside.on == {2}
 
 
 def test_many_devices_are_attached_to_in_several_goes(outside: Outside, counters: Counters) -> None:
     """The kernel takes its time for each; a renewal must not wait for all of them."""
     clock = iter(range(0, 1 << 60, ATTACH_FOR // 10))
-    hands = Hands(outside, outside, outside, outside, outside, counters, lambda: next(clock))
+    lookout = Prompt(outside.attached)
+    hands = Hands(
+        outside,
+        outside,
+        outside,
+        outside,
+        outside,
+        counters,
+        lambda: next(clock),
+        lookout=lookout,
+    )
     wanted = frozenset(range(1, 51))
 
     answer = hands.carry_out(SetAttachments(wanted))
@@ -242,8 +285,8 @@ def test_what_was_removed_behind_our_back_is_counted_and_what_is_gone_is_not(
     assert counters.restored == 0
 
     outside.on.remove(3)
-    hands.reconcile()
-    hands.reconcile()
+    slow_tick(hands)
+    slow_tick(hands)
 
     assert counters.restored == 1
     (record,) = [each for each in caplog.records if each.message == "attachment-restored"]
@@ -251,7 +294,7 @@ def test_what_was_removed_behind_our_back_is_counted_and_what_is_gone_is_not(
 
     outside.on.remove(2)
     outside.fails.add("attach")  # its device is gone, as netlink will tell
-    hands.reconcile()
+    slow_tick(hands)
     assert counters.restored == 1
     hands.carry_out(SetAttachments(frozenset({3})))
     assert counters.restored == 1
@@ -265,9 +308,9 @@ def test_a_failed_attachment_is_a_problem_until_it_works(
     with caplog.at_level(logging.INFO):
         hands.carry_out(SetAttachments(frozenset([3])))
         assert hands.problems == (f"SetAttachments: {method} failed",)
-        hands.reconcile()
+        slow_tick(hands)
         outside.fails = set()
-        hands.reconcile()
+        slow_tick(hands)
     assert hands.problems == ()
     assert outside.on == {3}
     # Said once, not at every try.
@@ -298,10 +341,10 @@ def test_the_slow_tick_tells_when_an_attachment_fails_and_when_it_works_again(
     hands.carry_out(SetAttachments(frozenset([3])))
     outside.on.clear()
     outside.fails = {method}
-    assert hands.reconcile() == AttachmentsSeen({3: f"{method} failed"})
-    assert hands.reconcile() is None
+    assert slow_tick(hands) == AttachmentsSeen({3: f"{method} failed"})
+    assert slow_tick(hands) is None
     outside.fails.clear()
-    assert hands.reconcile() == AttachmentsSeen({})
+    assert slow_tick(hands) == AttachmentsSeen({})
 
 
 def test_groups_that_cannot_be_joined_are_a_problem(hands: Hands, outside: Outside) -> None:
@@ -347,3 +390,31 @@ def test_the_slow_tick_tidies_up(outside: Outside, counters: Counters) -> None:
     )
     hands.reconcile()
     assert tidied == [1]
+
+
+def test_a_kernel_that_does_not_say_where_it_is_attached_holds_nobody_up(
+    outside: Outside, counters: Counters
+) -> None:
+    """As while somebody else holds its lock of all networking configuration."""
+    free = threading.Event()
+    attached = outside.attached
+
+    def held_up() -> frozenset[int]:
+        assert free.wait(20)
+        return attached()
+
+    free.set()
+    outside.attached = held_up  # type: ignore[method-assign]
+    hands = Hands(outside, outside, outside, outside, outside, counters, lambda: NOW)
+    hands.carry_out(SetAttachments(frozenset({3})))
+    free.clear()
+    outside.on.clear()
+    for _ in range(3):
+        hands.reconcile()
+    assert outside.on == set()
+    free.set()
+    deadline = time.monotonic() + 20
+    while not outside.on:
+        assert time.monotonic() < deadline
+        hands.reconcile()
+    assert outside.on == {3}

@@ -48,6 +48,7 @@ from herald.core.kernel import EntryKey, EntryValue
 from herald.core.model import MILLISECOND, Address
 from herald.shell.counters import Counters
 from herald.shell.log import LEVELS
+from herald.shell.lookout import Found, Lookout
 
 ATTACH_FOR = 250 * MILLISECOND
 """In one go: the kernel takes some milliseconds for each device, and a node may have hundreds, while a renewal is
@@ -87,6 +88,14 @@ class Duplicates(Protocol):
     def ask(self, number: int, address: Address, ifindex: int) -> None: ...
 
 
+class Attachments(Protocol):
+    def begin(self) -> None: ...
+
+    def take(self) -> Found | None: ...
+
+    def discard(self) -> None: ...
+
+
 class Api(Protocol):
     def submit(
         self, effect: LeaseRequest | PatchService | PatchPool | PatchPolicy | EmitEvent
@@ -108,8 +117,9 @@ class Hands:
         counters: Counters,
         clock: Callable[[], int],
         tidy: Callable[[], None] = lambda: None,
+        lookout: Attachments | None = None,
     ) -> None:
-        """``tidy``: what else there is to do at the slow tick."""
+        """``tidy``: what else there is to do at the slow tick. ``lookout``: the seam for tests."""
         self._responder = responder
         self._frames = frames
         self._groups = groups
@@ -118,6 +128,7 @@ class Hands:
         self._counters = counters
         self._clock = clock
         self._tidy = tidy
+        self._lookout: Attachments = lookout or Lookout(responder.attached)
         self._attachments: frozenset[int] | None = None
         self._attached: frozenset[int] = frozenset()
         """Where the responder was when last looked at."""
@@ -140,11 +151,13 @@ class Hands:
         return answer
 
     def reconcile(self) -> Event | None:
-        """At the slow tick: try again what has no answer of its own, and look whether it still is
-        as it should be. The event that tells of a change, if there is one."""
+        """At the slow tick: try again what has no answer of its own, and mend what the look that
+        was begun at the last one found. The event that tells of a change, if there is one."""
         refused = self._refused
         if self._attachments is not None:
-            self._attach(self._attachments)
+            if (found := self._lookout.take()) is not None:
+                self._attach(self._attachments, found)
+            self._lookout.begin()
         self._complain("JoinGroups", self._guarded(self._groups.reconcile))
         self._tidy()
         return AttachmentsSeen(self._refused) if self._refused != refused else None
@@ -170,7 +183,7 @@ class Hands:
                 self._duplicates.ask(effect.id, effect.address, effect.ifindex)
             case SetAttachments():
                 self._attachments = effect.interfaces
-                self._attach(effect.interfaces)
+                self._attach(effect.interfaces, self._look())
                 return AttachmentsSeen(self._refused)
             case JoinGroups():
                 error = self._guarded(lambda: self._groups.set(effect.members))
@@ -197,14 +210,18 @@ class Hands:
                 return Answer(effect.id, self._clock(), Failed(error))
         return None
 
-    def _attach(self, wanted: frozenset[int]) -> None:
+    def _look(self) -> Found:
+        try:
+            return frozenset(self._responder.attached())
+        except Exception as error:
+            return error
+
+    def _attach(self, wanted: frozenset[int], present: Found) -> None:
         """Set the attachments by difference. A device may go between the wish and the deed."""
         errors = []
-        try:
-            present = frozenset(self._responder.attached())
-        except Exception as error:
-            self._refused = dict.fromkeys(wanted, _text(error))
-            self._complain("SetAttachments", _text(error))
+        if isinstance(present, Exception):
+            self._refused = dict.fromkeys(wanted, _text(present))
+            self._complain("SetAttachments", _text(present))
             return
         until = self._clock() + ATTACH_FOR
         for ifindex in sorted(present - wanted):
@@ -224,6 +241,8 @@ class Hands:
             where = ", ".join(map(str, sorted(restored)))
             log.warning("attachment-restored", extra={"fields": {"interfaces": where}})
         self._attached = wanted - failed.keys()
+        if present != wanted:
+            self._lookout.discard()
         self._complain("SetAttachments", "; ".join(filter(None, errors)))
 
     def _guarded(self, function: Callable[..., str | None], *arguments: int) -> str:
