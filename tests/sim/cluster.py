@@ -173,6 +173,10 @@ class Kernel:
         return True
 
 
+def _is_load_balancer(service: object) -> bool:
+    return isinstance(service, Service) and service.type == "LoadBalancer"
+
+
 class Machine:
     """A node: its kernel, its clock, and the agent process on it."""
 
@@ -211,6 +215,7 @@ class Machine:
     def start(self) -> None:
         self._life += 1
         self._tick_at = None
+        self.all_services = False
         self.finished = None
         nonce = f"{self.name}-{self._life}"
         identity = Identity(self.name, f"machine-{self.name}-{self.boot}", nonce, "0.1.0")
@@ -245,10 +250,16 @@ class Machine:
                 self.cluster.after(200 * MILLISECOND, list_all)
                 return
             for kind in KINDS:
-                self.post(self.cluster.api.list(kind))
+                self.post(self._listed(kind))
             self.cluster.api.watches[self.name] = self._deliver
 
         self.cluster.after(self.cluster.latency(), list_all)
+
+    def _listed(self, kind: ev.Kind) -> ev.Listed:
+        found = self.cluster.api.list(kind)
+        if kind is not Service or self.all_services:
+            return found
+        return ev.Listed(kind, tuple(filter(_is_load_balancer, found.objects)), narrowed=True)
 
     def kill(self) -> None:
         """SIGKILL of the agent: the kernel goes on."""
@@ -305,7 +316,17 @@ class Machine:
         self._watch_at = max(
             getattr(self, "_watch_at", 0), self.cluster.now + self.cluster.latency()
         )
-        self.cluster.at(self._watch_at, lambda: self.post(event) if life == self._life else None)
+        self.cluster.at(
+            self._watch_at,
+            lambda: self.post(self._as_watched(event)) if life == self._life else None,
+        )
+
+    def _as_watched(self, event: ev.Event) -> ev.Event:
+        """A Service of another type is not there for who watches LoadBalancers alone."""
+        is_service = isinstance(event, ev.Changed) and isinstance(event.object, Service)
+        if is_service and not (self.all_services or _is_load_balancer(event.object)):
+            return ev.Removed(Service, event.object.key)
+        return event
 
     def post(self, event: ev.Event) -> None:
         if self.agent is None or self.finished:
@@ -359,7 +380,8 @@ class Machine:
         if isinstance(effect, fx.Finish):
             self.finished = effect
             self.kill()
-        elif isinstance(effect, fx.Relist):
+        elif isinstance(effect, fx.Relist | fx.WatchServices):
+            self.all_services = getattr(effect, "all_types", self.all_services)
             self.relist()
         elif isinstance(effect, fx.Note):
             self.notes.append((self.cluster.now, effect))

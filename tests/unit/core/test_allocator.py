@@ -30,7 +30,7 @@ SOUND = Policy("all", "p", 1, 1, load_balancer_ips=True)
             "InvalidSelector",
             "spec.serviceSelector",
         ),
-        (replace(SOUND, external_ips=True), "NotSupported", "spec.externalIPs"),
+        (replace(SOUND, external_ips=True, load_balancer_ips=False), "Ready", ""),
     ],
 )
 def test_a_policy_says_what_is_wrong_with_it(policy: Policy, reason: str, names: str) -> None:

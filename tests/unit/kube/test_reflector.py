@@ -35,6 +35,7 @@ from herald.core.events import (
     WatchResumed,
 )
 from herald.core.model import Endpoints, Lease, Node, Service
+from herald.kube.client import matters
 from herald.kube.kinds import Watched, watched
 from herald.kube.reflector import Reflector
 from herald.kube.times import Times
@@ -268,6 +269,44 @@ def test_services_are_selected_by_type_unless_all_are_wanted(start: Start) -> No
         transport = FakeTransport(lists(version=1), STAYS)
         start(transport, watched(Service, namespace="x", duration=1, all_services=everything))
         assert [each.get("fieldSelector") for each in queries(transport, 2)] == [selector] * 2
+
+
+def test_external_addresses_have_services_of_every_type_watched_of_those_that_matter(
+    start: Start, inbox: Inbox
+) -> None:
+    spec = {"clusterIP": "10.0.0.1"}
+
+    def service(name: str, version: int, kind: str, *external: str) -> dict[str, object]:
+        return {
+            "metadata": {
+                "namespace": "x",
+                "name": name,
+                "uid": name,
+                "resourceVersion": str(version),
+            },
+            "spec": {**spec, "type": kind, "externalIPs": list(external)},
+        }
+
+    narrow = watched(Service, namespace="x", duration=1, all_services=False)
+    wide = watched(Service, namespace="x", duration=1, all_services=True)
+    balancer = service("lb", 1, "LoadBalancer")
+    plain, external = service("plain", 1, "ClusterIP"), service("ext", 1, "ClusterIP", "192.0.2.7")
+    transport = FakeTransport(lists(balancer, version=3), STAYS)
+    reflector = start(transport, narrow)
+    (listed,) = inbox.take(1)
+    assert isinstance(listed, Listed)
+    assert listed.narrowed
+    queries(transport, 2)
+    no_more = {"type": "MODIFIED", "object": service("ext", 5, "ClusterIP")}
+    transport.then(lists(balancer, plain, external, version=4), watches(no_more), STAYS)
+    reflector.watch_instead(wide, matters)
+    listed, removed = inbox.take(2)
+    assert isinstance(listed, Listed)
+    assert not listed.narrowed
+    assert [each.key for each in listed.objects] == [("x", "lb"), ("x", "ext")]
+    assert removed == Removed(Service, ("x", "ext"))
+    assert inbox.rest() == []
+    assert [each.get("fieldSelector") for each in queries(transport, 3)] == [None] * 3
 
 
 def test_the_reason_of_a_broken_watch_is_told(start: Start, inbox: Inbox) -> None:

@@ -28,6 +28,7 @@ from herald.core.effects import (
     SetAttachments,
     SetEntries,
     SetSession,
+    WatchServices,
 )
 from herald.core.events import (
     AddressProbed,
@@ -114,6 +115,9 @@ class Outside:
     def refresh(self, kind: Kind) -> None:
         self._do("refresh", kind)
 
+    def watch_services(self, *, all_types: bool) -> None:
+        self._do("watch_services", all_types)
+
 
 class Prompt:
     """A lookout that has seen everything as soon as it is asked."""
@@ -174,6 +178,7 @@ GOOD: list[tuple[Effect, tuple[object, ...], Event | None]] = [
     (RENEWAL, ("submit", RENEWAL), None),
     (EVENT, ("submit", EVENT), None),
     (Relist(Lease), ("refresh", Lease), None),
+    (WatchServices(True), ("watch_services", True), None),
     (PROBES, ("probe", *PROBES.probes), None),
     (ProbeAddress(5, VIP, 2), ("ask", 5, VIP, 2), None),
     (

@@ -161,6 +161,13 @@ class EmitEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchServices:
+    """List and watch Services of every type (``all_types``, as external addresses need), or LoadBalancers alone."""
+
+    all_types: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Relist:
     """List this kind again: what was seen of it holds no more."""
 
@@ -208,6 +215,7 @@ Effect: TypeAlias = (
     | PatchPool
     | PatchPolicy
     | EmitEvent
+    | WatchServices
     | Relist
     | Note
     | Finish

@@ -36,6 +36,8 @@ class Listed:
 
     kind: Kind
     objects: tuple[KubeObject, ...]
+    narrowed: bool = False
+    """Of Services: only those of type LoadBalancer are told."""
 
 
 @dataclass(frozen=True, slots=True)

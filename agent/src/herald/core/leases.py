@@ -41,6 +41,8 @@ SERVICES = "herald.dev/services"
 """On a VIP lease: namespace and name of the Services that have the address, separated by commas."""
 RELEASED = "herald.dev/released"
 """On a VIP lease that its holder let go of: that holder's epoch, as its word that it answers no more."""
+EXTERNAL = "herald.dev/external"
+"""On a VIP lease: the Services that have the address as an external one (spec.externalIPs)."""
 CONFLICT = "herald.dev/conflict"
 """On a VIP lease that nobody was given: the MAC of who answers for the address, which is set aside."""
 TRIED_FOR = "herald.dev/tried-for"
@@ -281,6 +283,11 @@ def services_of(lease: Lease) -> frozenset[ServiceKey]:
     return parsed_services(lease.annotations.get(SERVICES, ""))
 
 
+def external_to(lease: Lease) -> frozenset[ServiceKey]:
+    """The Services that have this address as an external one."""
+    return parsed_services(lease.annotations.get(EXTERNAL, ""))
+
+
 def parsed_services(text: str) -> frozenset[ServiceKey]:
     """Services as an annotation names them, ``namespace/name`` by comma."""
     keys = set()
@@ -296,7 +303,16 @@ def services_text(services: Iterable[ServiceKey]) -> str:
 
 
 def new_vip_lease(name: str, annotations: Mapping[str, str]) -> Lease:
-    return Lease(name=name, annotations=dict(annotations), finalizers=(FINALIZER,))
+    return annotated(Lease(name=name, finalizers=(FINALIZER,)), annotations)
+
+
+def annotated(lease: Lease, annotations: Mapping[str, str]) -> Lease:
+    """The lease with these annotations; one that is empty is taken away."""
+    merged = {**lease.annotations, **annotations}
+    return replace(
+        lease,
+        annotations={key: text for key, text in merged.items() if text or key not in annotations},
+    )
 
 
 def claimed(lease: Lease, node: str, epoch: Epoch, reason: str) -> Lease:

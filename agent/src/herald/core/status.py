@@ -118,21 +118,21 @@ class ServiceStatus:
             ingress = _ingress(service, decision)
             if decision.condition is not None:
                 wanted.append(decision.condition)
-            else:
-                drop += [kind for kind in (ALLOCATED, ANNOUNCED) if kind in has]
-        announced = self._announced(service, decision)
+            elif ALLOCATED in has:
+                drop.append(ALLOCATED)
+        addresses = self._addresses(service, decision)
+        announced = self._announced(service, addresses, decision)
         if announced is not None:
             wanted.append(announced)
-        elif decision is not None and not decision.addresses and ANNOUNCED in has:
+        elif decision is not None and not addresses and ANNOUNCED in has:
             drop.append(ANNOUNCED)
         changed = tuple(condition for condition in wanted if has.get(condition.type) != condition)
-        dropped = tuple(dict.fromkeys(drop))
-        if not changed and not dropped and ingress is None:
+        if not changed and not drop and ingress is None:
             return
         number = self._out.new_id()
         self._sent[number] = _Sent(service.key, service.resource_version)
         self._busy[service.key] = service.resource_version
-        self._out.add(PatchService(number, service, ingress, changed, dropped))
+        self._out.add(PatchService(number, service, ingress, changed, tuple(drop)))
         self._tell(service, ingress, changed, decision)
 
     def _tell(
@@ -162,14 +162,24 @@ class ServiceStatus:
             )
         )
 
-    def _announced(self, service: Service, decision: Decision | None) -> Condition | None:
+    def _addresses(self, service: Service, decision: Decision | None) -> tuple[Address, ...]:
+        """What is announced of the Service: what it was given, then its external addresses."""
+        given = decision.addresses if decision is not None else _parsed(service.ingress)
+        external: Iterable[Address] = self._locks.external(service.key)
+        if decision is not None:
+            external = self._allocator.external(service.key)
+        others = sorted(set(external) - set(given), key=lambda each: (each.version, int(each)))
+        return (*given, *others)
+
+    def _announced(
+        self, service: Service, addresses: tuple[Address, ...], decision: Decision | None
+    ) -> Condition | None:
         """The condition, where it is this agent's to write: the holder of the Service's first address writes
         it, and where nobody may hold it, the allocator."""
-        addresses = decision.addresses if decision is not None else _parsed(service.ingress)
         if not addresses:
             return None
         lock = self._locks.get(vip_lease_name(addresses[0]))
-        if lock is None or service.key not in lock.services:
+        if lock is None or service.key not in lock.keys:
             return None
         if lock.held and lock.announced:
             conflict = self._conflicts.text(addresses)
@@ -180,7 +190,8 @@ class ServiceStatus:
         if not lock.placement.why_not:
             # Nobody has looked yet: this node at least would have its reason.
             return None
-        if not policies_for(service, self._world.policies.values()):
+        external = service.key in lock.external
+        if not policies_for(service, self._world.policies.values(), external=external):
             return Condition(
                 ANNOUNCED, "False", "NoPolicy", "no L2AnnouncementPolicy selects this Service"
             )

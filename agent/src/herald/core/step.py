@@ -96,7 +96,7 @@ class Decider:
             world, locks, allocator, conflicts, candidates.describe, out
         )
         self._watches = Watches(
-            world, presence, observer, locks, election, candidates, allocator, status
+            world, presence, observer, locks, election, candidates, allocator, status, out
         )
         self._devices = Devices(world, locks, candidates, out)
         self._leaving = Leaving(presence, election, kernel, out)
@@ -191,8 +191,8 @@ class Decider:
                 self._segment.answered(event.ifindex, event.address, now)
             case ConflictSeen():
                 lock = self._election.conflict(event.address, now, silenced=event.silenced)
-                if lock is not None and self._conflicts.seen(event, lock.services, now):
-                    self._status.mark(lock.services)
+                if lock is not None and self._conflicts.seen(event, lock.keys, now):
+                    self._status.mark(lock.keys)
             case AnnounceAgain():
                 self._announcer.again(event.address, now)
             case Stop():
@@ -262,7 +262,7 @@ class Decider:
                 continue
             holder = lock.lease.holder if lock.lease is not None and lock.holder else ""
             self._candidates.count_holder(name, holder if lock.address is not None else "")
-            self._status.mark(lock.services)
+            self._status.mark(lock.keys)
             self._tell_announced(lock)
         self._locks.touched.clear()
 
@@ -271,7 +271,7 @@ class Decider:
         if not lock.announced or lock.told:
             return
         lock.told = True
-        for key in lock.services:
+        for key in lock.keys:
             service = self._world.services.get(key)
             if service is not None:
                 message = f"{lock.address} by {self._candidates.describe(lock)}"
@@ -281,7 +281,7 @@ class Decider:
         held = {lock.address for lock in self._locks.held()} if self._conflicts.any else set()
         for address in self._conflicts.tick(held, now):
             if (lock := self._locks.get(vip_lease_name(address))) is not None:
-                self._status.mark(lock.services)
+                self._status.mark(lock.keys)
 
     # --- what it tells of itself -----------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ else, only what differs from what was known is told.
 from __future__ import annotations
 
 from herald.core.allocation.allocator import Allocator
+from herald.core.effects import WatchServices
 from herald.core.election.candidates import Candidates
 from herald.core.election.election import Election
 from herald.core.election.locks import Locks
@@ -25,6 +26,7 @@ from herald.core.events import (
     WatchResumed,
 )
 from herald.core.model import PRESENCE_PREFIX, Endpoints, Lease, Node, Policy, Pool, Service
+from herald.core.outbox import Outbox
 from herald.core.status import ServiceStatus
 from herald.core.world import World
 
@@ -40,6 +42,7 @@ class Watches:
         candidates: Candidates,
         allocator: Allocator,
         status: ServiceStatus,
+        outbox: Outbox,
     ) -> None:
         self._world = world
         self._presence = presence
@@ -49,6 +52,9 @@ class Watches:
         self._candidates = candidates
         self._allocator = allocator
         self._status = status
+        self._out = outbox
+        self._all_services = False
+        """Services of every type are watched, or about to be."""
         self.leases_sound = False
         """The watch of Leases can be relied on."""
         self.presences_renewed = False
@@ -70,6 +76,9 @@ class Watches:
                     self.leases_sound = isinstance(event, WatchResumed)
 
     def _listed(self, event: Listed, now: int) -> None:
+        if event.narrowed and self._all_services:
+            # It was on its way when all were asked for.
+            return
         if event.kind is Lease:
             self._leases_listed(event, now)
         for change in self._world.replace(event):
@@ -104,8 +113,7 @@ class Watches:
             case Pool():
                 self._allocator.pool_changed(obj.name)
             case Policy():
-                self._locks.recheck()
-                self._status.mark(self._world.services)
+                self._policies_changed()
             case Node():
                 self._locks.recheck()
 
@@ -132,10 +140,22 @@ class Watches:
             self._service_changed(key)
         elif kind is Pool and isinstance(key, str):
             self._allocator.pool_changed(key)
+        elif kind is Policy:
+            self._policies_changed()
         else:
             self._locks.recheck()
-            if kind is Policy:
-                self._status.mark(self._world.services)
+
+    def _policies_changed(self) -> None:
+        all_services = any(policy.external_ips for policy in self._world.policies.values())
+        if all_services != self._all_services:
+            self._all_services = all_services
+            self._out.add(WatchServices(all_services))
+            if all_services:
+                # Nothing follows from the absence of what was not watched so far.
+                self._world.listed.discard(Service)
+        self._locks.recheck()
+        self._allocator.policies_changed()
+        self._status.mark(self._world.services)
 
     def _lease_gone(self, name: str, now: int) -> None:
         if not name.startswith(PRESENCE_PREFIX):

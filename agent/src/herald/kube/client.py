@@ -11,7 +11,7 @@ from pathlib import Path
 
 from herald import __version__
 from herald.core.events import Event, Kind, KubeObject
-from herald.core.model import Lease
+from herald.core.model import Lease, Service
 from herald.kube.clock import boottime
 from herald.kube.https import Https
 from herald.kube.kinds import watched
@@ -36,8 +36,6 @@ class KubeConfig:
     namespace: str = "herald-system"
     duration: int = 2_000_000_000
     """Nanoseconds of D, by which the patience of the Lease watch is set."""
-    all_services: bool = False
-    """Watch Services of every type, as policies with externalIPs need."""
 
 
 class KubeClient:
@@ -100,7 +98,7 @@ class KubeClient:
                     kind,
                     namespace=self._config.namespace,
                     duration=self._config.duration,
-                    all_services=self._config.all_services,
+                    all_services=False,
                 ),
                 self._transport,
                 self._post,
@@ -123,6 +121,16 @@ class KubeClient:
         """List a kind again, because ``wanted`` now says something else."""
         self._reflectors[kind].refresh()
 
+    def watch_services(self, *, all_types: bool) -> None:
+        """List and watch Services anew: those of every type that matter, or those of type LoadBalancer alone."""
+        kind = watched(
+            Service,
+            namespace=self._config.namespace,
+            duration=self._config.duration,
+            all_services=all_types,
+        )
+        self._reflectors[Service].watch_instead(kind, matters if all_types else None)
+
     def stop(self) -> bool:
         """End all threads and close all connections; whether all have ended in time. No event is posted after."""
         for reflector in self._reflectors.values():
@@ -134,3 +142,10 @@ class KubeClient:
     def _wrote(self, version: int) -> None:
         if (reflector := self._reflectors.get(Lease)) is not None:
             reflector.wrote(version)
+
+
+def matters(service: KubeObject) -> bool:
+    """Whether a Service may have an address to announce, or says something of Herald's."""
+    return isinstance(service, Service) and bool(
+        service.type == "LoadBalancer" or service.external_ips or service.conditions
+    )

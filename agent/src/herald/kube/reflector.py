@@ -145,6 +145,12 @@ class Reflector:
             self._refreshing = True
             self._connection.abort()
 
+    def watch_instead(self, watched: Watched, wanted: Callable[[KubeObject], bool] | None) -> None:
+        """List and watch this from now on."""
+        with self._lock:
+            self.watched, self._wanted = watched, wanted
+        self.refresh()
+
     def wrote(self, version: int) -> None:
         """This agent's write was given that resourceVersion: the watch must show it before long."""
         now = self._clock()
@@ -179,6 +185,7 @@ class Reflector:
 
     def _list(self) -> None:
         objects: list[KubeObject] = []
+        narrowed = bool(self.watched.selector)
         self._told.clear()
         more = ""
         while True:
@@ -194,7 +201,7 @@ class Reflector:
                 break
         version = metadata.required("resourceVersion")
         self._times.only(self.kind, {each.key for each in objects})
-        self._tell(Listed(self.kind, tuple(objects)))
+        self._tell(Listed(self.kind, tuple(objects), narrowed))
         self._reached(version)
         self._broken = False
 

@@ -33,6 +33,7 @@ from herald.core.effects import (
     SetAttachments,
     SetEntries,
     SetSession,
+    WatchServices,
 )
 from herald.core.events import (
     AddressProbed,
@@ -102,6 +103,8 @@ class Api(Protocol):
     ) -> None: ...
 
     def refresh(self, kind: Kind) -> None: ...
+
+    def watch_services(self, *, all_types: bool) -> None: ...
 
 
 class Hands:
@@ -190,13 +193,29 @@ class Hands:
                 self._complain("JoinGroups", error)
             case Note():
                 decisions.log(LEVELS[effect.level], effect.event, extra={"fields": effect.fields})
-            case Relist():
-                self._api.refresh(effect.kind)
             case Finish():
                 pass
             case _:
-                self._api.submit(effect)
+                self._ask_api(effect)
         return None
+
+    def _ask_api(
+        self,
+        effect: LeaseRequest
+        | PatchService
+        | PatchPool
+        | PatchPolicy
+        | EmitEvent
+        | Relist
+        | WatchServices,
+    ) -> None:
+        match effect:
+            case Relist():
+                self._api.refresh(effect.kind)
+            case WatchServices():
+                self._api.watch_services(all_types=effect.all_types)
+            case _:
+                self._api.submit(effect)
 
     def _error(self, effect: Effect, error: str) -> Event | None:
         match effect:

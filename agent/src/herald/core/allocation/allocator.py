@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from herald.core.allocation.externals import Externals, external_addresses
 from herald.core.allocation.inquiries import Inquiries
 from herald.core.allocation.ipam import Decision, Ipam, Record
 from herald.core.effects import EmitEvent, PatchPolicy, PatchPool
@@ -22,6 +23,7 @@ from herald.core.election.placement import announces_on, compiled, policies_for
 from herald.core.events import AddressProbed, Answer, Done
 from herald.core.leases import (
     CONFLICT,
+    EXTERNAL,
     POOL,
     SERVICES,
     TRIED_FOR,
@@ -75,6 +77,9 @@ class Allocator:
         self._asking: dict[Address, Record] = {}
         """What is to be recorded if nobody answers."""
         self._ask_again_at = 0
+        self._externals = Externals()
+        self._externals_due: set[Address] = set()
+        """Addresses whose lease may have to say something else of the Services that it is external to."""
         self._patches: dict[int, str] = {}
         self._unwritten: set[str] = set()
         """Pools whose status could not be written."""
@@ -100,8 +105,10 @@ class Allocator:
         self._more = False
         for lock in self._locks.by_name.values():
             # What an allocator wanted of leases ends with its term.
-            lock.create, lock.give_to, lock.doomed = None, None, False
+            lock.wants, lock.doomed = None, False
         self._policies_due = now
+        self._externals = Externals()
+        self._externals_due.clear()
         if leads:
             self._ipam = Ipam(self._settings.default_class, self._settings.adopt_classes)
             for pool in self._world.pools.values():
@@ -110,6 +117,7 @@ class Allocator:
                 self.lease_changed(name)
             for service in self._world.services.values():
                 self._ipam.put_service(service)
+                self._put_external(self._ipam, service)
 
     def decision(self, key: ServiceKey) -> Decision | None:
         """What the Service shall hold; None where this agent does not allocate."""
@@ -123,8 +131,30 @@ class Allocator:
         service = self._world.services.get(key)
         if service is None:
             self._ipam.drop_service(key)
+            self._externals_due |= self._externals.put(key, ())
         else:
             self._ipam.put_service(service)
+            self._put_external(self._ipam, service)
+
+    def policies_changed(self) -> None:
+        """Other external addresses may be announced than before."""
+        if self._ipam is not None:
+            for service in self._world.services.values():
+                if service.external_ips:
+                    self._put_external(self._ipam, service)
+
+    def _put_external(self, ipam: Ipam, service: Service) -> None:
+        """Services of another load balancer's class are left to it, with all their addresses."""
+        ours = service.type != "LoadBalancer" or ipam.in_care(service)
+        addresses = external_addresses(service, self._world.policies.values()) if ours else ()
+        news = self._externals.put(service.key, addresses)
+        if news:
+            self._externals_due |= news
+            self.decided.add(service.key)
+
+    def external(self, key: ServiceKey) -> frozenset[Address]:
+        """The external addresses that are to be announced for a Service."""
+        return self._externals.of(key)
 
     def pool_changed(self, name: str) -> None:
         if self._ipam is None:
@@ -144,23 +174,22 @@ class Allocator:
         lease = lock.lease if lock is not None else None
         if lease is not None:
             self._asking.pop(address, None)
-        if (
-            lock is not None
-            and lease is not None
-            and (lock.services or CONFLICT not in lease.annotations)
-        ):
-            self._ipam.clear_aside(address)
-            self._ipam.put_record(Record(address, lease.annotations.get(POOL, ""), lock.services))
-        else:
+        if lock is None or lease is None:
             self._ipam.drop_record(address)
-            if lease is not None:
-                tried_for = parsed_services(lease.annotations.get(TRIED_FOR, ""))
-                self._ipam.set_aside(address, lease.annotations[CONFLICT], tried_for)
-            elif lock is None or lock.create is None:
+            if lock is None or lock.wants is None:
                 self._ipam.clear_aside(address)
-        under_way = address in self._asking or (
-            lock is not None and (lock.create is not None or lock.give_to is not None)
-        )
+        elif lock.external and not lock.services:
+            self._ipam.drop_record(address)
+            self._ipam.clear_aside(address)
+        elif CONFLICT in lease.annotations and not lock.services:
+            self._ipam.drop_record(address)
+            tried_for = parsed_services(lease.annotations.get(TRIED_FOR, ""))
+            self._ipam.set_aside(address, lease.annotations[CONFLICT], tried_for)
+        else:
+            self._ipam.put_record(Record(address, lease.annotations.get(POOL, ""), lock.services))
+            self._ipam.clear_aside(address)
+        self._externals_due.add(address)
+        under_way = address in self._asking or (lock is not None and lock.wants is not None)
         if address in self._expected and not under_way:
             self._expected.discard(address)
             self._ipam.settle(address)
@@ -206,10 +235,17 @@ class Allocator:
         self._more = taken == BATCH
         for address in self._ipam.orphans():
             lock = self._locks.want(vip_lease_name(address))
-            if lock is not None and not lock.doomed and address not in self._expected:
-                self._out.note("free", address=str(address))
+            if lock is None or lock.doomed or lock.wants or address in self._expected:
+                continue
+            self._out.note("free", address=str(address))
+            if self._externals.services(address):
+                lock.wants = {SERVICES: "", POOL: ""}
+            else:
                 lock.doomed = True
-                self._locks.recheck([lock.name])
+            self._locks.recheck([lock.name])
+        for address in self._externals_due:
+            self._tend_external(address)
+        self._externals_due.clear()
         for name in self._ipam.dirty_pools():
             self._patch_pool(name, self._ipam.pool_status(name))
         if now >= self._policies_due:
@@ -237,13 +273,36 @@ class Allocator:
         self._ipam.expect(record)
         self._expected.add(record.address)
         lock.doomed = False
-        if lock.lease is not None:
-            lock.give_to = record.services
-        elif lock.create is not None or self._ipam.shown(record.address):
-            lock.create = {POOL: record.pool, SERVICES: services_text(record.services)}
+        if lock.lease is not None or lock.wants is not None or self._ipam.shown(record.address):
+            self._want(lock, record)
         else:
             self._ask(record)
         self._locks.recheck([lock.name])
+
+    def _want(self, lock: Lock, record: Record) -> None:
+        lock.wants = {
+            **(lock.wants or {}),
+            POOL: record.pool,
+            SERVICES: services_text(record.services),
+            CONFLICT: "",
+            TRIED_FOR: "",
+        }
+
+    def _tend_external(self, address: Address) -> None:
+        """Make the address's lease say for whom it is external; nobody: it goes, unless it was given to somebody."""
+        services = self._externals.services(address)
+        name = vip_lease_name(address)
+        lock = self._locks.want(name) if services else self._locks.get(name)
+        if lock is None or lock.external == services:
+            return
+        if services or lock.services:
+            lock.doomed = False
+            aside = {CONFLICT: "", TRIED_FOR: ""}
+            lock.wants = {**(lock.wants or aside), EXTERNAL: services_text(services)}
+        else:
+            self._out.note("free", address=str(address))
+            lock.doomed = True
+        self._locks.recheck([name])
 
     # --- is it free on the segment? --------------------------------------------------------------------------
 
@@ -274,7 +333,7 @@ class Allocator:
             if lock is None:
                 continue
             if record is not None and lock.lease is None:
-                lock.create = {POOL: record.pool, SERVICES: services_text(record.services)}
+                self._want(lock, record)
                 if mac is not None:
                     self._set_aside(ipam, record, lock, mac.hex(":"))
             elif record is None and mac is None and address in ipam.strangers:
@@ -285,7 +344,7 @@ class Allocator:
     def _set_aside(self, ipam: Ipam, record: Record, lock: Lock, mac: str) -> None:
         address = record.address
         self._out.note("set aside", level="warning", address=str(address), mac=mac)
-        lock.create = {
+        lock.wants = {
             POOL: record.pool,
             CONFLICT: mac,
             TRIED_FOR: services_text(record.services),
@@ -322,7 +381,12 @@ class Allocator:
         services = [
             service
             for service in self._world.services.values()
-            if ipam.in_care(service) and policies_for(service, (policy,))
+            if policies_for(
+                service,
+                (policy,),
+                given=ipam.in_care(service),
+                external=bool(self._externals.of(service.key)),
+            )
         ]
         nodes = [n for n in self._world.nodes.values() if matches(policy.node_selector, n.labels)]
         return PolicyStatus(
@@ -348,11 +412,6 @@ class Allocator:
         ):
             if found := problems(selector):
                 return not_ready("InvalidSelector", f"spec.{field}: {found[0]}")
-        if policy.external_ips:
-            return not_ready(
-                "NotSupported",
-                "spec.externalIPs: this version announces load balancer addresses only",
-            )
         if not nodes:
             return not_ready("NoMatchingNode", "spec.nodeSelector selects no Node")
         if not any(self._has_interface(policy, p) for p in self._presences(nodes)):

@@ -91,14 +91,9 @@ class Candidates:
         """The order of nodes for a lock, and why the others are out."""
         if lock.address is None:
             return self._place_allocator(lock)
-        announced = [
-            (service, policies)
-            for key in lock.services
-            if (service := self._world.services.get(key)) is not None
-            and (policies := policies_for(service, self._world.policies.values()))
-        ]
+        announced = self._announced(lock)
         if not announced:
-            needed = any(key in self._world.services for key in lock.services)
+            needed = any(key in self._world.services for key in lock.keys)
             reason = "no policy selects its Services" if needed else "no Service needs it"
             return Placement((), dict.fromkeys(self.presences, reason))
         policies_of_services = [policies for _, policies in announced]
@@ -154,15 +149,9 @@ class Candidates:
     def targets(self, lock: Lock) -> Mapping[int, Target]:
         """How this node is to answer for a lock, by ifindex."""
         node = self._world.nodes.get(self._node)
-        services = [self._world.services.get(key) for key in lock.services]
         if node is None:
             return {}
-        policies = [
-            policy
-            for service in services
-            if service is not None
-            for policy in policies_for(service, self._world.policies.values())
-        ]
+        policies = [policy for _, policies in self._announced(lock) for policy in policies]
         ping = any(policy.answer_ping for policy in policies)
         flags = EntryFlags.ANSWER_PING if ping else EntryFlags.NONE
         deaf_here = self._deaf.get(self._node, frozenset())
@@ -170,6 +159,25 @@ class Candidates:
             interface.index: Target(interface.mac, flags)
             for interface in self._interfaces(policies, node, deaf_here)
         }
+
+    def _announced(self, lock: Lock) -> list[tuple[Service, tuple[Policy, ...]]]:
+        """For which Services a policy has the address announced, and by which policies.
+
+        Where it was given to Services it is theirs: who has it as an external one besides has no say.
+        """
+        found = []
+        for key in lock.services or lock.external:
+            service = self._world.services.get(key)
+            if service is not None:
+                policies = policies_for(
+                    service,
+                    self._world.policies.values(),
+                    given=key in lock.services,
+                    external=key in lock.external,
+                )
+                if policies:
+                    found.append((service, policies))
+        return found
 
     def segments(self, service: Service | None) -> frozenset[int]:
         """The devices on which this node would announce the Service (None: any), by policy."""

@@ -42,15 +42,15 @@ from herald.core.events import Answer, Failed, Refused
 from herald.core.kernelmap import KernelMap
 from herald.core.leases import (
     REASON,
-    SERVICES,
     Epoch,
+    annotated,
     claimed,
+    external_to,
     held_by,
     is_free,
     new_vip_lease,
     released,
     services_of,
-    services_text,
     without_finalizer,
 )
 from herald.core.model import (
@@ -137,8 +137,10 @@ class Election:
             return
         lock.lease, lock.seen_at, lock.holder = lease, now, held_by(lease)
         lock.robbed = lock.robbed and lock.holder is None
-        lock.create = None
-        self._locks.set_services(lock, services_of(lease))
+        if known is None:
+            # Made as was wanted; or by somebody else, for others: then it is decided anew.
+            lock.wants = None
+        self._locks.set_services(lock, services_of(lease), external_to(lease))
         if self._presence.epoch is not None and lock.holder != self._presence.epoch:
             self._yield(lock)
         self._locks.touch(lock)
@@ -326,8 +328,8 @@ class Election:
                 self._locks.recheck_at(lock, due)
                 return
             self._send(lock, "create", new_vip_lease(lock.name, {}), "create", now)
-        elif lock.create is not None:
-            self._send(lock, "create", new_vip_lease(lock.name, lock.create), "create", now)
+        elif lock.wants is not None:
+            self._send(lock, "create", new_vip_lease(lock.name, lock.wants), "create", now)
         else:
             self._locks.remove(lock)
 
@@ -339,12 +341,12 @@ class Election:
             self._give(lock, lock.lease, now)
 
     def _give(self, lock: Lock, lease: Lease, now: int) -> bool:
-        """The Services that the allocator wants on it; True while that is under way."""
-        if lock.give_to is not None and lock.give_to != lock.services:
-            annotations = {**lease.annotations, SERVICES: services_text(lock.give_to)}
-            self._send(lock, "update", replace(lease, annotations=annotations), "give", now)
+        """What the allocator wants it to say; True while that is under way."""
+        wanted = annotated(lease, lock.wants or {})
+        if wanted != lease:
+            self._send(lock, "update", wanted, "give", now)
             return True
-        lock.give_to = None
+        lock.wants = None
         return False
 
     def _take(self, lock: Lock, now: int) -> None:
@@ -513,7 +515,7 @@ class Election:
         lock.lease, lock.holder = None, None
         if self._presence.epoch is not None:
             self._yield(lock)
-        self._locks.set_services(lock, frozenset())
+        self._locks.set_services(lock, frozenset(), frozenset())
         lock.doomed = False
-        lock.give_to = None
+        lock.wants = None
         lock.placed_at = now

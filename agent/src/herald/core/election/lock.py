@@ -129,6 +129,9 @@ class Lock:
     seen_at: int = 0
     """Own clock: when this version of the lease was first seen."""
     services: frozenset[ServiceKey] = frozenset()
+    """Those that were given the address."""
+    external: frozenset[ServiceKey] = frozenset()
+    """Those that have it as an external one."""
     holder: Epoch | None = None
     """The epoch that the lease names."""
     placement: Placement = field(default_factory=Placement)
@@ -149,12 +152,15 @@ class Lock:
     """It was ours until somebody edited the lease by hand; nobody else can have held it since."""
     unable: bool = False
     """No interface took its frames or entries: leave it to others for a while."""
-    create: Mapping[str, str] | None = None
-    """The allocator wants the lease made, with these annotations."""
-    give_to: frozenset[ServiceKey] | None = None
-    """The allocator wants these Services on it."""
+    wants: Mapping[str, str] | None = None
+    """The allocator wants the lease made, or changed, to have these annotations; empty ones: not to have them."""
     doomed: bool = False
     """The allocator wants it gone: nobody needs the address."""
+
+    @property
+    def keys(self) -> frozenset[ServiceKey]:
+        """All Services that have the address."""
+        return self.services | self.external
 
     @property
     def held(self) -> bool:

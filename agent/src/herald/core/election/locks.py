@@ -8,7 +8,7 @@ import heapq
 from collections.abc import Iterable
 
 from herald.core.election.lock import Lock
-from herald.core.model import IPAM_LEASE, ServiceKey, vip_address
+from herald.core.model import IPAM_LEASE, Address, ServiceKey, vip_address
 
 
 class Locks:
@@ -19,7 +19,7 @@ class Locks:
         self._dirty: dict[str, None] = {}
         self._timers: list[tuple[int, str]] = []
         self._of_service: dict[ServiceKey, set[str]] = {}
-        """Names of the locks of the addresses that each Service was given."""
+        """Names of the locks of the addresses that each Service has."""
         self.want(IPAM_LEASE)
 
     def get(self, name: str) -> Lock | None:
@@ -59,14 +59,22 @@ class Locks:
         """Addresses that were given, in the whole cluster."""
         return len(self.by_name) - 1
 
-    def set_services(self, lock: Lock, services: frozenset[ServiceKey]) -> None:
-        for key in lock.services - services:
+    def set_services(
+        self, lock: Lock, services: frozenset[ServiceKey], external: frozenset[ServiceKey]
+    ) -> None:
+        before = lock.keys
+        lock.services, lock.external = services, external
+        for key in before - lock.keys:
             self._of_service[key].discard(lock.name)
             if not self._of_service[key]:
                 del self._of_service[key]
-        for key in services - lock.services:
+        for key in lock.keys - before:
             self._of_service.setdefault(key, set()).add(lock.name)
-        lock.services = services
+
+    def external(self, key: ServiceKey) -> list[Address]:
+        """The external addresses of a Service that are announced."""
+        locks = (self.by_name[name] for name in self._of_service.get(key, ()))
+        return [lock.address for lock in locks if key in lock.external and lock.address is not None]
 
     # --- what is to be looked at again ---------------------------------------------------------------------
 

@@ -129,13 +129,16 @@ def announces_on(policy: Policy, interface: PresenceInterface) -> bool:
     )
 
 
-def policies_for(service: Service, policies: Iterable[Policy]) -> tuple[Policy, ...]:
-    """The policies that announce this Service's load balancer addresses."""
+def policies_for(
+    service: Service, policies: Iterable[Policy], *, given: bool = True, external: bool = False
+) -> tuple[Policy, ...]:
+    """The policies that announce an address of this Service: one that it was given, an external one, or both."""
     labels = service_labels(service)
     return tuple(
         policy
         for policy in policies
-        if policy.load_balancer_ips and matches(policy.service_selector, labels)
+        if (policy.load_balancer_ips and given) or (policy.external_ips and external)
+        if matches(policy.service_selector, labels)
     )
 
 

@@ -1,0 +1,55 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""External addresses: announced where a policy with ``externalIPs`` selects the Service, allocated never.
+
+A user writes them into ``spec.externalIPs``, of a Service of any type; kube-proxy serves them on every node. Herald
+makes a VIP lease of each, like those of addresses that it gives, so that one node announces it; the annotation
+``herald.dev/external`` names the Services. Nobody vouches for these addresses, so nobody is asked about them either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from herald.core.allocation.addresses import Malformed, parse_address
+from herald.core.election.placement import policies_for
+from herald.core.model import Address, Policy, Service, ServiceKey
+
+
+def external_addresses(service: Service, policies: Iterable[Policy]) -> frozenset[Address]:
+    """Those of the Service that a policy has announced. What is no address is left out: the API server refuses it."""
+    if service.deleting or not service.external_ips:
+        return frozenset()
+    if not policies_for(service, policies, given=False, external=True):
+        return frozenset()
+    found = map(parse_address, service.external_ips)
+    return frozenset(address for address in found if not isinstance(address, Malformed))
+
+
+class Externals:
+    """Which external addresses are to be announced, and for which Services."""
+
+    def __init__(self) -> None:
+        self._addresses: dict[ServiceKey, frozenset[Address]] = {}
+        self._services: dict[Address, frozenset[ServiceKey]] = {}
+
+    def put(self, key: ServiceKey, addresses: Collection[Address]) -> frozenset[Address]:
+        """What the Service wants announced from now on; the addresses of which that is news."""
+        old, new = self.of(key), frozenset(addresses)
+        for address in old - new:
+            self._services[address] -= {key}
+            if not self._services[address]:
+                del self._services[address]
+        for address in new - old:
+            self._services[address] = self.services(address) | {key}
+        if new:
+            self._addresses[key] = new
+        else:
+            self._addresses.pop(key, None)
+        return old ^ new
+
+    def of(self, key: ServiceKey) -> frozenset[Address]:
+        return self._addresses.get(key, frozenset())
+
+    def services(self, address: Address) -> frozenset[ServiceKey]:
+        return self._services.get(address, frozenset())
