@@ -66,7 +66,7 @@ class Api:
     def remove(self, kind: ev.Kind, key: ev.Key) -> None:
         if self.objects.pop((kind, key), None) is not None:
             self.revision += 1
-            self._tell(ev.Removed(kind, key))
+            self._tell(ev.Removed(kind, key, self.revision))
 
     def _tell(self, event: ev.Event) -> None:
         for deliver in self.watches.values():
@@ -197,6 +197,7 @@ class Machine:
         self.extra: tuple[Interface, ...] = ()
         """Devices beside eth0."""
         self.notes: list[tuple[int, fx.Note]] = []
+        self.told: list[fx.EmitEvent] = []
         self._life = 0
         self._backlog: list[ev.Event] = []
         self._tick_at: int | None = None
@@ -325,7 +326,7 @@ class Machine:
         """A Service of another type is not there for who watches LoadBalancers alone."""
         is_service = isinstance(event, ev.Changed) and isinstance(event.object, Service)
         if is_service and not (self.all_services or _is_load_balancer(event.object)):
-            return ev.Removed(Service, event.object.key)
+            return ev.Removed(Service, event.object.key, event.object.resource_version)
         return event
 
     def post(self, event: ev.Event) -> None:
@@ -383,11 +384,17 @@ class Machine:
         elif isinstance(effect, fx.Relist | fx.WatchServices):
             self.all_services = getattr(effect, "all_types", self.all_services)
             self.relist()
-        elif isinstance(effect, fx.Note):
-            self.notes.append((self.cluster.now, effect))
+        elif isinstance(effect, fx.Note | fx.EmitEvent):
+            self._tell(effect)
         elif isinstance(effect, fx.LeaseRequest | fx.PatchService | fx.PatchPool | fx.PatchPolicy):
             self._request(effect)
         return []
+
+    def _tell(self, effect: fx.Note | fx.EmitEvent) -> None:
+        if isinstance(effect, fx.Note):
+            self.notes.append((self.cluster.now, effect))
+        else:
+            self.told.append(effect)
 
     def _probe(self, effect: fx.SendProbes | fx.ProbeAddress) -> None:
         if isinstance(effect, fx.ProbeAddress):
@@ -577,6 +584,15 @@ class Cluster:
             if not ingress or not all(answering.get(ip_address(text)) for text in ingress):
                 return False
         return True
+
+    def told(self, name: str, reason: str) -> list[str]:
+        """The events about a Service, of that reason: their messages."""
+        return [
+            event.message
+            for machine in self.machines.values()
+            for event in machine.told
+            if (event.service[1], event.reason) == (name, reason)
+        ]
 
     def allocator(self) -> str:
         lease = self.api.lease("ipam")

@@ -51,6 +51,8 @@ class Changed:
 class Removed:
     kind: Kind
     key: Key
+    resource_version: int = 0
+    """Of the event; 0: unknown. An object that the watch does not select any more has it, one that is gone had it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ resourceVersion of what was compared; after a write the Service is left alone un
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from herald.core.allocation.allocator import Allocator
@@ -36,6 +36,8 @@ ANNOUNCED = "herald.dev/Announced"
 """Whether its addresses are announced: by which node, interface and MAC, or why by none."""
 IN_FLIGHT = 16
 """Status writes under way at once: a burst of changes costs paced writes."""
+REMIND = 30 * 60 * SECOND
+"""The API server forgets events after an hour: who has no address is told so often why."""
 WHY_NODES = 5
 """Nodes whose reason a condition names."""
 
@@ -44,6 +46,8 @@ WHY_NODES = 5
 class _Sent:
     key: ServiceKey
     resource_version: int
+    left: Service | None = None
+    """A Service that is gone from the watch: nothing but what Herald said of it is taken away."""
 
 
 class ServiceStatus:
@@ -67,7 +71,10 @@ class ServiceStatus:
         self._sent: dict[int, _Sent] = {}
         self._busy: dict[ServiceKey, int] = {}
         """The resourceVersion that was written over; nothing more until the watch shows another."""
+        self._left: dict[ServiceKey, Service] = {}
         self._retry_at = 0
+        self._remind_at: int | None = None
+        """None: this agent does not allocate."""
 
     def mark(self, keys: Iterable[ServiceKey]) -> None:
         """What these Services' status should say may have changed."""
@@ -76,6 +83,13 @@ class ServiceStatus:
     def service_changed(self, key: ServiceKey) -> None:
         self._busy.pop(key, None)
         self._marked[key] = None
+
+    def left(self, key: ServiceKey, resource_version: int) -> None:
+        """The Service is gone, or of another type now, which looks the same to who watches LoadBalancers alone:
+        then what Herald said of it must go. (Its addresses the API server takes away itself.)"""
+        service = self._world.services.get(key)
+        if service is not None and service.conditions and resource_version:
+            self._left[key] = replace(service, resource_version=resource_version)
 
     def answer(self, answer: Answer, now: int) -> bool:
         sent = self._sent.pop(answer.request, None)
@@ -89,15 +103,27 @@ class ServiceStatus:
             if self._busy.get(sent.key) == sent.resource_version:
                 del self._busy[sent.key]
             self._retry_at = now + SECOND
-            self._marked[sent.key] = None
+            if sent.left is not None:
+                self._left[sent.key] = sent.left
+            else:
+                self._marked[sent.key] = None
         return True
 
     def next_deadline(self) -> int | None:
-        return self._retry_at if self._marked and len(self._sent) < IN_FLIGHT else None
+        if (self._marked or self._left) and len(self._sent) < IN_FLIGHT:
+            return self._retry_at
+        return self._remind_at
 
     def tick(self, now: int) -> None:
+        self._remind(now)
         if now < self._retry_at:
             return
+        if not self._allocator.active:
+            self._left.clear()
+        for key in list(self._left):
+            if len(self._sent) >= IN_FLIGHT:
+                return
+            self._clean(self._left.pop(key))
         for key in list(self._marked):
             if len(self._sent) >= IN_FLIGHT:
                 return
@@ -105,6 +131,12 @@ class ServiceStatus:
             service = self._world.services.get(key)
             if service is not None and key not in self._busy:
                 self._write(service)
+
+    def _clean(self, service: Service) -> None:
+        number = self._out.new_id()
+        self._sent[number] = _Sent(service.key, service.resource_version, service)
+        kinds = tuple(c.type for c in service.conditions if c.type in (ALLOCATED, ANNOUNCED))
+        self._out.add(PatchService(number, service, None, (), kinds))
 
     def _write(self, service: Service) -> None:
         decision = self._allocator.decision(service.key)
@@ -144,12 +176,27 @@ class ServiceStatus:
     ) -> None:
         """Events beside a status write: addresses given, and what keeps them from being given."""
         if ingress:
-            self._event(service, "Normal", "Allocated", ", ".join(ingress))
+            told = decision.condition if decision is not None else None
+            met = told is not None and told.status == "True"
+            message = told.message if told is not None and met else ", ".join(ingress)
+            self._event(service, "Normal", "Allocated", message)
         for condition in changed:
             if condition.status == "False":
                 self._event(service, "Warning", condition.reason, condition.message)
         for note in decision.notes if decision is not None else ():
             self._event(service, "Warning", "Notice", note)
+
+    def _remind(self, now: int) -> None:
+        if not self._allocator.active:
+            self._remind_at = None
+        elif self._remind_at is None:
+            self._remind_at = now + REMIND
+        elif now >= self._remind_at:
+            self._remind_at = now + REMIND
+            for service in self._world.services.values():
+                for condition in service.conditions:
+                    if condition.type == ALLOCATED and condition.status == "False":
+                        self._event(service, "Warning", condition.reason, condition.message)
 
     def _event(self, service: Service, kind: str, reason: str, message: str) -> None:
         self._out.add(

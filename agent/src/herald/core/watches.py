@@ -70,6 +70,8 @@ class Watches:
                 if self._world.change(event):
                     self._changed(event.object, now)
             case Removed():
+                if event.kind is Service and isinstance(event.key, tuple):
+                    self._status.left(event.key, event.resource_version)
                 self._removed(event.kind, event.key, now)
             case WatchBroken() | WatchResumed():
                 if event.kind is Lease:

@@ -274,7 +274,9 @@ class _Case:
             trouble, elsewhere = self._backing(address, pool)
             orphaned |= bool(trouble)
             moved |= elsewhere
-            texts.append(f"{address} of pool {pool}{trouble}" if pool else f"{address}{trouble}")
+            texts.append(
+                f"{address}{' of pool ' + pool if pool else ''}{trouble}{self._why(address)}"
+            )
         condition = self._condition(texts, orphaned=orphaned)
         decision = Decision(
             tuple(addresses),
@@ -303,6 +305,13 @@ class _Case:
             wanted.index(address) if address in wanted else len(wanted),
             int(address),
         )
+
+    def _why(self, address: Address) -> str:
+        """Who asked for this very address; nobody: it was the first that was free."""
+        for wanted in self.known.request.wanted:
+            if wanted.address == address:
+                return f", asked for by {wanted.field}"
+        return ""
 
     def _backing(self, address: Address, pool: str) -> tuple[str, bool]:
         """Why no pool stands behind the address any more, and whether another one than its own does."""

@@ -1,0 +1,126 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Services by the thousand in the lab: made at once, looked at in one list, and what they cost the API server.
+
+They have no backends, and a label by which kube-proxy leaves them alone: what is tried here is who gets which
+address, not who serves it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from herald_lab.api import Api
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+Json = dict[str, Any]
+
+NAMESPACE = "many"
+POOL = "many"
+SERVICES = f"/api/v1/namespaces/{NAMESPACE}/services"
+POOLS = "/apis/herald.dev/v1alpha1/loadbalancerippools"
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/herald-system/leases"
+WRITES = ("POST", "PUT", "PATCH", "APPLY", "DELETE")
+AT_ONCE = 8  # connections; more only queue at the API server
+
+
+def pool(cidr: str) -> Json:
+    """For those who ask for it by name only."""
+    return {
+        "apiVersion": "herald.dev/v1alpha1",
+        "kind": "LoadBalancerIPPool",
+        "metadata": {"name": POOL},
+        "spec": {"blocks": [{"cidr": cidr}], "autoAssign": False},
+    }
+
+
+def service(name: str) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": name,
+            "labels": {"service.kubernetes.io/service-proxy-name": "nobody"},
+            "annotations": {"herald.dev/pool": POOL},
+        },
+        "spec": {
+            "type": "LoadBalancer",
+            "allocateLoadBalancerNodePorts": False,
+            "ports": [{"port": 80}],
+        },
+    }
+
+
+class Many:
+    """A namespace and a pool of their own; `remove` takes all of it away."""
+
+    def __init__(self, api: Api, cidr: str) -> None:
+        self._api = api
+        api.apply(f"{POOLS}/{POOL}", pool(cidr))
+        api.apply(
+            f"/api/v1/namespaces/{NAMESPACE}",
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        )
+
+    def make(self, names: Iterable[str], meanwhile: Callable[[int], None] = lambda _: None) -> None:
+        """Make these Services as fast as the API server takes them; `meanwhile` is called after each."""
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            requests = (
+                threads.submit(self._api.request, "POST", SERVICES, service(name)) for name in names
+            )
+            for number, done in enumerate(list(requests)):
+                done.result()
+                meanwhile(number)
+
+    def addresses(self) -> dict[str, list[str]]:
+        """What each of them shows."""
+        return {
+            each["metadata"]["name"]: [
+                entry["ip"] for entry in each["status"]["loadBalancer"].get("ingress", [])
+            ]
+            for each in self._api.request("GET", SERVICES)["items"]
+        }
+
+    def given(self) -> dict[str, str]:
+        """The VIP leases of these Services: name, and who has it."""
+        found = {}
+        for lease in self._api.request("GET", LEASES)["items"]:
+            services = lease["metadata"].get("annotations", {}).get("herald.dev/services", "")
+            if services.startswith(f"{NAMESPACE}/"):
+                found[lease["metadata"]["name"]] = services
+        return found
+
+    def versions(self) -> dict[str, str]:
+        """Of every Service here and every VIP lease its resourceVersion: it differs after any write."""
+        listed = self._api.request("GET", SERVICES)["items"]
+        listed += [
+            lease
+            for lease in self._api.request("GET", LEASES)["items"]
+            if lease["metadata"]["name"].startswith("vip-")
+        ]
+        return {each["metadata"]["uid"]: each["metadata"]["resourceVersion"] for each in listed}
+
+    def writes(self) -> Counter[str]:
+        """What the API server counts of writes, by `VERB resource/subresource`, Leases left out: presences are
+        renewed all the time."""
+        text: str = self._api.request("GET", "/metrics")["text"]
+        found: Counter[str] = Counter()
+        for labels, count in re.findall(
+            r"^apiserver_request_total\{(.*)\} (\S+)$", text, re.MULTILINE
+        ):
+            label = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+            if label["verb"] in WRITES and label["resource"] != "leases":
+                name = "/".join(filter(None, (label["resource"], label["subresource"])))
+                found[f"{label['verb']} {name}"] += int(float(count))
+        return found
+
+    def remove(self) -> None:
+        """Services first and at once; then what is left."""
+        self._api.request("DELETE", SERVICES)
+        self._api.delete(f"/api/v1/namespaces/{NAMESPACE}")
+        self._api.delete(f"{POOLS}/{POOL}")

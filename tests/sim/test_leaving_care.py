@@ -1,0 +1,74 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A Service that Herald has to do with no more keeps nothing of Herald's, and everything of others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.sim.cluster import Cluster
+
+from herald.core.model import SECOND, Condition, Service
+from herald.core.status import REMIND
+
+OTHERS = Condition("example.com/Checked", "True", "Checked", "by somebody else")
+
+
+def served() -> Cluster:
+    cluster = Cluster(2)
+    cluster.service("web", conditions=(OTHERS,))
+    cluster.start()
+    cluster.run_until(lambda: cluster.served("web"), 15)
+    cluster.run(3)
+    assert len(cluster.get("web").conditions) == 3
+    cluster.api.writes.clear()
+    return cluster
+
+
+def edit(cluster: Cluster, **fields: object) -> None:
+    cluster.api.put(replace(cluster.get("web"), **fields))  # type: ignore[arg-type]
+
+
+def test_of_another_type_it_loses_herald_s_conditions_alone() -> None:
+    """To who watches LoadBalancers alone it looks as if it were gone."""
+    cluster = served()
+    # The API server itself takes the addresses away.
+    edit(cluster, type="ClusterIP", ingress=())
+    cluster.run(3)
+    assert cluster.get("web").conditions == (OTHERS,)
+    assert cluster.vip_leases() == set()
+    edit(cluster, type="LoadBalancer")
+    cluster.run_until(lambda: cluster.served("web"), 5)
+
+
+def test_of_another_class_it_loses_the_address_too() -> None:
+    cluster = served()
+    edit(cluster, load_balancer_class="example.com/other")
+    cluster.run(3)
+    assert cluster.get("web").conditions == (OTHERS,)
+    assert cluster.get("web").ingress == ()
+    assert cluster.vip_leases() == set()
+
+
+def test_one_that_is_gone_costs_one_request_and_its_namesake_is_left_alone() -> None:
+    cluster = served()
+    gone = cluster.get("web")
+    cluster.api.remove(Service, gone.key)
+    cluster.run(3)
+    patches = [text for verb, text in cluster.api.writes if verb == "patch" and gone.uid in text]
+    assert len(patches) == 1
+    cluster.api.put(replace(gone, uid="svc-new", ingress=(), conditions=(OTHERS,)))
+    cluster.run_until(lambda: cluster.served("web"), 5)
+    cluster.run(3)
+    assert len(cluster.get("web").conditions) == 3
+
+
+def test_who_has_no_address_is_told_why_again_before_the_event_is_forgotten() -> None:
+    cluster = Cluster(1)
+    cluster.service("web", annotations={"herald.dev/pool": "none"})
+    cluster.start()
+    cluster.run(10)
+    before = len(cluster.told("web", "NoPool"))
+    assert before >= 1
+    cluster.run(2 * REMIND / SECOND)
+    assert len(cluster.told("web", "NoPool")) == before + 2
