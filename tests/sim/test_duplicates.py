@@ -81,7 +81,8 @@ def test_it_is_free_again_by_itself_when_the_stranger_is_gone() -> None:
     cluster.strangers.clear()
     cluster.run_until(lambda: cluster.served("web"), ASKED_AGAIN + 5)
     assert cluster.get("web").ingress == (FIRST,)
-    assert allocated(cluster).message == f"{FIRST} of pool pool"
+    asked_for = "asked for by herald.dev/ips"
+    assert allocated(cluster).message == f"{FIRST} of pool pool, {asked_for}"
 
 
 def test_the_next_allocator_knows_what_is_set_aside_and_writes_nothing_of_it() -> None:
