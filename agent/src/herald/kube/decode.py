@@ -8,6 +8,7 @@ expressions) stays text: the module that understands it refuses it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -69,7 +70,7 @@ def _top(json: object) -> Fields:
 def _service(json: Fields) -> Service:
     metadata, spec, status = json.record("metadata"), json.record("spec"), json.record("status")
     return Service(
-        namespace=metadata.word("namespace"),
+        namespace=sys.intern(metadata.required("namespace")),
         name=metadata.required("name"),
         uid=metadata.text("uid"),
         resource_version=metadata.resource_version(),
