@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -50,6 +51,8 @@ class World:
     """The API server was found to be quick enough for this node's D."""
     listed: set[Kind] = field(default_factory=set)
     """Kinds of which a complete list has been seen; decisions about absence need all of them."""
+    changes: Counter[Kind] = field(default_factory=Counter)
+    """By kind: how many changes there were."""
     _slices: dict[ServiceKey, Endpoints] = field(default_factory=dict)
     _slices_of: dict[ServiceKey, set[ServiceKey]] = field(default_factory=dict)
 
@@ -101,6 +104,7 @@ class World:
         if table.get(obj.key) == obj:
             return False
         table[obj.key] = obj
+        self.changes[type(obj)] += 1
         return True
 
     def remove(self, kind: Kind, key: Key) -> bool:
@@ -109,7 +113,9 @@ class World:
             if old is not None:
                 self._slices_of[old.service].discard(key)
             return old is not None
-        return self._table(kind).pop(key, None) is not None
+        gone = self._table(kind).pop(key, None) is not None
+        self.changes[kind] += gone
+        return gone
 
     def slice_service(self, key: Key) -> ServiceKey | None:
         known = self._slices.get(key) if isinstance(key, tuple) else None

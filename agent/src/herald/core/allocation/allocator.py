@@ -16,10 +16,11 @@ from collections.abc import Callable
 from herald.core.allocation.externals import Externals, external_addresses
 from herald.core.allocation.inquiries import Inquiries
 from herald.core.allocation.ipam import Decision, Ipam, Record
+from herald.core.allocation.policies import PolicyReports
 from herald.core.effects import EmitEvent, PatchPolicy, PatchPool
 from herald.core.election.lock import Lock
 from herald.core.election.locks import Locks
-from herald.core.election.placement import announces_on, compiled, policies_for
+from herald.core.election.placement import policies_for
 from herald.core.events import AddressProbed, Answer, Done
 from herald.core.leases import (
     CONFLICT,
@@ -27,16 +28,13 @@ from herald.core.leases import (
     POOL,
     SERVICES,
     TRIED_FOR,
-    Presence,
     parsed_services,
     services_text,
 )
 from herald.core.model import (
     SECOND,
     Address,
-    Condition,
     Policy,
-    PolicyStatus,
     PoolStatus,
     Service,
     ServiceKey,
@@ -44,7 +42,6 @@ from herald.core.model import (
     vip_lease_name,
 )
 from herald.core.outbox import Outbox
-from herald.core.selectors import matches, problems
 from herald.core.settings import Settings
 from herald.core.world import World
 
@@ -83,6 +80,7 @@ class Allocator:
         self._patches: dict[int, str] = {}
         self._unwritten: set[str] = set()
         """Pools whose status could not be written."""
+        self._reports = PolicyReports(world, self._announces)
         self._policies_due = 0
         self._more = False
         self.decided: set[ServiceKey] = set()
@@ -254,7 +252,7 @@ class Allocator:
             self._unwritten.clear()
             self._policies_due = now + POLICY_PACE
             for policy in self._world.policies.values():
-                self._patch_policy(policy, self._ipam)
+                self._patch_policy(policy, now)
 
     def _carry_out(self, key: ServiceKey, decision: Decision) -> None:
         self.decided.add(key)
@@ -359,6 +357,12 @@ class Allocator:
                 )
                 self._out.add(EmitEvent(key, service.uid, "Warning", "AddressConflict", message))
 
+    def _announces(self, policy: Policy, service: Service) -> bool:
+        """Whether the policy has any address of the Service announced."""
+        given = self._ipam is not None and self._ipam.in_care(service)
+        external = bool(self._externals.of(service.key))
+        return bool(policies_for(service, (policy,), given=given, external=external))
+
     # --- statuses of pools and policies ----------------------------------------------------------------------
 
     def _patch_pool(self, name: str, status: PoolStatus | None) -> None:
@@ -369,69 +373,10 @@ class Allocator:
         self._patches[number] = name
         self._out.add(PatchPool(number, name, pool.resource_version, status))
 
-    def _patch_policy(self, policy: Policy, ipam: Ipam) -> None:
-        status = self._policy_status(policy, ipam)
+    def _patch_policy(self, policy: Policy, now: int) -> None:
+        status = self._reports.status(policy, now)
         if policy.deleting or policy.status == status:
             return
         number = self._out.new_id()
         self._patches[number] = policy.name
         self._out.add(PatchPolicy(number, policy.name, policy.resource_version, status))
-
-    def _policy_status(self, policy: Policy, ipam: Ipam) -> PolicyStatus:
-        services = [
-            service
-            for service in self._world.services.values()
-            if policies_for(
-                service,
-                (policy,),
-                given=ipam.in_care(service),
-                external=bool(self._externals.of(service.key)),
-            )
-        ]
-        nodes = [n for n in self._world.nodes.values() if matches(policy.node_selector, n.labels)]
-        return PolicyStatus(
-            services=len(services),
-            nodes=len(nodes),
-            observed_generation=policy.generation,
-            conditions=(self._policy_ready(policy, {node.name for node in nodes}),),
-        )
-
-    def _policy_ready(self, policy: Policy, nodes: set[str]) -> Condition:
-        def not_ready(reason: str, message: str) -> Condition:
-            return Condition("Ready", "False", reason, message)
-
-        for index, expression in enumerate(policy.interfaces):
-            if compiled(expression) is None:
-                return not_ready(
-                    "InvalidExpression",
-                    f"spec.interfaces[{index}]: wanted a regular expression, found {expression!r}",
-                )
-        for field, selector in (
-            ("serviceSelector", policy.service_selector),
-            ("nodeSelector", policy.node_selector),
-        ):
-            if found := problems(selector):
-                return not_ready("InvalidSelector", f"spec.{field}: {found[0]}")
-        if not nodes:
-            return not_ready("NoMatchingNode", "spec.nodeSelector selects no Node")
-        if not any(self._has_interface(policy, p) for p in self._presences(nodes)):
-            return not_ready(
-                "NoMatchingInterface",
-                "spec.interfaces names no usable interface of any selected node that runs an agent",
-            )
-        return Condition("Ready", "True", "Ready", "services are announced by this policy")
-
-    def _presences(self, nodes: set[str]) -> list[Presence]:
-        return [
-            presence
-            for lease in self._world.leases.values()
-            if lease.name.startswith("presence-")
-            and (presence := Presence(lease)).alive
-            and presence.node in nodes
-        ]
-
-    def _has_interface(self, policy: Policy, presence: Presence) -> bool:
-        return any(
-            interface.usable and announces_on(policy, interface)
-            for interface in presence.report.interfaces
-        )
