@@ -54,7 +54,7 @@ class World:
     changes: Counter[Kind] = field(default_factory=Counter)
     """By kind: how many changes there were."""
     _slices: dict[ServiceKey, Endpoints] = field(default_factory=dict)
-    _slices_of: dict[ServiceKey, set[ServiceKey]] = field(default_factory=dict)
+    _slices_of: dict[ServiceKey, tuple[ServiceKey, ...]] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -96,9 +96,9 @@ class World:
             if old == obj:
                 return False
             if old is not None:
-                self._slices_of[old.service].discard(old.key)
+                self._drop_slice(old)
             self._slices[obj.key] = obj
-            self._slices_of.setdefault(obj.service, set()).add(obj.key)
+            self._slices_of[obj.service] = (*self._slices_of.get(obj.service, ()), obj.key)
             return True
         table = self._table(type(obj))
         if table.get(obj.key) == obj:
@@ -111,11 +111,18 @@ class World:
         if kind is Endpoints and isinstance(key, tuple):
             old = self._slices.pop(key, None)
             if old is not None:
-                self._slices_of[old.service].discard(key)
+                self._drop_slice(old)
             return old is not None
         gone = self._table(kind).pop(key, None) is not None
         self.changes[kind] += gone
         return gone
+
+    def _drop_slice(self, old: Endpoints) -> None:
+        rest = tuple(key for key in self._slices_of[old.service] if key != old.key)
+        if rest:
+            self._slices_of[old.service] = rest
+        else:
+            del self._slices_of[old.service]
 
     def slice_service(self, key: Key) -> ServiceKey | None:
         known = self._slices.get(key) if isinstance(key, tuple) else None

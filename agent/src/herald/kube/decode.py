@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Literal
 
 from herald.core.events import Key, Kind, KubeObject
@@ -128,9 +129,15 @@ def _endpoints(json: Fields) -> Endpoints:
     return Endpoints(
         name=metadata.required("name"),
         service=(metadata.word("namespace"), service),
-        nodes=frozenset(ready),
-        ending=frozenset(ending - ready),
+        nodes=_alike(frozenset(ready)),
+        ending=_alike(frozenset(ending - ready)),
     )
+
+
+@lru_cache(maxsize=4096)
+def _alike(nodes: frozenset[str]) -> frozenset[str]:
+    """Many Services run on the same nodes: those are kept once."""
+    return nodes
 
 
 def _node(json: Fields) -> Node:

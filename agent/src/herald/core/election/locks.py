@@ -18,7 +18,7 @@ class Locks:
         """Those whose lease, holder or placement changed since the caller last took them."""
         self._dirty: dict[str, None] = {}
         self._timers: list[tuple[int, str]] = []
-        self._of_service: dict[ServiceKey, set[str]] = {}
+        self._of_service: dict[ServiceKey, tuple[str, ...]] = {}
         """Names of the locks of the addresses that each Service has."""
         self.want(IPAM_LEASE)
 
@@ -65,11 +65,13 @@ class Locks:
         before = lock.keys
         lock.services, lock.external = services, external
         for key in before - lock.keys:
-            self._of_service[key].discard(lock.name)
-            if not self._of_service[key]:
+            rest = tuple(name for name in self._of_service[key] if name != lock.name)
+            if rest:
+                self._of_service[key] = rest
+            else:
                 del self._of_service[key]
         for key in lock.keys - before:
-            self._of_service.setdefault(key, set()).add(lock.name)
+            self._of_service[key] = (*self._of_service.get(key, ()), lock.name)
 
     def external(self, key: ServiceKey) -> list[Address]:
         """The external addresses of a Service that are announced."""
