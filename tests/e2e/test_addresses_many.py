@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from herald_lab.layout import NODES
-from many import Many
+from herald_lab.many import Many
 from watched import await_health
 
 if TYPE_CHECKING:
