@@ -21,6 +21,8 @@ SITE = Path(__file__).parents[2] / "playbooks/site.yml"
 POOL, POLICY = "LoadBalancerIPPool", "L2AnnouncementPolicy"
 V4, V6 = "192.168.77.", "fd77:77::"
 
+SOUND = {"blocks": [{"start": V4 + "250"}]}
+
 Json = dict[str, Any]
 
 
@@ -59,6 +61,55 @@ def apply(lab: Lab, folder: Path, kind: str, spec: Json) -> tuple[int, str]:
             "spec.blocks[0].stop",
             "the family of start",
         ),
+        (
+            POOL,
+            {"blocks": [{"start": "192.168.077.20"}]},
+            "spec.blocks[0].start",
+            'found "192.168.077.20"',
+        ),
+        (
+            POOL,
+            {"blocks": [{"start": V6 + "1%eth0"}]},
+            "spec.blocks[0].start",
+            'found "fd77:77::1%',
+        ),
+        (POOL, {"blocks": [{"start": "::ffff:" + V4 + "1"}]}, "spec.blocks[0].start", "wanted an"),
+        (POOL, {"blocks": [{"cidr": "gibt's nicht ☃"}]}, "spec.blocks[0].cidr", "found \"gibt's"),
+        (
+            POOL,
+            {"blocks": [{"cidr": V4 + "0/24", "start": V4 + "1"}]},
+            "spec.blocks[0]",
+            "found both",
+        ),
+        (POOL, {"blocks": [{}]}, "spec.blocks[0]", "found neither"),
+        (POOL, {"blocks": []}, "spec.blocks", "at least 1 items"),
+        (
+            POOL,
+            {**SOUND, "exclude": [{"stop": V4 + "9"}]},
+            "spec.exclude[0].stop",
+            "wanted together with start",
+        ),
+        (POOL, {**SOUND, "priority": 70000}, "spec.priority", "65535"),
+        (POOL, {**SOUND, "disabled": "yes"}, "spec.disabled", "boolean"),
+        (POOL, {**SOUND, "dissabled": True}, "spec.dissabled", "unknown field"),
+        (
+            POOL,
+            {**SOUND, "serviceSelector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}},
+            "spec.serviceSelector.matchExpressions[0].operator",
+            '"DoesNotExist"',
+        ),
+        (
+            POOL,
+            {**SOUND, "serviceSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}},
+            "spec.serviceSelector.matchExpressions[0].values",
+            "wanted one or more with operator In",
+        ),
+        (
+            POLICY,
+            {"loadBalancerIPs": True, "preferredNodes": [{"nodeSelector": {}, "weight": 0}]},
+            "spec.preferredNodes[0].weight",
+            "greater than or equal to 1",
+        ),
         (POLICY, {}, "spec.loadBalancerIPs", "wanted loadBalancerIPs or externalIPs"),
         (
             POLICY,
@@ -67,7 +118,11 @@ def apply(lab: Lab, folder: Path, kind: str, spec: Json) -> tuple[int, str]:
             "missing closing ]",
         ),
     ],
-    ids=["cidr", "host-bits", "reversed-range", "two-families", "neither-kind", "expression"],
+    ids=[
+        *("cidr", "host-bits", "reversed-range", "two-families", "leading-zero", "zone", "mapped"),
+        *("unicode", "both-forms", "neither-form", "no-block", "stop-alone", "priority", "type"),
+        *("misspelt", "operator", "values", "weight", "neither-kind", "expression"),
+    ],
 )
 def test_api_server_refuses_nonsense_and_names_the_field(
     herald: Lab, tmp_path: Path, kind: str, spec: Json, field: str, wanted: str
