@@ -24,6 +24,8 @@ JUNIT := build/junit
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(COLLECTIONS)
+# A copy of the collection in the home folder would be taken for the one that is here.
+export ANSIBLE_HOME := $(CURDIR)/build/ansible
 
 # Everything that is, or is about to be, in the repository; scripts are known by their first line.
 FILES = git ls-files --cached --others --exclude-standard
