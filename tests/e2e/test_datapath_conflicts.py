@@ -123,9 +123,10 @@ def test_a_host_that_takes_a_held_address_is_named_and_answered(
         f'herald_conflict_age_seconds{{address="{four}",interface="host0",mac="{other.mac}"}}'
         in metrics
     )
+    uid = herald.get("service", "contested")["metadata"]["uid"]
     told_to_the_service = [
         (each["reason"], each["source"]["host"])
         for each in herald.get("events")["items"]
-        if other.mac in each.get("message", "") and each["involvedObject"]["name"] == "contested"
+        if each["involvedObject"].get("uid") == uid and other.mac in each["message"]
     ]
     assert told_to_the_service == [("AddressConflict", holder)]

@@ -1,0 +1,151 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Agents come and go under a client that asks every millisecond: each request is answered, and nothing moves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from watched import MACS, assert_leases_agree, await_health, linger
+
+from herald.core.election.placement import order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Lab
+    from watched import Watched
+
+pytestmark = pytest.mark.lab
+
+SITE = Path(__file__).parents[2] / "playbooks/site.yml"
+PINS = "/sys/fs/bpf/herald"
+UNIT = "herald-agent"
+OTHER = "/opt/herald/other"
+PACKAGE = f"{OTHER}/lib/python3*/site-packages/herald"
+
+# Another build beside the one that runs, whose responder is another program.
+COPY = f"""
+set -e
+build=$(readlink -f /opt/herald/current)
+cp -a "$build" {OTHER}
+sed -i "s#$build#{OTHER}#" $(grep -lI "$build" {OTHER}/bin/*)
+sed -i 's/ANSWER_TTL 64/ANSWER_TTL 65/' {PACKAGE}/datapath/bpf/ip.h
+"""
+# The same, and its maps have another layout: another folder of pins, everything carried over.
+NEXT_LAYOUT = f"""
+sed -i 's/LAYOUT_VERSION 1$/LAYOUT_VERSION 2/' {PACKAGE}/datapath/bpf/layout.h
+sed -i 's/^LAYOUT_VERSION = 1$/LAYOUT_VERSION = 2/; s/^class LoaderError/LAYOUTS[2] = LAYOUTS[1]\\n&/' \
+  {PACKAGE}/datapath/loader.py
+"""
+# As the role does it: what takes long first, then the link, then the process.
+SWITCH = f"""
+set -e
+/usr/bin/python3 -I {PACKAGE}/datapath/loader.py --user herald --prepare
+ln -sfn {OTHER} /opt/herald/current
+systemctl reload {UNIT}
+"""
+
+
+@pytest.fixture
+def shell(watched: Watched) -> Iterator[Callable[[str], str]]:
+    """Runs a script on the announcing node; whatever build it is given, it ends with its own.
+
+    The address is where its placement would have it, or it might move there meanwhile: once nodes have come or gone
+    and two minutes have passed, addresses do (docs/design/election.md, Placement).
+    """
+    lab, address = watched.lab, watched.address
+    best = order(address, dict.fromkeys(MACS.values(), 1))[0]
+    if watched.holder != best:
+        lab.exec(watched.holder, "systemctl", "restart", UNIT)  # hands over, to the best placed
+        watched.wait_for("the address to be at its place", lambda: watched.holder == best)
+        await_health(lab)
+
+    def run(script: str) -> str:
+        return lab.exec(best, "sh", "-c", script)
+
+    build = run("readlink -f /opt/herald/current").strip()
+    yield run
+    run(f"ln -sfn {build} /opt/herald/current; rm -rf {OTHER}; systemctl reload {UNIT}")
+    await_health(lab, [best])
+
+
+def program(shell: Callable[[str], str]) -> str:
+    """The responder that is pinned, named by layout and source; there is one, or this fails."""
+    (found,) = shell(f"find {PINS} -name 'responder-*'").split()
+    return found
+
+
+def pid(shell: Callable[[str], str]) -> str:
+    return shell(f"systemctl show --property=MainPID --value {UNIT}").strip()
+
+
+def unanswered(
+    watched: Watched, shell: Callable[[str], str], folder: Path, do: Callable[[], object]
+) -> tuple[int, int]:
+    """Requests without an answer, of how many, while another process takes the agent's place."""
+    lab, node = watched.lab, watched.holder
+    before = pid(shell)
+    with lab.meter(
+        "answers", watched.address, "--interval-ms", "1", file=folder / "answers.json"
+    ) as answers:
+        linger(0.2)
+        do()
+        watched.wait_for("another process", lambda: pid(shell) not in ("0", before))
+        await_health(lab, [node])
+        linger(2.5)  # were the epoch lost, others would have claimed by now
+    assert watched.holder == node, "the address moved"
+    assert len(answers["macs"]) == 1, answers["macs"]
+    assert_leases_agree(lab)
+    return answers["requests"] - answers["answered"], answers["requests"]
+
+
+@pytest.mark.parametrize(
+    ("how", "prepare", "script"),
+    [
+        ("killed", "true", f"systemctl kill --kill-whom=main --signal=KILL {UNIT}"),
+        ("reloaded", "true", f"systemctl reload {UNIT}"),
+        ("another program", COPY, SWITCH),
+        ("another layout", COPY + NEXT_LAYOUT, SWITCH),
+    ],
+)
+def test_every_request_is_answered_while_the_agent_is(
+    watched: Watched,
+    shell: Callable[[str], str],
+    tmp_path: Path,
+    figure: Callable[[str], None],
+    how: str,
+    prepare: str,
+    script: str,
+) -> None:
+    shell(prepare)
+    before = program(shell)
+    lost, asked = unanswered(watched, shell, tmp_path, lambda: shell(script))
+    figure(f"agent {how}: {lost} of {asked} requests unanswered, one each millisecond")
+    assert lost == 0
+    assert asked > 1000
+    after = program(shell)
+    assert (after != before) == how.startswith("another"), (before, after)
+    assert ("v2" in after) == (how == "another layout")
+
+
+def test_every_request_is_answered_while_the_role_changes_the_configuration(
+    herald: Lab,
+    watched: Watched,
+    shell: Callable[[str], str],
+    tmp_path: Path,
+    figure: Callable[[str], None],
+) -> None:
+    def configure() -> None:
+        """Anew, and back again."""
+        only = ("--limit", f"{watched.holder},localhost")
+        try:
+            herald.playbook(SITE, *only, "-e", "herald_log_level=debug")
+        finally:
+            herald.playbook(SITE, *only)
+
+    lost, asked = unanswered(watched, shell, tmp_path, configure)
+    figure(f"agent configured anew, twice: {lost} of {asked} unanswered, one each millisecond")
+    assert lost == 0
