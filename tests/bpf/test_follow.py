@@ -223,8 +223,7 @@ def test_what_others_take_away_is_put_back_and_counted(
         subprocess.run(["tc", "qdisc", "delete", "dev", "node", "clsact"], check=True)
     assert agent.names() == set()
 
-    agent.hands.reconcile()
+    agent.follow(lambda: agent.names() == {"node"})
 
-    assert agent.names() == {"node"}
     assert agent.counters.restored == 1
     assert answer(cable) == ANSWER

@@ -13,6 +13,7 @@ its own program in its place at once, and that one which attaches by tcx removes
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,17 +32,25 @@ _ETH_P_ALL = 0x0003
 
 
 class Clsact:
-    """Attachments of one program as clsact filters, which live as long as their devices."""
+    """Attachments of one program as clsact filters, which live as long as their devices.
+
+    One thread may look while another attaches: they share a netlink socket, by turns.
+    """
 
     def __init__(self, folder: Path, program: int) -> None:
         self._folder = folder
         self._program = program
         self._netlink = IPRoute()
+        self._turn = threading.RLock()
         self._put: set[int] = set()
         """Where this process put its program: elsewhere a filter of ours may run an older one."""
 
     def attach(self, ifindex: int) -> None:
         """Have the program on an interface. Raises DatapathError."""
+        with self._turn:
+            self._attach(ifindex)
+
+    def _attach(self, ifindex: int) -> None:
         try:
             present = self._has_ours(ifindex)
             first = present and self._is_first(ifindex)
@@ -74,7 +83,11 @@ class Clsact:
 
     def detach(self, ifindex: int) -> None:
         """Have nothing of ours on an interface. Raises DatapathError."""
-        self.remove_filter(ifindex)
+        with self._turn:
+            self.remove_filter(ifindex)
+            self._remove_qdisc(ifindex)
+
+    def _remove_qdisc(self, ifindex: int) -> None:
         try:
             if self._has_qdisc(ifindex) and not self._in_use(ifindex):
                 self._netlink.tc("del", "clsact", ifindex)
@@ -106,7 +119,8 @@ class Clsact:
 
     def attached(self) -> frozenset[int]:
         """The interfaces that the program is first on now, by the kernel's word."""
-        return frozenset(ifindex for ifindex in self._put if self._is_first(ifindex))
+        with self._turn:
+            return frozenset(ifindex for ifindex in self._put if self._is_first(ifindex))
 
     def close(self) -> None:
         """Let go of the netlink socket; filters stay."""

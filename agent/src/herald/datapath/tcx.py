@@ -120,9 +120,13 @@ class Tcx:
         """The interfaces that the program is first on now, by the kernel's word."""
         found = set()
         for ifindex, pin in loader.interface_pins(self._folder, loader.LINK).items():
-            with _open(pin) as fd:
-                if _link(fd) == _Link(self._program_id, ifindex) and self._is_first(ifindex):
-                    found.add(ifindex)
+            try:
+                with _open(pin) as fd:
+                    if _link(fd) == _Link(self._program_id, ifindex) and self._is_first(ifindex):
+                        found.add(ifindex)
+            except OSError as gone:  # another thread has just detached it, or its device went
+                if gone.errno not in (errno.ENOENT, errno.ENODEV):
+                    raise
         return frozenset(found)
 
     def close(self) -> None:
