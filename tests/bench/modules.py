@@ -9,7 +9,7 @@ Needs a lab with Herald's kinds, such as `make demo` leaves. One playbook does b
 a change, changed, removed; each task's time is what Ansible itself reports. kubernetes.core is taken out of the package
 `ansible` that requirements/bench.txt names, once.
 
-For comparison also that module in a loop, and ping, which is what any task costs.
+For comparison also ping: what any task costs.
 """
 
 from __future__ import annotations
@@ -92,15 +92,6 @@ def theirs(pools: int, priority: int, state: str) -> Json:
     return {"kubernetes.core.k8s": {"definition": definitions, "state": state}}
 
 
-def looped(pools: int, priority: int, state: str) -> Json:
-    definitions = [definition(n, priority) for n in range(pools)]
-    return {
-        "kubernetes.core.k8s": {"definition": "{{ item }}", "state": state},
-        "loop": definitions,
-        "loop_control": {"label": ""},
-    }
-
-
 def nothing(_pools: int, _priority: int, _state: str) -> Json:
     """What Ansible itself takes for any task."""
     return {"ansible.builtin.ping": {}}
@@ -109,7 +100,6 @@ def nothing(_pools: int, _priority: int, _state: str) -> Json:
 TASKS = {
     "ip_pool": ours,
     "kubernetes.core.k8s": theirs,
-    "kubernetes.core.k8s in a loop": looped,
     "ping": nothing,
 }
 STEPS = {
