@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.lab
 
 Json = dict[str, Any]
-Wait = "Callable[..., None]"
 
 NAMESPACE = "addresses"
 V4, V6 = "192.168.77.", "fd77:77::"
@@ -200,7 +199,7 @@ def test_services_get_what_they_ask_for_or_are_told_why_not(kubectl: Kubectl) ->
 
 
 def test_an_address_in_use_stays_whatever_becomes_of_its_pool(
-    kubectl: Kubectl, herald: Lab
+    kubectl: Kubectl, herald: Lab, wait_for: Callable[..., None]
 ) -> None:
     kubectl.apply(service("s", {"pool": "few"}))
     kubectl.await_addresses("s", V4 + "190")
@@ -217,9 +216,9 @@ def test_an_address_in_use_stays_whatever_becomes_of_its_pool(
     assert herald.lease(V4 + "190")["metadata"]["uid"] == uid  # type: ignore[index]
 
     # Somebody deletes the record itself: it is made anew, the Service keeps what it shows.
-    kubectl("delete", "lease", f"vip-{V4}190", "--namespace", "herald-system")
+    herald.kubectl("delete", "lease", f"vip-{V4}190", "--namespace", "herald-system")
     assert kubectl.addresses("s") == [V4 + "190"]
-    kubectl._wait_for(
+    wait_for(
         "a new record",
         lambda: (herald.lease(V4 + "190") or {"metadata": {"uid": uid}})["metadata"]["uid"] != uid,
     )
