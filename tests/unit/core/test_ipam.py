@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address
 
+import pytest
 from tests.unit.core.ipam_rules import V4
 from tests.unit.core.ipam_world import MAC, key_of, pool, service
 
@@ -245,3 +246,27 @@ def test_a_quarrel_that_begins_has_the_one_asked_who_must_leave() -> None:
     assert T in set(ipam.dirty())
     assert ipam.decide(T).release == (ONE,)
     assert ipam.decide(S).release == ()
+
+
+@pytest.mark.timeout(120)
+def test_ten_thousand_pools() -> None:
+    """Each Service is given an address of the pool that its label selects; an edit concerns that pool alone."""
+    ipam = Ipam(True, ())
+    pools = [
+        pool(f"p{number}", f"10.{number >> 8}.{number & 255}.0/30", select={"pool": f"p{number}"})
+        for number in range(10_000)
+    ]
+    for each in pools:
+        ipam.put_pool(each)
+    for number in range(0, 10_000, 100):
+        ipam.put_service(service(f"s{number}", labels={"pool": f"p{number}"}))
+    assert len(set(asked(ipam))) == 100
+    told = [ipam.decide(key_of(name)).condition for name in ("s0", "s5100", "s9900")]
+    assert [each.message for each in told if each] == [
+        "10.0.0.0 of pool p0",
+        "10.19.236.0 of pool p5100",
+        "10.38.172.0 of pool p9900",
+    ]
+    list(ipam.dirty_pools())
+    ipam.put_pool(replace(pools[5100], disabled=True, generation=2))
+    assert list(ipam.dirty_pools()) == ["p5100"]
