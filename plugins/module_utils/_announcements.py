@@ -18,19 +18,25 @@ _REPORT = "herald.dev/presence"
 _EPOCH = "herald.dev/epoch"
 _POOL = "herald.dev/pool"
 _SERVICES = "herald.dev/services"
+_EXTERNAL = "herald.dev/external"
+_CONFLICT = "herald.dev/conflict"
 _REASON = "herald.dev/reason"
 _CONDITIONS = "herald.dev/"
 
 
 def addresses(leases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """An entry for each address that was given, in the order of their leases' names."""
+    """An entry for each address that is announced, given or external, in the order of their leases' names.
+
+    What is set aside, since somebody else answers for it, is none.
+    """
     presences = {
         holder(lease): lease
         for lease in leases
         if lease["metadata"]["name"].startswith(PRESENCE) and holder(lease)
     }
     given = sorted(
-        (lease for lease in leases if address(lease)), key=lambda lease: lease["metadata"]["name"]
+        (lease for lease in leases if address(lease) and not _set_aside(lease)),
+        key=lambda lease: lease["metadata"]["name"],
     )
     return [_address(lease, presences.get(holder(lease))) for lease in given]
 
@@ -57,8 +63,18 @@ def _address(lease: dict[str, Any], presence: dict[str, Any] | None) -> dict[str
         "since": (lease.get("spec") or {}).get("acquireTime") or "",
         "reason": notes.get(_REASON, ""),
         "pool": notes.get(_POOL, ""),
-        "services": [text for text in notes.get(_SERVICES, "").split(",") if text],
+        "services": _named(notes),
     }
+
+
+def _set_aside(lease: dict[str, Any]) -> bool:
+    return _CONFLICT in _notes(lease) and not _named(_notes(lease))
+
+
+def _named(notes: dict[str, str]) -> list[str]:
+    """The Services that have the address: those that it was given to, then those that it is an external one of."""
+    texts = notes.get(_SERVICES, "").split(",") + notes.get(_EXTERNAL, "").split(",")
+    return list(dict.fromkeys(text for text in texts if text))
 
 
 def _epoch(presence: dict[str, Any]) -> str:

@@ -70,6 +70,18 @@ def test_an_address_with_its_node_interfaces_and_services() -> None:
     }
 
 
+def test_an_external_address_is_one_too_and_what_is_set_aside_is_none() -> None:
+    external, aside = vip(), vip("vip-192.0.2.8")
+    external["metadata"]["annotations"] = {"herald.dev/external": "a/b,e/f"}
+    aside["metadata"]["annotations"] = {
+        "herald.dev/pool": "p",
+        "herald.dev/conflict": "02:00:5e:00:00:01",
+        "herald.dev/tried-for": "a/b",
+    }
+    [entry] = _announcements.addresses([external, aside])
+    assert (entry["address"], entry["services"]) == ("192.0.2.7", ["a/b", "e/f"])
+
+
 NOBODY = [
     pytest.param([vip(holder="")], id="no holder"),
     pytest.param([vip()], id="the holder has no presence"),
