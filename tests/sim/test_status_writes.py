@@ -76,3 +76,26 @@ def test_a_pool_edit_that_concerns_a_thousand_services(monkeypatch: pytest.Monke
     assert len(patches.of) == COUNT
     # Each takes the API server 1 to 10 ms here.
     assert spent < 10
+
+
+def test_agents_that_start_again_write_nothing_but_who_lives_and_who_allocates() -> None:
+    cluster = Cluster(3)
+    names = [f"web{number}" for number in range(100)]
+    for name in names:
+        cluster.service(name)
+    cluster.start()
+    cluster.run_until(lambda: cluster.served(*names), 60)
+    cluster.run(130)  # beyond the hold-down: what placement would rather see elsewhere has moved
+    before = dict(cluster.api.objects)
+    cluster.api.writes.clear()
+    for machine in cluster.machines.values():
+        machine.told.clear()
+        machine.kill()
+        cluster.run(0.5)
+        machine.start()
+        cluster.run(5)
+    own = {"ipam", *(f"presence-{node}" for node in cluster.machines)}
+    assert {name for _, name in cluster.api.writes} == own
+    assert [event for machine in cluster.machines.values() for event in machine.told] == []
+    changed = {key for key, found in cluster.api.objects.items() if before.get(key) is not found}
+    assert {str(key) for _, key in changed} == own
