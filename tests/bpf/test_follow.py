@@ -104,11 +104,19 @@ def agent(request: pytest.FixtureRequest, loaded_bpffs: Path, cable: Wire) -> It
 
 
 def answer(cable: Wire) -> bytes:
-    """What a request brings. (Bridges say things of their own, by IGMP and MLD.)"""
-    cable.send(ASK)
-    while (frame := cable.receive())[12:14] != ASK[12:14]:
-        pass
-    return frame
+    """What a request brings. A device that has just come up drops what is sent at once: ask again.
+
+    (Bridges say things of their own, by IGMP and MLD.)
+    """
+    until = time.monotonic() + PATIENCE
+    while True:
+        cable.send(ASK)
+        try:
+            while (frame := cable.receive())[12:14] != ASK[12:14]:
+                pass
+            return frame
+        except TimeoutError:
+            assert time.monotonic() < until, "not answered"
 
 
 def test_a_bridge_is_followed_and_its_members_are_not(agent: Agent, cable: Wire) -> None:
