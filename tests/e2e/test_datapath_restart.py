@@ -107,7 +107,6 @@ def unanswered(
     [
         ("killed", "true", f"systemctl kill --kill-whom=main --signal=KILL {UNIT}"),
         ("reloaded", "true", f"systemctl reload {UNIT}"),
-        ("another program", COPY, SWITCH),
         ("another layout", COPY + NEXT_LAYOUT, SWITCH),
     ],
 )
