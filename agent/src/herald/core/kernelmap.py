@@ -127,6 +127,12 @@ class KernelMap:
     # --- what is asked of it ---------------------------------------------------------------------------
 
     @property
+    def answers_until(self) -> int:
+        """The latest deadline that may stand in the kernel: the confirmed one, or one that is being set."""
+        asked = [a.session.deadline for a in self._asked.values() if a.session is not None]
+        return max([self.session.deadline, *asked])
+
+    @property
     def intended(self) -> Session:
         """The session that was asked for last, confirmed or not."""
         asked = [a.session for a in self._asked.values() if a.session is not None]

@@ -167,12 +167,16 @@ class Presence:
     def nonce(self) -> str:
         return self.lease.annotations.get(INSTANCE, "").partition("/")[2]
 
-    def duration(self, default: int) -> int:
-        """How long, in nanoseconds, an observer must see no change of it; ``default`` where it says nothing."""
+    def duration(self, least: int) -> int:
+        """How long, in nanoseconds, an observer must see no change of it.
+
+        ``least``: what the observer itself was set to live by. A shorter one is not believed: it may have been
+        written by hand, and its node not know of it.
+        """
         text = self.lease.annotations.get(DURATION, "")
         if not (text.isascii() and text.isdigit() and len(text) < 12):
-            return max(default, self.lease.duration_seconds * SECOND)
-        return min(max(int(text) * MILLISECOND, 1), MAX_DURATION)
+            return max(least, self.lease.duration_seconds * SECOND)
+        return max(least, min(int(text) * MILLISECOND, MAX_DURATION))
 
 
 def _decode_report(text: str, lease: Lease) -> PresenceReport:

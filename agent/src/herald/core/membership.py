@@ -45,7 +45,7 @@ class Membership:
         facts = (
             self._presence.epoch,
             self._presence.told,
-            self._presence.duration,
+            self._presence.waited_for,
             self._presence.live(now),
             self._election.synced,
         )

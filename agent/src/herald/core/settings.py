@@ -9,6 +9,9 @@ from typing import Literal
 
 from herald.core.model import SECOND
 
+LATE_NEWS = 2 * SECOND
+"""How late the watch of Leases may tell a node of something: what it wrote itself must be back by then, or it lists."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

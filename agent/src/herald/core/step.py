@@ -202,8 +202,12 @@ class Decider:
     def _answer(self, answer: Answer, now: int) -> None:
         for leases in (self._presence, self._observer, self._election):
             if leases.answer(answer, now):
-                self._answered = not isinstance(answer.outcome, Failed)
-                if not self._answered:
+                failed = isinstance(answer.outcome, Failed)
+                if failed and answer.sent < self._observer.counts_from:
+                    # That the API server was away then is known, and was counted.
+                    return
+                self._answered = not failed
+                if failed:
                     self._observer.in_touch(False, now)
                 return
         if not self._status.answer(answer, now):

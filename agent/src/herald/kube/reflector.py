@@ -35,6 +35,7 @@ from herald.core.events import (
     WatchBroken,
     WatchResumed,
 )
+from herald.core.settings import LATE_NEWS
 from herald.kube.clock import boottime
 from herald.kube.decode import decode, key_of
 from herald.kube.fields import Fields, Undecodable
@@ -57,7 +58,7 @@ PAGE = 200
 22 MB of memory in pages of 500, and 14 MB in pages of 200."""
 WATCH_SECONDS = (300, 600)
 """The server ends a watch after a random time between these."""
-ECHO = 2_000_000_000
+ECHO = LATE_NEWS
 """Nanoseconds within which a Lease that this agent wrote must come back in its own watch."""
 PATIENCE = 10.0
 """Seconds; no Retry-After is heeded beyond."""

@@ -22,7 +22,7 @@ from herald.core.events import Answer, Done
 from herald.core.leases import Epoch, Presence, without_finalizer
 from herald.core.model import FINALIZER, MILLISECOND, Lease, presence_lease_name
 from herald.core.outbox import Outbox
-from herald.core.settings import Settings
+from herald.core.settings import LATE_NEWS, Settings
 
 FENCE_STEP = 50 * MILLISECOND
 """Between the ranks of fencers, so that they do not all write at once."""
@@ -56,7 +56,8 @@ class Observer:
         self._tracks: dict[str, _Track] = {}
         self._over: dict[Epoch, int] = {}
         self._in_touch = False
-        self._counts_from = 0
+        self.counts_from = 0
+        """Own clock: in touch since then."""
         self.changed: set[str] = set()
         """Nodes whose presence says something else than a mere renewal, since last cleared."""
 
@@ -150,9 +151,10 @@ class Observer:
         return max((track.duration for track in self._tracks.values()), default=default)
 
     def patience(self, node: str) -> int:
-        """How long that node may go on unheard: its D, or the longest where nothing is known of it."""
+        """How long that node may go on without knowing what was done to its lease by hand: for its D (the longest
+        where nothing is known of it), and as long as its watch may be late."""
         track = self._tracks.get(presence_lease_name(node)) if node else None
-        return track.duration if track is not None else self.longest()
+        return LATE_NEWS + (track.duration if track is not None else self.longest())
 
     def gone(self, name: str, now: int) -> None:
         track = self._tracks.pop(name, None)
@@ -169,7 +171,7 @@ class Observer:
     def in_touch(self, touch: bool, now: int) -> None:
         """Whether requests succeed and the watch of Leases is sound; each loss starts all counts again."""
         if not touch or not self._in_touch:
-            self._counts_from = now
+            self.counts_from = now
         self._in_touch = touch
 
     # --- fencing -----------------------------------------------------------------------------------------
@@ -182,7 +184,7 @@ class Observer:
 
     def _still_until(self, track: _Track) -> int:
         """When a presence will have been still for its D, if nothing comes."""
-        return max(track.changed_at, self._counts_from) + track.duration
+        return max(track.changed_at, self.counts_from) + track.duration
 
     def _is_due(self, name: str, track: _Track, now: int) -> bool:
         """Whether it is this node's turn to write."""

@@ -96,6 +96,8 @@ class OwnPresence:
         """0.9 D after the last successful renewal was sent; meaningful in LIVE and LEAVE."""
         self.duration = settings.duration_ns
         """The D that the presence says now."""
+        self._said_before = settings.duration_ns
+        """The D that it said in the version before."""
         self.wanted_duration = settings.duration_ns
         """The D that it shall say from the next renewal on."""
         self._busy = settings.duration_ns
@@ -149,6 +151,11 @@ class OwnPresence:
         """R."""
         return self.duration // 4
 
+    @property
+    def waited_for(self) -> int:
+        """How long observers wait once this node is lost: they believe a shorter D when it has been said twice."""
+        return max(self.duration, self._said_before)
+
     def next_deadline(self) -> int | None:
         if self._pending is not None or self.phase is Phase.STOPPED:
             return None
@@ -175,7 +182,7 @@ class OwnPresence:
         Views of the cluster, and so of the budget, differ a little: a quarter more is no reason to wait.
         """
         self._eager_until = now + 2 * self._settings.duration_ns
-        if self.duration <= self._busy * 5 // 4:
+        if self.waited_for <= self._busy * 5 // 4:
             return True
         self._set_pace(now)
         self.tick(now)
@@ -358,7 +365,7 @@ class OwnPresence:
     def _renew(self, now: int) -> None:
         renewed = self._kernel.intended.renewed
         allowed = self._renewed_at + self.wanted_duration * 9 // 10
-        if self.wanted_duration < self.duration and self._kernel.session.deadline > allowed:
+        if self.wanted_duration < self.duration and self._kernel.answers_until > allowed:
             # Observers count by what they read: the kernel's deadline shrinks before they can read it.
             self.valid_until = min(self.valid_until, allowed)
             self._extend(allowed, renewed)
@@ -413,13 +420,15 @@ class OwnPresence:
 
     def _accept(self, lease: Lease, sent: int, duration: int, now: int) -> None:
         """A renewal succeeded: assign the deadline that it allows (rule 1)."""
+        self._said_before = Presence(self.lease).duration(0) if self.lease.uid else duration
         self.lease = lease
         self.problem = ""
         self.duration = duration
         self._renewed_at = sent
         self.valid_until = sent + duration * 9 // 10
         changed_meanwhile = self._report is not None and self._report != self._written
-        self._due = now if changed_meanwhile else sent + self.interval
+        shortened = self.waited_for != duration
+        self._due = now if changed_meanwhile or shortened else sent + self.interval
         # An answer that comes past the deadline proves nothing about what came between.
         self._may_hold = now < self.valid_until
         if self._said != (report := Presence(lease).report):
