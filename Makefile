@@ -118,9 +118,18 @@ bpf: packages venv ## The responder against golden frames, in the kernel
 	@mkdir -p $(JUNIT)
 	@pytest -q --junit-xml=$(JUNIT)/bpf.xml tests/bpf
 
-sim: venv ## The whole cluster simulated in virtual time (SEEDS=10000: that many random disasters)
+sim: venv ## The whole cluster simulated (SEEDS=10000: so many schedules; SEED=17, MUTANT=no-margin: that one)
 	@mkdir -p $(JUNIT)
-	@$(if $(SEEDS),HERALD_SEEDS=$(SEEDS) )pytest -q --junit-xml=$(JUNIT)/sim.xml tests/sim
+ifneq ($(MUTANT),)
+	@HERALD_MUTANT=$(MUTANT) pytest -q -s tests/sim/test_mutants.py -k caught
+else ifneq ($(SEED),)
+	@HERALD_SEED=$(SEED) pytest -q tests/sim/test_schedules.py
+else
+	@$(if $(SEEDS),HERALD_SEEDS=$(SEEDS) )pytest -q -n auto --junit-xml=$(JUNIT)/sim.xml tests/sim
+endif
+
+sim-mutants: venv ## The rules that the simulation breaks on purpose, one at a time
+	@PYTHONPATH=.:agent/src .venv/bin/python -m tests.sim.mutants
 
 model: packages venv ## The election's protocol, checked exhaustively by spin, and refuted without each rule
 	@mkdir -p $(JUNIT)

@@ -1,24 +1,35 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Rules of docs/design/election.md, each broken on purpose: the random schedules must catch every one.
+"""Rules of docs/design/election.md, each broken on purpose: the invariants must show every one.
 
-A mutant is planted by replacing one function of the core, or of the fake kernel where the rule is its.
+A mutant is planted by replacing one function of the core, or of a fake where the rule is the kernel's. What befalls
+the cluster is a pattern that the rule is about, its times drawn; the invariants are those of every schedule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
-from tests.sim.cluster import Cluster, Kernel
+from tests.sim.disasters import Mode, Step
+from tests.sim.kernel import Kernel
+from tests.sim.machine import Machine
 
+from herald.core.effects import LeaseRequest
+from herald.core.election import election, lock
+from herald.core.election.election import Election
 from herald.core.election.filling import Filler
-from herald.core.election.lock import Pair
+from herald.core.election.lock import ACTIONS, Action, Own, Pair, Sight
+from herald.core.election.moves import Moves
+from herald.core.election.observer import Observer
 from herald.core.election.presence import OwnPresence, Phase
 from herald.core.election.segment import Segment
-from herald.core.leases import Presence
-from herald.core.model import MILLISECOND, Lease
+from herald.core.events import Answer, Done, Failed
+from herald.core.kernel import EntryKey, EntryValue
+from herald.core.kernelmap import KernelMap
+from herald.core.leases import Epoch, Presence
+from herald.core.model import SECOND, Address, Lease
 
 Plant = Callable[[Any], None]
 """Given pytest's MonkeyPatch."""
@@ -29,31 +40,49 @@ class Mutant:
     name: str
     rule: str
     plant: Plant
-    mode: Literal["Withdraw", "Hold"] = "Withdraw"
+    mode: Mode
+    steps: tuple[Step, ...]
+    """What befalls one node after the other."""
+    nodes: int
+    renew_budget: int
 
+
+CUT = Step("cut", lasts=(2500, 6000), much=(0, 1))
+"""From the API server, both ways, for longer than D."""
 
 MUTANTS: dict[str, Mutant] = {}
 
 
-def mutant(name: str, rule: str, mode: Literal["Withdraw", "Hold"] = "Withdraw") -> Any:
+def mutant(
+    name: str,
+    rule: str,
+    *steps: Step,
+    mode: Mode = "Withdraw",
+    nodes: int = 3,
+    renew_budget: int = 50,
+) -> Callable[[Plant], Plant]:
     def register(plant: Plant) -> Plant:
-        MUTANTS[name] = Mutant(name, rule, plant, mode)
+        MUTANTS[name] = Mutant(name, rule, plant, mode, steps, nodes, renew_budget)
         return plant
 
     return register
 
 
-def slow_api(patch: Any) -> None:
-    """Three ways in ten, to the API server or back, take up to 900 ms."""
-
-    def latency(self: Cluster) -> int:
-        longest = 900 if self.rng.random() < 0.3 else 5
-        return int(longest * self.rng.random() * MILLISECOND) + 1
-
-    patch.setattr(Cluster, "latency", latency)
+def _table(patch: Any, sight: Sight, own: Own, action: Action) -> None:
+    """Another action in one cell of the table of locks."""
+    rows = {**ACTIONS, sight: {**ACTIONS[sight], own: action}}
+    for module in (election, lock):
+        patch.setattr(module, "ACTIONS", rows)
 
 
-@mutant("no-margin", "1: valid for D, not for 0.9 D")
+# --- 1: renewing --------------------------------------------------------------------------------------------
+
+
+@mutant(
+    "no-margin",
+    "1: valid for D, not for 0.9 D",
+    CUT,
+)
 def no_margin(patch: Any) -> None:
     accept = OwnPresence._accept
 
@@ -65,34 +94,331 @@ def no_margin(patch: Any) -> None:
     patch.setattr(OwnPresence, "_accept", whole)
 
 
-@mutant("valid-from-answer", "1: valid from the answer, not from before the request")
+@mutant(
+    "valid-from-answer",
+    "1: valid from the answer on",
+    Step("slow answers", lasts=(9000, 9000), much=(5, 8)),
+    Step("cut", after=(1000, 2000), lasts=(3000, 5000), much=(0, 1)),
+)
 def valid_from_answer(patch: Any) -> None:
     answer = OwnPresence.answer
     patch.setattr(
-        OwnPresence,
-        "answer",
-        lambda self, given, now: answer(self, replace(given, sent=now), now),
+        OwnPresence, "answer", lambda self, given, now: answer(self, replace(given, sent=now), now)
     )
-    slow_api(patch)
 
 
-@mutant("begin-unsilenced", "2: a new epoch begins before the kernel is silent")
+@mutant(
+    "shorter-unlowered",
+    "1: a shorter D is sent before the deadline is lowered",
+    Step("kill", lasts=(100, 500), much=(0, 0)),
+    renew_budget=2,
+)
+def shorter_unlowered(patch: Any) -> None:
+    patch.setattr(
+        OwnPresence,
+        "_renew",
+        lambda self, now: self._write("update", self.lease, "renew", now, self.wanted_duration),
+    )
+
+
+# --- 2: ending an epoch -------------------------------------------------------------------------------------
+
+
+@mutant(
+    "begin-unsilenced",
+    "2: an epoch is begun before the kernel is silent",
+    Step("pause", lasts=(2100, 3000), much=(0, 0)),
+)
 def begin_unsilenced(patch: Any) -> None:
     patch.setattr(OwnPresence, "_silent", lambda self: True)
+    patch.setattr(OwnPresence, "_lose", _lose_noisily)
 
 
-@mutant("fence-early", "3: observed for less than its D")
+def _lose_noisily(self: OwnPresence, reason: str) -> None:
+    self.epoch, self._pending, self._ended, self.phase = None, None, True, Phase.READ
+
+
+@mutant(
+    "release-unsilenced",
+    "2: the presence is released before the kernel is silent",
+    Step("forbidden", lasts=(9000, 9000)),
+    Step("stop", lasts=(9000, 9000)),
+)
+def release_unsilenced(patch: Any) -> None:
+    def leave(self: OwnPresence, now: int) -> None:
+        if self.phase not in (Phase.LEAVE, Phase.STOPPED):
+            self.phase = Phase.LEAVE if self.epoch is not None else Phase.STOPPED
+            self._pending, self._due = None, now
+
+    def release(self: OwnPresence, now: int) -> None:
+        self.epoch = None
+        self._request("update", replace(self.lease, holder=""), "release", now)
+
+    patch.setattr(OwnPresence, "leave", leave)
+    patch.setattr(OwnPresence, "_release", release)
+
+
+@mutant(
+    "put-without-uid",
+    "2: the uid is neither sent nor compared",
+    Step("lag", lasts=(9000, 9000), much=(2, 9)),
+    Step("hand on presence", much=(5, 5)),
+)
+def put_without_uid(patch: Any) -> None:
+    request, answer = OwnPresence._request, OwnPresence.answer
+
+    def anonymous(self: OwnPresence, verb: Any, lease: Lease, *rest: Any) -> None:
+        request(self, verb, replace(lease, uid="") if verb == "update" else lease, *rest)
+
+    def believe(self: OwnPresence, given: Answer, now: int) -> bool:
+        if self.phase is Phase.LIVE and isinstance(given.outcome, Done) and given.outcome.lease:
+            self.lease = replace(self.lease, uid=given.outcome.lease.uid)
+            given = replace(given, outcome=replace(given.outcome, created=False))
+        return answer(self, given, now)
+
+    patch.setattr(OwnPresence, "_request", anonymous)
+    patch.setattr(OwnPresence, "answer", believe)
+
+
+# --- 3: fencing ---------------------------------------------------------------------------------------------
+
+
+@mutant(
+    "fence-early",
+    "3: observed for less than its D",
+    CUT,
+)
 def fence_early(patch: Any) -> None:
     duration = Presence.duration
-    patch.setattr(Presence, "duration", lambda self, default: duration(self, default) * 7 // 10)
+    patch.setattr(Presence, "duration", lambda self, least: duration(self, least) * 7 // 10)
 
 
-@mutant("live-past-deadline", "4: claims, pairs and fills past the deadline")
+@mutant(
+    "fence-without-version",
+    "3: the fence is no compare-and-swap",
+    Step("lag", lasts=(9000, 9000), much=(5, 9), neighbour=1),
+    Step("pause", after=(1000, 2000), lasts=(2100, 2900), much=(0, 0)),
+    nodes=2,
+)
+def fence_without_version(patch: Any) -> None:
+    tick = Observer.tick
+
+    def blind(self: Observer, now: int) -> None:
+        tick(self, now)
+        self._out._effects[:] = [
+            replace(effect, lease=replace(effect.lease, resource_version=0))
+            if isinstance(effect, LeaseRequest)
+            and any(t.request == effect.id for t in self._tracks.values())
+            else effect
+            for effect in self._out._effects
+        ]
+
+    patch.setattr(Observer, "tick", blind)
+
+
+@mutant(
+    "counts-out-of-touch",
+    "3: counted on while the API server is away",
+    Step("api", lasts=(3000, 6000)),
+    mode="Hold",
+)
+def counts_out_of_touch(patch: Any) -> None:
+    in_touch = Observer.in_touch
+    patch.setattr(Observer, "in_touch", lambda self, _, now: in_touch(self, True, now))
+
+
+@mutant(
+    "over-at-once",
+    "3: an epoch is over as soon as somebody clears its presence by hand",
+    Step("lag", lasts=(9000, 9000), much=(2, 9)),
+    Step("slow answers", after=(0, 100), lasts=(9000, 9000), much=(2, 9)),
+    Step("hand on presence", much=(0, 0)),
+)
+def over_at_once(patch: Any) -> None:
+    patch.setattr(Observer, "over_since", lambda self, epoch: 0 if epoch in self._over else None)
+
+
+# --- 4: claiming --------------------------------------------------------------------------------------------
+
+
+@mutant(
+    "claim-before-fence",
+    "4: claimed when its holder was still for D, unfenced",
+    Step("lag", lasts=(9000, 9000), much=(2, 6)),
+    Step("cut", after=(500, 1500), lasts=(1950, 2500), much=(0, 1)),
+)
+def claim_before_fence(patch: Any) -> None:
+    clock = {"now": 0}
+
+    def still(self: Observer, epoch: Epoch) -> bool:
+        tracks = (t for t in self._tracks.values() if t.presence.epoch == epoch)
+        return any(self._still_until(track) <= clock["now"] for track in tracks)
+
+    def tick(self: Observer, now: int) -> None:
+        """Nobody fences: who was still for D counts as gone."""
+        clock["now"] = now
+        for track in self._tracks.values():
+            still_for_d = track.presence.alive and self._still_until(track) <= now
+            if self._in_touch and still_for_d and now >= track.retry_at:
+                track.retry_at = now + SECOND
+                self.changed.add(track.presence.node)
+
+    def gone(self: Observer, epoch: Epoch) -> int | None:
+        return clock["now"] if still(self, epoch) else over_since(self, epoch)
+
+    def there(self: Observer, epoch: Epoch) -> bool:
+        return lives(self, epoch) and not still(self, epoch)
+
+    over_since, lives = Observer.over_since, Observer.lives
+    patch.setattr(Observer, "tick", tick)
+    patch.setattr(Observer, "over_since", gone)
+    patch.setattr(Observer, "lives", there)
+
+
+@mutant(
+    "live-past-deadline",
+    "4: claims and fills past the deadline",
+    Step("cut", lasts=(3000, 6000), much=(0, 1)),
+    Step("drain", after=(100, 1500), neighbour=1),
+)
 def live_past_deadline(patch: Any) -> None:
     patch.setattr(OwnPresence, "live", lambda self, now: self.epoch is not None)
 
 
-@mutant("joined-unwritten", "7: a restarted agent goes on without swapping its nonce in")
+@mutant(
+    "fill-on-read",
+    "4: filled by a lease that is merely read",
+    Step("lag", lasts=(9000, 9000), much=(1, 6)),
+    Step("requests late", after=(500, 1000), lasts=(200, 1200), much=(2, 3)),
+    Step("drain", after=(0, 100), lasts=(500, 1200)),
+    nodes=2,
+)
+def fill_on_read(patch: Any) -> None:
+    def fill(self: Election, lock: Any, now: int) -> None:
+        lock.hold(now)
+        self._locks.recheck([lock.name])
+
+    patch.setattr(Election, "_claim_anew", fill)
+
+
+@mutant(
+    "late-answer-fills",
+    "4: filled by the answer to a claim that was given up",
+    Step("slow answers", lasts=(12000, 12000), much=(15, 23)),
+    Step("drain", after=(100, 300), lasts=(900, 1300), neighbour=1),
+    Step("drain", after=(1100, 1900), lasts=(5000, 5000)),
+    nodes=2,
+)
+def late_answer_fills(patch: Any) -> None:
+    answer = Election.answer
+    given_up: dict[tuple[int, int], str] = {}
+
+    def late(self: Election, given: Answer, now: int) -> bool:
+        number = id(self), given.request
+        known = self._locks.get(self._requests.get(given.request, ""))
+        if isinstance(given.outcome, Failed) and known is not None and known.request is not None:
+            if known.request.purpose == "claim":
+                given_up[number] = known.name
+        elif number in given_up and isinstance(given.outcome, Done):
+            again = self._locks.get(given_up[number])
+            if again is not None and self._presence.live(now):
+                again.hold(now)
+                self._filler.keep(again, again.address, self._targets(again), now, live=True)
+            return True
+        return answer(self, given, now)
+
+    patch.setattr(Election, "answer", late)
+    patch.setattr(Machine, "late_answers", True)
+
+
+@mutant(
+    "epoch-not-compared",
+    "4: an epoch lives as long as its presence, whichever epoch that is in",
+    Step("hand on presence", much=(0, 0)),
+    nodes=1,
+)
+def epoch_not_compared(patch: Any) -> None:
+    def same(self: Observer, epoch: Epoch) -> bool:
+        tracks = self._tracks.values()
+        return any(t.presence.epoch.uid == epoch.uid and t.presence.alive for t in tracks)
+
+    patch.setattr(Observer, "lives", same)
+
+
+@mutant(
+    "fill-before-pair",
+    "4: the entry before the first frames",
+    Step("power"),
+    mode="Hold",
+)
+def fill_before_pair(patch: Any) -> None:
+    fill = Filler._fill
+
+    def first(self: Filler, lock: Any, address: Any, index: int, value: Any, *rest: Any) -> bool:
+        lock.pairs.setdefault(index, Pair(value.mac, 0, accepted=True))
+        return fill(self, lock, address, index, value, *rest)
+
+    patch.setattr(Filler, "_fill", first)
+
+
+@mutant(
+    "lost-claim-rests",
+    "4: a lease that is ours without an entry is not claimed anew",
+    Step("answers lost", lasts=(1000, 2000), much=(2, 2)),
+    Step("drain", after=(0, 500)),
+)
+def lost_claim_rests(patch: Any) -> None:
+    _table(patch, Sight.OURS, Own.NOTHING, Action.REST)
+
+
+# --- 5: handing over ----------------------------------------------------------------------------------------
+
+
+@mutant(
+    "emptied-after",
+    "5: the holder is cleared before the entry is gone",
+    Step("lag", lasts=(5000, 9000), much=(2, 9)),
+    Step("slow answers", after=(0, 100), lasts=(5000, 9000), much=(2, 9)),
+    Step("drain"),
+)
+def emptied_after(patch: Any) -> None:
+    release = Election._release
+
+    def cleared(self: Election, lock: Any, now: int) -> None:
+        with_entries = KernelMap.may_answer
+        KernelMap.may_answer = lambda *_: False  # type: ignore[method-assign]
+        try:
+            release(self, lock, now)
+        finally:
+            KernelMap.may_answer = with_entries  # type: ignore[method-assign]
+
+    patch.setattr(Election, "_release", cleared)
+
+
+@mutant(
+    "moves-at-once",
+    "5: moved for a better placement before membership was quiet",
+    Step("power"),
+)
+def moves_at_once(patch: Any) -> None:
+    unsettle = Moves.unsettle
+
+    def at_once(self: Moves, now: int) -> None:
+        unsettle(self, now)
+        self.quiet_at = now
+
+    patch.setattr(Moves, "unsettle", at_once)
+
+
+# --- 7: a restarted agent -----------------------------------------------------------------------------------
+
+
+@mutant(
+    "joined-unwritten",
+    "7: a restarted agent goes on without swapping its nonce in",
+    Step("lag", lasts=(9000, 9000), much=(2, 6)),
+    Step("kill", after=(500, 1000), lasts=(1400, 1980), much=(0, 0)),
+)
 def joined_unwritten(patch: Any) -> None:
     judge = OwnPresence._judge
 
@@ -108,13 +434,58 @@ def joined_unwritten(patch: Any) -> None:
     patch.setattr(OwnPresence, "_judge", believe)
 
 
-@mutant("hold-ignores-conflicts", "8: held on although another claims the address", "Hold")
+# --- 8: the API server lost ---------------------------------------------------------------------------------
+
+
+def _hold(name: str, rule: str, *steps: Step) -> Callable[[Plant], Plant]:
+    return mutant(name, f"8: {rule}", *steps, mode="Hold")
+
+
+@_hold(
+    "hold-ignores-conflicts",
+    "held although another claims the address",
+    CUT,
+)
 def hold_ignores_conflicts(patch: Any) -> None:
     patch.setattr(Kernel, "conflict", lambda self, address, now: False)
 
 
-@mutant("hold-unlatched", "8: held again once the segment is heard again", "Hold")
+@_hold(
+    "hold-unlatched",
+    "a conflict silences only until the fuse is fed again",
+    CUT,
+)
 def hold_unlatched(patch: Any) -> None:
+    def unlatched(self: Kernel, address: Address, now: int) -> bool:
+        if self.claim_of(address) and now >= self.session.deadline:
+            self.session = replace(self.session, fuse=0)
+        return False
+
+    patch.setattr(Kernel, "conflict", unlatched)
+
+
+@_hold(
+    "hold-silences-only-armed",
+    "a conflict silences only while the fuse is armed",
+    Step("cut", lasts=(6000, 9000), much=(0, 1)),
+    Step("pause", after=(900, 1700), lasts=(700, 1000), much=(0, 0)),
+)
+def hold_silences_only_armed(patch: Any) -> None:
+    conflict = Kernel.conflict
+    patch.setattr(
+        Kernel,
+        "conflict",
+        lambda self, address, now: now < self.session.fuse and conflict(self, address, now),
+    )
+
+
+@_hold(
+    "hold-resumed",
+    "held again once the segment is heard again",
+    Step("cut", lasts=(9000, 9000), much=(0, 1)),
+    Step("segment", after=(0, 1000), lasts=(3000, 5000), much=(0, 0)),
+)
+def hold_resumed(patch: Any) -> None:
     hold = OwnPresence.hold
 
     def again(self: OwnPresence, now: int, *, hears: bool) -> None:
@@ -124,17 +495,36 @@ def hold_unlatched(patch: Any) -> None:
     patch.setattr(OwnPresence, "hold", again)
 
 
-@mutant("hold-deaf", "8: held on while nobody on the segment is heard", "Hold")
+@_hold(
+    "hold-deaf",
+    "held on while nobody on the segment is heard",
+    Step("cut", lasts=(9000, 9000), much=(0, 1)),
+    Step("segment", after=(0, 1000), lasts=(3000, 5000), much=(0, 0)),
+)
 def hold_deaf(patch: Any) -> None:
     patch.setattr(Segment, "hears", lambda self, *_: True)
 
 
-@mutant("fill-before-pair", "4: the entry before the first GARP/NA pair", "Hold")
-def fill_before_pair(patch: Any) -> None:
-    fill = Filler._fill
+@_hold(
+    "held-unconfirmed",
+    "held although no renewal sent after the fill has confirmed it",
+    Step("drain", lasts=(9000, 9000), neighbour=1),
+    Step("cut", after=(20, 300), lasts=(5000, 9000), much=(0, 1)),
+)
+def held_unconfirmed(patch: Any) -> None:
+    def fill(self: KernelMap, address: Address, entries: Mapping[int, EntryValue]) -> None:
+        self._set(
+            frozenset(), {EntryKey(address, index): value for index, value in entries.items()}
+        )
 
-    def first(self: Filler, lock: Any, address: Any, index: int, value: Any, *rest: Any) -> bool:
-        lock.pairs.setdefault(index, Pair(value.mac, 0, accepted=True))
-        return fill(self, lock, address, index, value, *rest)
+    extend = OwnPresence._extend
+    patch.setattr(KernelMap, "fill", fill)
+    # As if a renewal had been sent after whatever there is.
+    patch.setattr(
+        OwnPresence, "_extend", lambda self, deadline, _: extend(self, deadline, deadline)
+    )
 
-    patch.setattr(Filler, "_fill", first)
+
+if __name__ == "__main__":
+    for each in MUTANTS.values():
+        print(f"{each.name:26} rule {each.rule}")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from tests.sim.cluster import Cluster, Machine
-from tests.sim.test_first_light import served_cluster
+from tests.sim.test_life_of_an_address import served_cluster
 
 from herald.core import effects as fx
 from herald.core import events as ev

@@ -126,6 +126,7 @@ def test_nobody_is_asked_about_an_address_that_is_in_use() -> None:
 def test_nobody_is_asked_where_this_node_would_not_announce() -> None:
     cluster = cluster_of(FIRST)
     cluster.api.remove(Policy, "all")
+    cluster.run(0.1)
     probes = probes_for(cluster, FIRST)
     cluster.service("web")
     cluster.run_until(lambda: bool(cluster.get("web").ingress), 5)

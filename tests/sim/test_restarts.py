@@ -8,7 +8,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 from tests.sim.cluster import Cluster
-from tests.sim.test_first_light import served_cluster
+from tests.sim.test_life_of_an_address import served_cluster
 
 from herald.core.election.placement import EXCLUDE_LABEL
 from herald.core.events import ConflictSeen

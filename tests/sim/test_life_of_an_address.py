@@ -63,12 +63,10 @@ def test_a_killed_agent_comes_back_into_its_epoch_and_nothing_moves() -> None:
 
 
 def test_a_stopped_agent_hands_over_and_releases() -> None:
-    from herald.core.events import Stop
-
     cluster, _ = served_cluster()
     cluster.run(5)
     holder = cluster.holder("web0")
-    cluster.machines[holder].post(Stop())
+    cluster.machines[holder].stop()
     seconds = cluster.run_until(lambda: cluster.served("web0"), 5)
     assert seconds <= 0.2
     cluster.run(1)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from tests.sim.cluster import Cluster, Machine
-from tests.sim.test_first_light import served_cluster
+from tests.sim.test_life_of_an_address import served_cluster
 
 from herald.core import effects as fx
 from herald.core import events as ev
@@ -37,11 +37,11 @@ def test_a_shorter_duration_is_not_joined_with_while_the_kernel_answers_by_the_l
     machine.kill()
     machine.start()
 
-    def die(event: ev.Event) -> None:
-        if isinstance(event, ev.Changed) and event.object.key == f"presence-{machine.name}":
+    def die(written: ev.KubeObject, _: object) -> None:
+        if written.key == f"presence-{machine.name}":
             cluster.after(0, machine.kill)
 
-    cluster.api.watches["test"] = die
+    cluster.api.written.append(die)
     cluster.run(10)
     assert cluster.served("web0")
 

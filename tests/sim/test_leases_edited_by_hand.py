@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import pytest
 from tests.sim.cluster import Cluster
-from tests.sim.test_first_light import served_cluster
+from tests.sim.test_life_of_an_address import served_cluster
 
 from herald.core.leases import DURATION, EPOCH, INSTANCE, PRESENCE
-from herald.core.model import Lease, Service
+from herald.core.model import Service
 
 VIP = "vip-198.51.100.0"
 
@@ -55,7 +55,7 @@ def test_a_presence_torn_out_by_hand_is_over_no_sooner_for_an_agent_that_just_be
     holder = cut_off_holder(cluster)
     other = next(m for m in cluster.machines.values() if m.name != holder)
     other.kill()
-    cluster.api.remove(Lease, f"presence-{holder}")
+    cluster.tear_out(f"presence-{holder}")
     other.start()
     # Nobody knows what D that presence said: the longest that is known is waited for, 5 D of a node that holds
     # nothing.
@@ -119,6 +119,6 @@ def test_a_lease_torn_out_with_its_service_leaves_no_entry_where_the_kernel_refu
     errors = ["EBUSY"]
     machine.refuse = lambda effect: errors.pop() if errors and getattr(effect, "remove", ()) else ""
     cluster.api.remove(Service, ("default", "web0"))
-    cluster.api.remove(Lease, VIP)
+    cluster.tear_out(VIP)
     cluster.run(10)
     assert cluster.answering() == {}
