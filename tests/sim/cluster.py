@@ -262,6 +262,7 @@ class Cluster:
 
     def delete_node(self, name: str) -> None:
         """kubectl delete node: the garbage collector asks for what the Node owns to be deleted."""
+        self.invariants.trouble[name] = self.now
         self.api.remove(Node, name)
         self.api.delete_lease(presence_lease_name(name))
 
