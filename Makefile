@@ -67,6 +67,7 @@ fmt: venv ## Format everything
 	@ruff format --quiet . $(PYTHON_SCRIPTS)
 	@shfmt $(SHFMT) --write $(SHELL_SCRIPTS)
 	@clang-format -i $(C_FILES)
+	@scripts/role-readmes
 
 lint-python: venv
 	@ruff format --check --output-format concise . $(PYTHON_SCRIPTS) || { echo "run: make fmt"; exit 1; }
@@ -86,6 +87,7 @@ lint-ansible: venv
 	@ansible-lint --offline --nocolor -q
 
 lint-docs: venv
+	@scripts/role-readmes --check
 	@antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs self .
 
 lint-shell: venv

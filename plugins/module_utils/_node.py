@@ -26,6 +26,10 @@ class Facts:
     has_venv: bool
     has_bcc: bool
     has_headers: bool
+    has_ipvs: bool = False
+    """Whether kube-proxy works by ipvs here: its device kube-ipvs0, which has every Service's address."""
+    arp_ignore: int = 1
+    """net.ipv4.conf.all.arp_ignore; 0 answers ARP for addresses of any device."""
 
 
 def version(text: str) -> tuple[int, ...]:
@@ -45,6 +49,11 @@ def obstacles(facts: Facts) -> list[str]:
         found.append(
             "/sys/fs/bpf: wanted the BPF file system, found none; mount it (mount -t bpf bpf /sys/fs/bpf), or in a "
             "container have it mounted by the host"
+        )
+    if facts.has_ipvs and not facts.arp_ignore:
+        found.append(
+            "kube-proxy: wanted ipvs.strictARP true with mode ipvs, found kube-ipvs0 and net.ipv4.conf.all.arp_ignore "
+            "0: the node answers ARP for every address itself; set it in kube-proxy's configuration and restart it"
         )
     if not facts.systemd:
         found.append(

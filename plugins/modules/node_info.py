@@ -129,6 +129,8 @@ def main() -> None:
             )
         ),
         has_headers=any(glob.glob(pattern) for pattern in HEADERS),
+        has_ipvs=os.path.exists("/sys/class/net/kube-ipvs0"),
+        arp_ignore=arp_ignore(),
     )
     system = os_release()
     name, release = system.get("ID", ""), system.get("VERSION_ID", "")
@@ -158,6 +160,12 @@ def has_bpffs() -> bool:
     """Whether the BPF file system is mounted where it belongs."""
     with open("/proc/self/mounts", encoding="utf-8") as mounts:
         return any(fields[1:3] == ["/sys/fs/bpf", "bpf"] for fields in map(str.split, mounts))
+
+
+def arp_ignore() -> int:
+    """The sysctl net.ipv4.conf.all.arp_ignore."""
+    with open("/proc/sys/net/ipv4/conf/all/arp_ignore", encoding="ascii") as file:
+        return int(file.read())
 
 
 def systemd_version(module: AnsibleModule) -> int:

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from herald_lab import layout
 from herald_lab.commands import run
-from herald_lab.layout import NODES, Lab
+from herald_lab.layout import NODES, Host, Lab
 
 
 def make(lab: Lab) -> None:
@@ -33,10 +34,10 @@ def ssh_options(lab: Lab) -> list[str]:
     ]
 
 
-def inventory(lab: Lab) -> dict[str, Any]:
+def inventory(lab: Lab, nodes: Sequence[Host] = NODES) -> dict[str, Any]:
     """The nodes as an Ansible inventory (YAML reads JSON too)."""
     options = " ".join(f"'{word}'" if " " in word else word for word in ssh_options(lab))
-    hosts = {host.name: {"ansible_host": str(host.ipv4)} for host in NODES}
+    hosts = {host.name: {"ansible_host": str(host.ipv4)} for host in nodes}
     local = {
         "ansible_connection": "local",
         "ansible_python_interpreter": "{{ ansible_playbook_python }}",

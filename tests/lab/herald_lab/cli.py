@@ -142,9 +142,10 @@ def _operator(lab: Lab) -> dict[str, str]:
     return {**clean, "KUBECONFIG": str(lab.kubeconfig), "HERALD_LAB": lab.name, "PATH": path}
 
 
-def _inventory(lab: Lab, _: Arguments) -> None:
+def _inventory(lab: Lab, arguments: Arguments) -> None:
     lifecycle.need(lab)
-    print(json.dumps(access.inventory(lab), indent=2))
+    hosts = [layout.node(name) for name in arguments.nodes.split(",")]
+    print(json.dumps(access.inventory(lab, hosts), indent=2))
 
 
 def _ssh(lab: Lab, arguments: Arguments) -> None:
@@ -314,7 +315,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add_status(command: Callable[..., argparse.ArgumentParser]) -> None:
     status = command("status", _status, "what runs, and who suffers from what (exit 3: not up)")
     status.add_argument("--json", action="store_true", help="for programs")
-    command("inventory", _inventory, "print the Ansible inventory of the nodes (JSON)")
+    inventory = command("inventory", _inventory, "print the Ansible inventory of the nodes (JSON)")
+    names = ",".join(host.name for host in NODES)
+    inventory.add_argument("--nodes", metavar="N,…", default=names, help=f"of these ({names})")
 
 
 def _add_seats(command: Callable[..., argparse.ArgumentParser]) -> None:

@@ -31,21 +31,22 @@ def make(lab: Lab) -> None:
     """The authority, the API server's certificate, and the key that signs tokens."""
     assert len(SERVICE_RANGES) == len(_SERVICE_ADDRESSES)
     lab.pki.mkdir(mode=0o700)
-    _issue(
-        lab.pki,
-        "ca",
-        "/CN=Herald lab CA",
-        "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign",
-        signer=None,
-    )
-    _issue(
-        lab.pki,
-        "apiserver",
-        "/CN=kube-apiserver",
-        f"{_LEAF}extendedKeyUsage=serverAuth\nsubjectAltName={_NAMES}",
-    )
+    authority(lab.pki, "Herald lab CA")
+    server(lab.pki)
     key = lab.pki / "service-account.key"
     run("openssl", "ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", key)
+
+
+def authority(folder: Path, name: str) -> None:
+    """A certificate authority: ca.crt and ca.key."""
+    rights = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign"
+    _issue(folder, "ca", f"/CN={name}", rights, signer=None)
+
+
+def server(folder: Path) -> None:
+    """The API server's certificate by the authority of that folder: apiserver.crt and apiserver.key."""
+    use = f"{_LEAF}extendedKeyUsage=serverAuth\nsubjectAltName={_NAMES}"
+    _issue(folder, "apiserver", "/CN=kube-apiserver", use)
 
 
 def client(lab: Lab, name: str, user: str, group: str = "") -> None:

@@ -155,6 +155,11 @@ OBSTACLES = [
     ),
     pytest.param({"kernel": "4.19.0"}, ["kernel: wanted 5.8"], id="older kernel"),
     pytest.param({"bpffs": False}, ["/sys/fs/bpf: wanted"], id="no bpffs"),
+    pytest.param({"has_ipvs": True, "arp_ignore": 1}, [], id="ipvs with strictARP"),
+    pytest.param(
+        {"has_ipvs": True, "arp_ignore": 0}, ["ipvs.strictARP true"], id="ipvs without strictARP"
+    ),
+    pytest.param({"has_ipvs": False, "arp_ignore": 0}, [], id="no ipvs, and no strictARP"),
     pytest.param({"systemd": 0}, ["systemd: wanted"], id="no systemd"),
     pytest.param(
         {"python": (3, 9)},

@@ -1,0 +1,118 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Playbooks as a witness sees them: which tasks changed what where, and what stood before and after."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from watched import NAMESPACE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conftest import Lab
+
+CALLBACKS = Path(__file__).parent / "callback"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+COLLECTIONS = (
+    "/api/v1/namespaces",
+    "/api/v1/nodes",
+    "/api/v1/services",
+    f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts",
+    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+    f"{ADMISSION}/validatingadmissionpolicies",
+    f"{ADMISSION}/validatingadmissionpolicybindings",
+    f"{RBAC}/clusterroles",
+    f"{RBAC}/clusterrolebindings",
+    f"{RBAC}/roles",
+    f"{RBAC}/rolebindings",
+    "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas",
+    "/apis/herald.dev/v1alpha1/loadbalancerippools",
+    "/apis/herald.dev/v1alpha1/l2announcementpolicies",
+)
+"""All that a playbook writes, but leases: agents renew those all the time."""
+FILES = """
+for place in /etc/herald /opt/herald /var/lib/herald /etc/systemd/system/herald-agent.service; do
+  find $place -printf '%p %M %u %g %T@ %l\\n' 2>/dev/null
+done | sort
+getent passwd herald
+systemctl show herald-agent --property=MainPID,UnitFileState,NRestarts
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of ansible-playbook."""
+
+    status: int
+    said: str
+    entries: list[dict[str, str]]
+
+    def of(self, status: str) -> set[tuple[str, str]]:
+        """Host and task of every result of that status: `changed`, `failed`, `unreachable` …"""
+        return {(e["host"], e["task"]) for e in self.entries if e["status"] == status}
+
+    @property
+    def changed(self) -> set[tuple[str, str]]:
+        return self.of("changed")
+
+    @property
+    def tasks(self) -> list[str]:
+        """The names of the tasks that were begun, in order."""
+        return [e["task"] for e in self.entries if e["status"] == "begun"]
+
+
+def play(lab: Lab, folder: Path, *arguments: str | Path, **environment: str) -> Run:
+    """Run a playbook before a witness; `environment` may tell it what to do (callback/witness.py)."""
+    file = folder / "witness.jsonl"
+    file.unlink(missing_ok=True)
+    done = lab.attempt_playbook(
+        *arguments,
+        ANSIBLE_CALLBACK_PLUGINS=str(CALLBACKS),
+        ANSIBLE_CALLBACKS_ENABLED="witness",
+        WITNESS_FILE=str(file),
+        **environment,
+    )
+    entries = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return Run(done.returncode, done.stdout + done.stderr, entries)
+
+
+def succeed(lab: Lab, folder: Path, *arguments: str | Path) -> Run:
+    """A run that must come to its end."""
+    run = play(lab, folder, *arguments)
+    assert run.status == 0, run.said
+    return run
+
+
+def foretold(
+    lab: Lab, folder: Path, *arguments: str | Path, nodes: Sequence[str] = ("n1", "n2", "n3")
+) -> Run:
+    """Check mode, which must change nothing, then the run, which must change what was foretold, then the same again,
+    which must change nothing. The run that did it."""
+    before = standing(lab, nodes)
+    predicted = succeed(lab, folder, *arguments, "--check", "--diff")
+    after = standing(lab, nodes)
+    assert {
+        key: after.get(key) for key in before | after if before.get(key) != after.get(key)
+    } == {}
+    done = succeed(lab, folder, *arguments, "--diff")
+    assert predicted.changed == done.changed
+    return done
+
+
+def standing(lab: Lab, nodes: Sequence[str]) -> dict[str, Any]:
+    """What a playbook could change: objects by their resourceVersion, files and the unit of each node."""
+    found: dict[str, Any] = {}
+    for path in COLLECTIONS:
+        for item in (lab.api.get(path) or {}).get("items", []):
+            metadata = item["metadata"]
+            key = f"{path} {metadata.get('namespace', '')}/{metadata['name']}"
+            found[key] = metadata["resourceVersion"]
+    for node in nodes:
+        found[node] = lab.exec(node, "sh", "-c", FILES, check=False)
+    return found
