@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests/lab/lab"
 NODES = ("n1", "n2", "n3")
+OLDER = "0.0.9"
 LIMIT = 1200  # seconds
 FIGURES = pytest.StashKey[list[str]]()
 
@@ -203,6 +204,15 @@ def herald(lab: Lab) -> Lab:
     lab.playbook(ROOT / "playbooks/site.yml")
     lab.playbook(ROOT / "tests/lab/addresses.yml")
     return lab
+
+
+@pytest.fixture(scope="session")
+def older_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same agent under an older version's name."""
+    folder = tmp_path_factory.mktemp("older")
+    subprocess.run([ROOT / "scripts/build", "--older", OLDER, folder], check=True, timeout=300)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
 
 
 Service = tuple[str, list[str]]  # name, addresses

@@ -53,11 +53,13 @@ class Bearer:
         self._tls = ssl.create_default_context(cafile=str(lab.api._lab.pki / "ca.crt"))
         self._token = token
 
-    def __call__(self, method: str, path: str, body: Object | None = None) -> Answer:
+    def __call__(self, method: str, path: str, body: Object | None = None, **more: str) -> Answer:
+        """One request, with more headers."""
         kinds = {"PATCH": "application/strategic-merge-patch+json"}
         headers = {
             "Authorization": f"Bearer {self._token}",
             "Content-Type": kinds.get(method, "application/json"),
+            **{name.replace("_", "-"): value for name, value in more.items()},
         }
         connection = http.client.HTTPSConnection(
             "127.0.0.1", API_PORT, context=self._tls, timeout=30
@@ -496,6 +498,45 @@ def test_tokens(agents: dict[str, Bearer], of: str, seconds: int, status: int, w
         },
     )
     assert (answer.status, words in answer.words) == (status, True), answer.words
+
+
+def test_nobody_is_given_anothers_token_though_rbac_should_let_it(
+    herald: Lab, agents: dict[str, Bearer]
+) -> None:
+    group = "rbac.authorization.k8s.io"
+    rbac = f"/apis/{group}/v1/namespaces/{HERALD}"
+    rule = {"apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"]}
+    role = {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": {"name": "too-much"}}
+    herald.api.apply(f"{rbac}/roles/too-much", {**role, "rules": [rule]})
+    try:
+        herald.api.apply(
+            f"{rbac}/rolebindings/too-much",
+            {
+                "apiVersion": f"{group}/v1",
+                "kind": "RoleBinding",
+                "metadata": {"name": "too-much"},
+                "roleRef": {"apiGroup": group, "kind": "Role", "name": "too-much"},
+                "subjects": [
+                    {"kind": "ServiceAccount", "name": f"agent-{ME}", "namespace": HERALD}
+                ],
+            },
+        )
+        answer = agents[ME](
+            "POST",
+            f"/api/v1/namespaces/{HERALD}/serviceaccounts/agent-{OTHER}/token",
+            {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}},
+        )
+        judge(answer, 201, f"wanted a token for agent-{ME}")
+    finally:
+        herald.api.delete(f"{rbac}/rolebindings/too-much")
+        herald.api.delete(f"{rbac}/roles/too-much")
+
+
+def test_nobody_acts_as_another(agents: dict[str, Bearer]) -> None:
+    other = f"system:serviceaccount:{HERALD}:agent-{OTHER}"
+    answer = agents[ME]("GET", "/api/v1/nodes", Impersonate_User=other)
+    assert answer.status == 403
+    assert "cannot impersonate" in answer.words
 
 
 def test_leases_outside_the_namespace_are_closed(agents: dict[str, Bearer]) -> None:

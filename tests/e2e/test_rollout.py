@@ -10,11 +10,11 @@ import json
 import shutil
 import socket
 import ssl
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from conftest import OLDER
 from herald_lab import network, pki
 from herald_lab.access import api_servers
 from herald_lab.layout import API_PORT
@@ -33,16 +33,12 @@ pytestmark = pytest.mark.lab
 ROOT = Path(__file__).parents[2]
 SITE, UPGRADE = ROOT / "playbooks/site.yml", ROOT / "playbooks/upgrade.yml"
 DRAIN = ROOT / "playbooks/drain.yml"
-OLD = "0.0.9"
 
 
-@pytest.fixture(scope="module")
-def older(tmp_path_factory: pytest.TempPathFactory) -> str:
+@pytest.fixture
+def older(older_wheel: Path) -> str:
     """The option that has the playbooks install an older build."""
-    folder = tmp_path_factory.mktemp("older")
-    subprocess.run([ROOT / "scripts/build", "--older", OLD, folder], check=True, timeout=300)
-    (wheel,) = folder.glob("*.whl")
-    return f"herald_agent_wheel={wheel}"
+    return f"herald_agent_wheel={older_wheel}"
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +83,7 @@ def test_node_lost_in_the_middle_stops_a_rolling_upgrade_and_a_rerun_completes_i
     assert cut.status != 0
     assert {host for host, _ in cut.of("unreachable")} == {"n2"}, cut.said
     assert cut.of("failed") == set(), cut.said
-    assert versions(lab) == {"n1": OLD, "n2": "", "n3": newest}
+    assert versions(lab) == {"n1": OLDER, "n2": "", "n3": newest}
     assert process(lab, "n3") == untouched
     # An older agent beside a newer one: both live, both see each other, and one of them serves.
     await_health(lab, ["n1", "n3"])
@@ -101,7 +97,7 @@ def test_node_lost_in_the_middle_stops_a_rolling_upgrade_and_a_rerun_completes_i
     done = succeed(lab, tmp_path, UPGRADE, "--extra-vars", older)
     assert {host for host, task in done.changed if task.endswith("Restart it")} == {"n2", "n3"}
     await_health(lab)
-    assert versions(lab) == dict.fromkeys(("n1", "n2", "n3"), OLD)
+    assert versions(lab) == dict.fromkeys(("n1", "n2", "n3"), OLDER)
     assert_leases_agree(lab)
 
 
@@ -110,7 +106,7 @@ def test_upgrade_loses_no_request_and_check_mode_foretells_it(
 ) -> None:
     """From the older build that the test before has left."""
     lab = restored
-    assert set(versions(lab).values()) == {OLD}
+    assert set(versions(lab).values()) == {OLDER}
     with watched.answered(tmp_path) as answers, watched.metered(tmp_path) as outage:
         done = foretold(lab, tmp_path, UPGRADE)
     assert outage["answered"] > 0
@@ -118,7 +114,7 @@ def test_upgrade_loses_no_request_and_check_mode_foretells_it(
     assert_one_at_a_time(answers)
     order = [e["host"] for e in done.entries if e["task"].endswith(" Restart it") and e["host"]]
     assert order == ["n1", "n2", "n3"], "one first, then the others in their steps"
-    assert OLD not in versions(lab).values()
+    assert OLDER not in versions(lab).values()
     assert succeed(lab, tmp_path, UPGRADE).changed == set()
     assert_leases_agree(lab)
 
