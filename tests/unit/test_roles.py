@@ -1,0 +1,45 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What roles say of themselves is what they do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROLES = Path(__file__).parents[2] / "roles"
+DISTRIBUTIONS = ROLES / "agent/vars/distributions"
+MISSING = {"venv", "bcc", "headers"}  # what node_info may miss
+
+
+def load(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(path.read_text())
+    return found
+
+
+@pytest.mark.parametrize("role", ["agent", "cluster"])
+def test_documented_defaults_are_the_defaults_and_every_default_is_documented(role: str) -> None:
+    specs = load(ROLES / role / "meta/argument_specs.yml")["argument_specs"]
+    options = {
+        name: option for spec in specs.values() for name, option in (spec["options"] or {}).items()
+    }
+    defaults = load(ROLES / role / "defaults/main.yml")
+    assert set(defaults) <= set(options)
+    for name, option in options.items():
+        if "default" in option:
+            assert defaults[name] == option["default"], name
+
+
+@pytest.mark.parametrize("file", sorted(DISTRIBUTIONS.iterdir()), ids=lambda path: path.stem)
+def test_every_distribution_names_its_python_and_all_packages(file: Path) -> None:
+    found = load(file)["herald_distribution"]
+    assert set(found) == {"python", "python_package", "packages"}
+    assert set(found["packages"]) == MISSING
+
+
+def test_distributions_that_are_promised_have_a_file() -> None:
+    there = {path.stem for path in DISTRIBUTIONS.iterdir()}
+    assert {"debian", "ubuntu", "redhat-9", "redhat", "other"} <= there
