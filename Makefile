@@ -38,6 +38,7 @@ C_FILES = $$($(FILES) 'bpf/*.c' 'bpf/*.h')
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} \
 	  /^[a-z][a-z0-9-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z][a-z0-9-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## See it run (as root; everything stays in network namespaces of the lab's own)
 
@@ -108,7 +109,7 @@ unit: venv
 
 STAGES ?= check sanity bpf sim model e2e molecule
 
-.PHONY: test sanity bpf sim model e2e faults molecule bench
+.PHONY: test sanity bpf sim model e2e faults molecule bench interruptions
 test: ## Everything: check, BPF, simulation, model, e2e in the lab, molecule; JUnit files in build/junit/
 	@scripts/run-tests $(STAGES)
 
@@ -149,6 +150,9 @@ faults: prepare build ## All of the fault table, on 1 and on 50 addresses, over 
 molecule: prepare build ## The roles' scenarios on the lab's nodes
 	@mkdir -p $(JUNIT)
 	@pytest --junit-xml=$(JUNIT)/molecule.xml tests/molecule
+
+interruptions: prepare build ## site.yml killed at every task in turn, and made good (as root; a sample is in make e2e)
+	@HERALD_INTERRUPT=all pytest tests/e2e/test_uninstall.py -k killed
 
 bench: prepare build ## What things cost here, in time and memory (as root; NAMES="failover": only these)
 	@scripts/run-benchmarks $(NAMES)
