@@ -65,6 +65,11 @@ systemd:
   returned: success
   type: int
   sample: 252
+free_mb:
+  description: Room for the agent, in MB, on the disk of C(/opt).
+  returned: success
+  type: int
+  sample: 5120
 distribution:
   description: C(ID) of C(/etc/os-release).
   returned: success
@@ -142,6 +147,7 @@ def main() -> None:
         python=".".join(str(number) for number in facts.python),
         machine=platform.machine(),
         systemd=facts.systemd,
+        free_mb=free_mb(),
         distribution=name,
         distribution_version=release,
         tested=(name, release.split(".")[0]) in TESTED,
@@ -160,6 +166,13 @@ def has_bpffs() -> bool:
     """Whether the BPF file system is mounted where it belongs."""
     with open("/proc/self/mounts", encoding="utf-8") as mounts:
         return any(fields[1:3] == ["/sys/fs/bpf", "bpf"] for fields in map(str.split, mounts))
+
+
+def free_mb() -> int:
+    """What is free for a user's files where the agent is, or would be, installed."""
+    path = next(path for path in ("/opt/herald", "/opt", "/") if os.path.isdir(path))
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize // 1_000_000
 
 
 def arp_ignore() -> int:
