@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import OLDER
 from herald_lab import network, pki
-from herald_lab.access import api_servers
-from herald_lab.layout import API_PORT
+from herald_lab.layout import API, API_PORT
 from herald_lab.layout import Lab as Layout
 from watched import HERALDCTL, agent_status, assert_leases_agree, assert_one_at_a_time, await_health
 from witnessed import foretold, play, succeed
@@ -205,7 +204,8 @@ def test_ca_and_list_of_api_servers_change_without_an_outage(
     lab, node = restored, watched.holder
     authorities = Authorities(lab, tmp_path)
     operator = {"KUBECONFIG": authorities.kubeconfig()}
-    servers = ["https://192.168.77.1:1", *api_servers()]
+    there = [f"https://{API.ipv4}:{API_PORT}", f"https://[{API.ipv6}]:{API_PORT}"]
+    servers = ["https://192.168.77.1:1", *there]
 
     def site(authority: str, *arguments: str) -> None:
         told = {"herald_api_ca": authority, "herald_api_servers": servers}
