@@ -118,17 +118,19 @@ def test_upgrade_loses_no_request_and_check_mode_foretells_it(
     assert_leases_agree(lab)
 
 
-def test_agent_that_is_not_healthy_stops_the_rollout(restored: Lab, tmp_path: Path) -> None:
-    """The first node cannot reach the API server that it is told; the others are not told."""
+def test_agent_that_cannot_verify_the_api_server_stops_the_rollout(
+    restored: Lab, tmp_path: Path
+) -> None:
+    """The CA that the nodes are told has not signed the API server's certificate. The second node is told nothing."""
     lab = restored
     others = {node: process(lab, node) for node in ("n2", "n3")}
-    nowhere = json.dumps(
-        {"herald_api_servers": ["https://192.168.77.1:1"], "herald_health_timeout": 5}
-    )
-    run = play(lab, tmp_path, UPGRADE, "--extra-vars", nowhere)
+    pki.authority(tmp_path, "No CA of this lab")
+    stranger = {"herald_api_ca": (tmp_path / "ca.crt").read_text(), "herald_health_timeout": 5}
+    run = play(lab, tmp_path, UPGRADE, "--extra-vars", json.dumps(stranger))
     assert run.status != 0
     assert {host for host, _ in run.of("failed")} == {"n1"}, run.said
     assert "wanted healthy within" in run.said
+    assert "certificate not accepted" in run.said, run.said
     assert {node: process(lab, node) for node in others} == others
     succeed(lab, tmp_path, SITE)
     await_health(lab)
