@@ -38,7 +38,6 @@ C_FILES = $$($(FILES) 'bpf/*.c' 'bpf/*.h')
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} \
 	  /^[a-z][a-z0-9-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	  /^[a-z][a-z0-9-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## See it run (as root; everything stays in network namespaces of the lab's own)
 

@@ -140,6 +140,15 @@ def test_wait_is_until_healthy(agent: Agent, path: Path, monkeypatch: pytest.Mon
     assert len(agent.asked) == 3
 
 
+def test_wait_is_also_for_an_agent_that_makes_way_for_a_new_process(
+    agent: Agent, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "LOOK_EVERY", 0.0)
+    agent.answers = [b"", HEALTHY]
+    assert run(path, "status", "--wait", "60") == 0
+    assert len(agent.asked) == 2
+
+
 def test_wait_ends(agent: Agent, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "LOOK_EVERY", 0.01)
     agent.answers = [ILL]

@@ -39,6 +39,10 @@ class AskError(Exception):
     """The agent refused, or its answer makes no sense."""
 
 
+class NoAnswerError(AskError):
+    """The agent took the question and did not answer it: it hangs, or just makes way for a new process."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
@@ -112,7 +116,7 @@ def _wait_for_health(path: Path, seconds: float) -> Json:
     while True:
         try:
             answer = ask(path, {"do": "status"})
-        except NotRunningError:
+        except (NotRunningError, NoAnswerError):
             if time.monotonic() >= until:
                 raise
         else:
@@ -128,7 +132,7 @@ def _announce(options: argparse.Namespace) -> int:
 
 
 def ask(path: Path, request: Json) -> Json:
-    """One question, one answer. Raises NotRunningError or AskError."""
+    """One question, one answer. Raises NotRunningError, AskError or NoAnswerError."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent:
             agent.settimeout(ANSWER_LIMIT)
@@ -141,7 +145,7 @@ def ask(path: Path, request: Json) -> Json:
             f"{path}: not allowed; run it as root or as a member of group herald"
         ) from None
     except TimeoutError:
-        raise AskError(f"{path}: the agent took the question and gave no answer") from None
+        raise NoAnswerError(f"{path}: the agent took the question and gave no answer") from None
     except OSError as error:
         raise NotRunningError(
             f"the agent is not running ({path}: {error.strerror});"
@@ -150,7 +154,7 @@ def ask(path: Path, request: Json) -> Json:
     try:
         answer = json.loads(line)
     except ValueError:
-        raise AskError(f"{path}: wanted a line of JSON, found {line[:80]!r}") from None
+        raise NoAnswerError(f"{path}: wanted a line of JSON, found {line[:80]!r}") from None
     if not isinstance(answer, dict):
         raise AskError(f"{path}: wanted a JSON object, found {line[:80]!r}")
     if "error" in answer:
