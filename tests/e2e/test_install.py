@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.lab
 
+SITE = Path(__file__).parents[2] / "playbooks/site.yml"
 NODES = ("n1", "n2", "n3")
 MEMORY = 48 * 1024  # KiB, resident
 

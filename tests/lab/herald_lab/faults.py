@@ -60,7 +60,7 @@ def api(lab: Lab, machine: Host) -> None:
             }}
         }}
     """
-    run("nft", "-f", "-", netns=nodes.netns(lab, machine.name), stdin=rules)
+    run(*nodes.nft(lab, machine.name), "-f", "-", stdin=rules)
 
 
 def agent_kill(lab: Lab, machine: Host) -> None:
@@ -94,15 +94,7 @@ def heal(lab: Lab, machine: Host) -> None:
     cgroups.thaw(cgroup)
     run("ip", "link", "set", machine.port, "up", netns=lab.netns)
     _bridge_port(lab, machine, _FORWARDING)
-    run(
-        "nft",
-        "delete",
-        "table",
-        "inet",
-        _PARTITION,
-        netns=nodes.netns(lab, machine.name),
-        check=False,
-    )
+    run(*nodes.nft(lab, machine.name), "delete", "table", "inet", _PARTITION, check=False)
     _heal_agent(nodes.into(lab, machine.name))
 
 
@@ -133,7 +125,7 @@ def node_state(lab: Lab, machine: Host) -> dict[str, Any]:
         found.append("cable")
     elif link["linkinfo"]["info_slave_data"]["state"] != "forwarding":
         found.append("switch")
-    tables = run("nft", "list", "tables", netns=nodes.netns(lab, machine.name))
+    tables = run(*nodes.nft(lab, machine.name), "list", "tables")
     if _PARTITION in tables:
         found.append("api")
     agent = None

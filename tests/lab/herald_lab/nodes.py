@@ -236,6 +236,14 @@ def into(lab: Lab, name: str) -> list[str]:
     return ["nsenter", f"--target={pid}", "--all", "--", "env", "-i", "-C", "/root", *clean]
 
 
+def nft(lab: Lab, name: str) -> list[str]:
+    """The node's own nft in its network, also while it is frozen: the machine's fails at what a newer one has made."""
+    pid = leader(lab, name)
+    if not pid:
+        raise LabError(f"{name} has no power; `lab heal {name}` boots it")
+    return ["nsenter", f"--target={pid}", "--mount", "--net", "--", "/usr/sbin/nft"]
+
+
 def netns(lab: Lab, name: str) -> Path:
     """The node's network namespace, for programs of the machine."""
     pid = leader(lab, name)
