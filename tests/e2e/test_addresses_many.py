@@ -28,7 +28,24 @@ QUIET = 3.0  # seconds without a write
 
 
 @pytest.fixture
-def many(herald: Lab, wait_for: Callable[..., None]) -> Iterator[Many]:
+def silence(herald: Lab) -> Iterator[None]:
+    """No policy: nothing is announced, so that the machine has its cores for what is tried here."""
+    policy = herald.get("l2policy", "lab")
+    herald.kubectl("delete", "l2policy", "lab")
+    try:
+        yield
+    finally:
+        kept = {
+            "apiVersion": policy["apiVersion"],
+            "kind": policy["kind"],
+            "metadata": {"name": "lab"},
+            "spec": policy["spec"],
+        }
+        herald.api.apply("/apis/herald.dev/v1alpha1/l2announcementpolicies/lab", kept)
+
+
+@pytest.fixture
+def many(herald: Lab, silence: None, wait_for: Callable[..., None]) -> Iterator[Many]:
     found = Many(herald.api, "10.77.0.0/20")
     try:
         yield found
