@@ -26,6 +26,7 @@ SERVICES = f"/api/v1/namespaces/{NAMESPACE}/services"
 POOLS = "/apis/herald.dev/v1alpha1/loadbalancerippools"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/herald-system/leases"
 WRITES = ("POST", "PUT", "PATCH", "APPLY", "DELETE")
+COUNTED = ("services", "events", "loadbalancerippools", "l2announcementpolicies")
 AT_ONCE = 8  # connections; more only queue at the API server
 
 
@@ -106,15 +107,15 @@ class Many:
         return {each["metadata"]["uid"]: each["metadata"]["resourceVersion"] for each in listed}
 
     def writes(self) -> Counter[str]:
-        """What the API server counts of writes, by `VERB resource/subresource`, Leases left out: presences are
-        renewed all the time."""
+        """What the API server counts of writes, by `VERB resource/subresource`, of all that Herald writes but
+        Leases: presences are renewed all the time."""
         text: str = self._api.request("GET", "/metrics")["text"]
         found: Counter[str] = Counter()
         for labels, count in re.findall(
             r"^apiserver_request_total\{(.*)\} (\S+)$", text, re.MULTILINE
         ):
             label = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-            if label["verb"] in WRITES and label["resource"] != "leases":
+            if label["verb"] in WRITES and label["resource"] in COUNTED:
                 name = "/".join(filter(None, (label["resource"], label["subresource"])))
                 found[f"{label['verb']} {name}"] += int(float(count))
         return found
