@@ -99,3 +99,40 @@ def test_agents_that_start_again_write_nothing_but_who_lives_and_who_allocates()
     assert [event for machine in cluster.machines.values() for event in machine.told] == []
     changed = {key for key, found in cluster.api.objects.items() if before.get(key) is not found}
     assert {str(key) for _, key in changed} == own
+
+
+def test_an_allocator_killed_in_the_middle_of_a_thousand_creations_loses_none_and_doubles_none() -> (
+    None
+):
+    cluster = Cluster(3)
+    cluster.api.remove(Policy, "all")
+    pool = cluster.api.objects[Pool, "pool"]
+    assert isinstance(pool, Pool)
+    (block,) = pool.blocks
+    cluster.api.put(replace(pool, blocks=(replace(block, cidr="10.0.0.0/20"),), generation=2))
+    cluster.start()
+    cluster.run_until(lambda: cluster.api.lease("ipam") is not None, 10)
+    names = [f"web{number}" for number in range(COUNT)]
+    killed = []
+    for number, name in enumerate(names):
+        cluster.service(name)
+        cluster.run(0.01)
+        if number % 150 == 149 and (allocator := cluster.allocator()):
+            # In turn its agent starts again at once, or is gone for good until the next is killed.
+            for machine in cluster.machines.values():
+                if machine.agent is None:
+                    machine.start()
+            cluster.machines[allocator].kill()
+            killed.append(allocator)
+            if number % 300 == 149:
+                cluster.machines[allocator].start()
+    for machine in cluster.machines.values():
+        if machine.agent is None:
+            machine.start()
+    assert len(killed) >= 4
+    cluster.run_until(lambda: all(cluster.get(name).ingress for name in names), 120)
+    cluster.run(5)
+    shown = [cluster.get(name).ingress for name in names]
+    assert {len(addresses) for addresses in shown} == {1}
+    assert len({addresses[0] for addresses in shown}) == COUNT
+    assert cluster.vip_leases() == {f"vip-{addresses[0]}" for addresses in shown}
