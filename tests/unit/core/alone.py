@@ -15,17 +15,20 @@ from typing import TypeVar
 
 from herald.core import effects as fx
 from herald.core import events as ev
+from herald.core.election.placement import EXCLUDE_LABEL
 from herald.core.kernel import EntryKey, EntryValue, Session
 from herald.core.leases import (
     EPOCH,
     POOL,
     SERVICES,
+    Presence,
     PresenceInterface,
     PresenceReport,
     new_vip_lease,
     presence_lease,
 )
 from herald.core.model import (
+    IPAM_LEASE,
     MILLISECOND,
     SECOND,
     Block,
@@ -122,6 +125,7 @@ class Alone:
         self.keeps_back: Callable[[fx.Effect], bool] = lambda _: False
         """Kernel effects and frames that are not confirmed yet; ``confirm`` does."""
         self.kept_back: list[fx.Effect] = []
+        self.allocator: Lease | None = None
         self.neighbours = True
         """Whoever is asked on the segment answers."""
         self.post(ev.KernelRead(self.session, dict(self.entries)))
@@ -152,6 +156,8 @@ class Alone:
                 return [ev.KernelAnswer(effect.id)]
             case fx.SendFrames():
                 return [ev.FramesAnswer(effect.id)]
+            case fx.ProbeAddress():
+                return [ev.AddressProbed(effect.id, None)]
             case fx.PatchService():
                 return self._patch(effect)
             case fx.SendProbes() if self.neighbours:
@@ -198,7 +204,10 @@ class Alone:
 
     def learn(self, *others: Lease, services: tuple[Service, ...] = (), **lists: object) -> None:
         """Everything is listed, and the devices are seen; the other nodes are alive."""
-        nodes = [node("n1"), *(node(lease.holder or "gone") for lease in others)]
+        nodes = [node("n1"), *(node(lease.holder) for lease in others)]
+        if self.allocator is not None:
+            nodes.append(node("n9", labels={EXCLUDE_LABEL: ""}))
+            others = (*others, self.allocator)
         self.store.update({lease.name: lease for lease in others})
         self.post(
             ev.InterfacesSeen((ETH0,)),
@@ -283,19 +292,25 @@ class Alone:
         return self.agent._candidates.own_report
 
 
-def joined(*others: Lease, settings: Settings | None = None) -> Alone:
-    """An agent that is live and knows all that there is: these other nodes, and nothing to announce."""
+def joined(*others: Lease, settings: Settings | None = None, allocates: bool = False) -> Alone:
+    """An agent that is live and knows all that there is: these other nodes, and nothing to announce.
+
+    Unless it allocates, a node that announces nothing does (n9, on the same segment).
+    """
     alone = Alone(settings)
+    if not allocates:
+        alone.allocator = peer("n9", 9)
+        text = {EPOCH: str(Presence(alone.allocator).epoch)}
+        alone.put(replace(new_vip_lease(IPAM_LEASE, text), holder="n9"))
     alone.learn(*others)
     alone.live(100 * MILLISECOND)
     return alone
 
 
-def holding(*others: Lease, settings: Settings | None = None) -> Alone:
+def holding(*others: Lease, settings: Settings | None = None, allocates: bool = False) -> Alone:
     """The same, and it announces VIP for a Service."""
-    alone = joined(*others, settings=settings)
-    alone.post(ev.Changed(service()))
-    alone.post(ev.Changed(alone.given()))
+    alone = joined(*others, settings=settings, allocates=allocates)
+    alone.post(ev.Changed(alone.given()), ev.Changed(service()))
     alone.live(SECOND)
     assert alone.held
     return alone

@@ -92,9 +92,9 @@ def test_an_unproven_node_is_given_nothing_and_the_condition_says_why() -> None:
     assert not alone.held
     lock = alone.agent._locks.get(VIP_LEASE)
     assert lock is not None
-    assert lock.placement.why_not == {
-        "n1": "it has just begun: kube-proxy is not healthy: port 10256 says 503"
-    }
+    assert lock.placement.why_not["n1"] == (
+        "it has just begun: kube-proxy is not healthy: port 10256 says 503"
+    )
     alone.post(ProxySeen(""))
     alone.live(SECOND)
     assert alone.held

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from tests.unit.kube.fakes import (
+    FakeConnection,
     FakeTransport,
     Inbox,
     bookmark,
@@ -39,7 +40,7 @@ from herald.kube.client import matters
 from herald.kube.kinds import Watched, watched
 from herald.kube.reflector import Reflector
 from herald.kube.times import Times
-from herald.kube.transport import NoAnswer, Silence
+from herald.kube.transport import NoAnswer, Reply, Request, Silence
 
 LEASES = watched(Lease, namespace="herald-system", duration=2_000_000_000, all_services=False)
 GIVEN_UP = NoAnswer("connection reset")
@@ -309,6 +310,20 @@ def test_external_addresses_have_services_of_every_type_watched_of_those_that_ma
     assert [each.get("fieldSelector") for each in queries(transport, 3)] == [None] * 3
 
 
+def test_a_list_says_when_it_was_asked_for(start: Start, inbox: Inbox) -> None:
+    now = [5]
+    page = lists(lease("a", 1), version=3)
+
+    def slow(connection: FakeConnection, request: Request) -> Reply | Iterator[bytes]:
+        now[0] = 9
+        return page(connection, request)
+
+    start(FakeTransport(slow, STAYS), clock=lambda: now[0])
+    (listed,) = inbox.take(1)
+    assert isinstance(listed, Listed)
+    assert listed.asked == 5
+
+
 def test_the_reason_of_a_broken_watch_is_told(start: Start, inbox: Inbox) -> None:
     start(FakeTransport(says(403, {"message": 'leases is forbidden: User "x"'})))
     (broken,) = inbox.take(1)
@@ -327,7 +342,9 @@ def test_a_change_of_mind_about_what_is_wanted_lists_anew_and_breaks_nothing(
         kind,
         wanted=lambda each: isinstance(each, Endpoints) and each.service[1] in wanted,
     )
-    assert inbox.take(1) == [Listed(Endpoints, (Endpoints("a-1", ("default", "a"), frozenset()),))]
+    (listed,) = inbox.take(1)
+    assert isinstance(listed, Listed)
+    assert listed.objects == (Endpoints("a-1", ("default", "a"), frozenset()),)
     queries(transport, 2)
     wanted |= {"b"}
     transport.then(lists(*slices, version=4), STAYS)

@@ -38,6 +38,8 @@ class Listed:
     objects: tuple[KubeObject, ...]
     narrowed: bool = False
     """Of Services: only those of type LoadBalancer are told."""
+    asked: int = 0
+    """Before it was asked for, boottime nanoseconds: what was known then, it cannot be older than."""
 
 
 @dataclass(frozen=True, slots=True)

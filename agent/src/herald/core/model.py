@@ -288,6 +288,10 @@ class Lease:
     def key(self) -> str:
         return self.name
 
+    def is_before(self, known: Lease) -> bool:
+        """Whether it is an earlier state of the same object."""
+        return self.uid == known.uid and self.resource_version < known.resource_version
+
 
 # --- This node -----------------------------------------------------------------------------------------
 

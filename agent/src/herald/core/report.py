@@ -34,6 +34,8 @@ class Status:
     addresses: int
     """Addresses in the whole cluster."""
     live_nodes: int
+    other_versions: tuple[str, ...]
+    """Nodes whose agent is of another version than this one, each with it."""
     problems: tuple[str, ...]
 
 

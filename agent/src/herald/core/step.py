@@ -217,6 +217,8 @@ class Decider:
 
     def _settle(self, now: int) -> None:
         self._own.tick(now)
+        if self._observer.rewound or self._election.rewound:
+            self._presence.rewind()
         if self._presence.rewound:
             self._begin_anew(now)
         self._observer.in_touch(self._watches.leases_sound and self._answered, now)
@@ -315,8 +317,18 @@ class Decider:
             conflicts=self._conflicts.told(now),
             addresses=self._locks.addresses,
             live_nodes=len(self._candidates.presences),
+            other_versions=tuple(self._other_versions()),
             problems=tuple(self._problems()),
         )
+
+    def _other_versions(self) -> list[str]:
+        """Nodes whose agent is of another version: they work together, for as long as an upgrade takes."""
+        own = self._candidates.own_report.version
+        return [
+            f"{name}: {presence.report.version or 'unknown'}"
+            for name, presence in sorted(self._candidates.presences.items())
+            if presence.report.version != own
+        ]
 
     def _problems(self) -> list[str]:
         problems = [self._presence.problem] if self._presence.problem else []

@@ -96,8 +96,10 @@ class Watches:
         self.leases_sound = self.presences_renewed = True
         leases = {lease.name: lease for lease in event.objects if isinstance(lease, Lease)}
         presences = {n: v for n, v in leases.items() if n.startswith(PRESENCE_PREFIX)}
-        self._observer.listed(presences, now)
-        self._election.listed({n: v for n, v in leases.items() if n not in presences}, now)
+        self._observer.listed(presences, event.asked, now)
+        self._election.listed(
+            {n: v for n, v in leases.items() if n not in presences}, event.asked, now
+        )
         own = leases.get(self._presence.lease.name)
         if own is not None:
             self._presence.seen(own, now)

@@ -187,6 +187,7 @@ class Reflector:
     def _list(self) -> None:
         objects: list[KubeObject] = []
         narrowed = bool(self.watched.selector)
+        asked = self._clock()
         self._told.clear()
         more = ""
         while True:
@@ -202,7 +203,7 @@ class Reflector:
                 break
         version = metadata.required("resourceVersion")
         self._times.only(self.kind, {each.key for each in objects})
-        self._tell(Listed(self.kind, tuple(objects), narrowed))
+        self._tell(Listed(self.kind, tuple(objects), narrowed=narrowed, asked=asked))
         self._reached(version)
         self._broken = False
 

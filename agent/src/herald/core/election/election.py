@@ -101,6 +101,8 @@ class Election:
         self._filler = Filler(kernel, announcer, outbox, locks.recheck_at)
         self._verifier = Verifier(locks, observer, outbox, settings.duration_ns)
         self._moves = Moves(settings.hold_down_ns, lambda lock: place(lock).order[:1] != (node,))
+        self.rewound = False
+        """A list showed a lease as it had been before: the API server's time ran backwards (rule 10)."""
         self.synced = False
         """Everything that placement depends on has been listed: only then is anything claimed or given up."""
         self._requests: dict[int, str] = {}
@@ -122,7 +124,14 @@ class Election:
 
     # --- what it is told -----------------------------------------------------------------------------------
 
-    def listed(self, leases: Mapping[str, Lease], now: int) -> None:
+    def listed(self, leases: Mapping[str, Lease], asked: int, now: int) -> None:
+        self.rewound = self.rewound or any(
+            lock.lease is not None
+            and lock.seen_at < asked
+            and (lease := leases.get(lock.name)) is not None
+            and lease.is_before(lock.lease)
+            for lock in self._locks.by_name.values()
+        )
         for name in self._locks.by_name.keys() - leases.keys():
             self.gone(name, now)
         for lease in leases.values():
@@ -158,6 +167,7 @@ class Election:
 
     def forget(self) -> None:
         """Time ran backwards: nothing that was seen holds any more; answers under way are void."""
+        self.rewound = False
         for lock in self._locks.by_name.values():
             self._drop(lock)
         self._locks.clear()

@@ -58,6 +58,8 @@ class Observer:
         self._in_touch = False
         self.counts_from = 0
         """Own clock: in touch since then."""
+        self.rewound = False
+        """A list showed a presence as it had been before: the API server's time ran backwards (rule 10)."""
         self.changed: set[str] = set()
         """Nodes whose presence says something else than a mere renewal, since last cleared."""
 
@@ -106,7 +108,12 @@ class Observer:
 
     # --- what it is told -------------------------------------------------------------------------------
 
-    def listed(self, leases: dict[str, Lease], now: int) -> None:
+    def listed(self, leases: dict[str, Lease], asked: int, now: int) -> None:
+        self.rewound = self.rewound or any(
+            track.changed_at < asked and leases[name].is_before(track.presence.lease)
+            for name, track in self._tracks.items()
+            if name in leases
+        )
         for name in [name for name in self._tracks if name not in leases]:
             self.gone(name, now)
         for lease in leases.values():
@@ -144,6 +151,7 @@ class Observer:
         self.changed.update(track.presence.node for track in self._tracks.values())
         self._tracks.clear()
         self._over.clear()
+        self.rewound = False
 
     def longest(self) -> int:
         """The longest D that any presence says."""

@@ -59,7 +59,7 @@ FUSE = SECOND
 """How long past the deadline the kernel holds on without the agent's word."""
 RETRY = 100 * MILLISECOND
 """After a failed request; a refusal (401, 403) is asked again five times slower."""
-
+SET_BACK = "the API server was set back to an earlier state"
 
 Verb = Literal["get", "create", "update"]
 
@@ -282,9 +282,9 @@ class OwnPresence:
             self._judge(outcome.lease, now)
 
     def _judge(self, lease: Lease, now: int) -> None:
-        if self._notice_rewind(lease):
-            # Beyond every epoch that there has been.
-            self._ended = True
+        self._ended = self._notice_rewind(lease) or self._ended
+        if lease.uid == self.lease.uid:
+            # Beyond every epoch that there has been, also where time ran backwards.
             lease = replace(lease, transitions=max(lease.transitions, self.lease.transitions))
         presence = Presence(lease)
         changed = lease.resource_version != self.lease.resource_version
@@ -397,7 +397,8 @@ class OwnPresence:
     def _judge_live(self, lease: Lease, now: int) -> None:
         """A presence that we read while live: still ours in this epoch, or not?"""
         if self._notice_rewind(lease):
-            self._lose("the API server was set back to an earlier state")
+            self._forget_version()
+            self._lose(SET_BACK)
             return
         presence = Presence(lease)
         ours = self._identity.machine, self._identity.nonce
@@ -411,10 +412,21 @@ class OwnPresence:
             self.lease = lease
             self._due = now
 
+    def rewind(self) -> None:
+        """The API server's time ran backwards, as another lease shows: this epoch may not be what it seems."""
+        self.rewound = True
+        self._forget_version()
+        if self.phase is Phase.LIVE:
+            self._lose(SET_BACK)
+
+    def _forget_version(self) -> None:
+        """What is read next is as it is now; of what was known only its epochs still count."""
+        self.lease = replace(self.lease, resource_version=0)
+
     def _notice_rewind(self, lease: Lease) -> bool:
         """Every read of a lease is newer than what was known of it, unless etcd was restored."""
         known = self.lease
-        back = lease.uid == known.uid and lease.resource_version < known.resource_version
+        back = lease.is_before(known)
         self.rewound = self.rewound or back
         return back
 

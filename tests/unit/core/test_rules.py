@@ -1,0 +1,697 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The rules of docs/design/election.md, one by one and to the nanosecond, on one agent whose world is the test's.
+
+What several agents make of them together is in tests/sim and tests/model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import pytest
+from tests.unit.core.alone import (
+    KEY,
+    MAC,
+    ME,
+    PRESENCE_LEASE,
+    VIP,
+    VIP_LEASE,
+    Alone,
+    holding,
+    joined,
+    node,
+    peer,
+    service,
+)
+
+from herald.core import effects as fx
+from herald.core import events as ev
+from herald.core.election.placement import DRAIN_ANNOTATION
+from herald.core.kernel import EntryFlags, EntryValue, Session
+from herald.core.leases import DURATION, EPOCH, INSTANCE, RELEASED, Presence, held_by, new_vip_lease
+from herald.core.model import MILLISECOND, SECOND, Lease, Service
+from herald.core.settings import Settings
+
+D = 2 * SECOND
+HOLD = Settings(on_api_loss="Hold")
+
+
+def renewal(alone: Alone) -> fx.LeaseRequest:
+    """The next renewal, just sent."""
+    for _ in range(200):
+        if alone.asked(PRESENCE_LEASE):
+            return alone.request(PRESENCE_LEASE)
+        alone.advance(10 * MILLISECOND)
+    raise AssertionError("no renewal")
+
+
+def claim(alone: Alone) -> fx.LeaseRequest:
+    """The claim of a lease that was just given, just sent."""
+    alone.post(ev.Changed(alone.given()), ev.Changed(service()))
+    for _ in range(20):
+        alone.serve(PRESENCE_LEASE)
+        if alone.asked(VIP_LEASE):
+            return alone.request(VIP_LEASE)
+        alone.advance(10 * MILLISECOND)
+    raise AssertionError("no claim")
+
+
+def fence(alone: Alone) -> None:
+    """Another node has fenced it, and the watch shows it."""
+    alone.show(replace(alone.store[PRESENCE_LEASE], holder=""))
+
+
+def order(alone: Alone, *kinds: type) -> list[type]:
+    return [type(effect) for effect in alone.done if isinstance(effect, kinds)]
+
+
+# --- 1: renew ----------------------------------------------------------------------------------------------
+
+
+def test_rule_1_a_renewal_is_valid_from_before_it_was_sent() -> None:
+    alone = holding()
+    request = renewal(alone)
+    sent = alone.now
+    alone.now += 300 * MILLISECOND
+    alone.answer(request, alone.outcome(request), sent)
+    assert alone.session.deadline == sent + D * 9 // 10
+
+
+def test_rule_1_the_deadline_is_assigned_and_never_the_greater_one() -> None:
+    alone = holding()
+    request = renewal(alone)
+    sent, before = alone.now - SECOND, alone.session.deadline
+    alone.answer(request, alone.outcome(request), sent)
+    assert alone.session.deadline == sent + D * 9 // 10 < before
+
+
+def test_rule_1_the_deadline_shrinks_before_a_shorter_duration_is_sent() -> None:
+    alone = joined(peer("n2", 2))
+    alone.live(15 * SECOND)
+    assert Presence(alone.store[PRESENCE_LEASE]).duration(0) == 5 * D
+    alone.serve()
+    alone.keeps_back = lambda effect: isinstance(effect, fx.SetSession)
+    alone.post(ev.Changed(alone.given()), ev.Changed(service()))
+    for _ in range(10):
+        alone.advance(40 * MILLISECOND)
+    lowered = [e.session.deadline for e in alone.kept_back if isinstance(e, fx.SetSession)]
+    assert lowered
+    assert not [r for r in alone.pending if r.lease.annotations.get(DURATION) == "2000"]
+    alone.confirm()
+    assert alone.session.deadline == lowered[0]
+    alone.advance(10 * MILLISECOND)
+    assert renewal(alone).lease.annotations[DURATION] == "2000"
+
+
+# --- 2: end an epoch ---------------------------------------------------------------------------------------
+
+
+def test_rule_2_a_fenced_agent_writes_its_next_epoch_only_when_the_kernel_is_silent() -> None:
+    alone = holding()
+    alone.keeps_back = lambda effect: isinstance(effect, fx.SetSession | fx.SetEntries)
+    epochs = alone.store[PRESENCE_LEASE].transitions
+    fence(alone)
+    alone.live(SECOND)
+    assert alone.store[PRESENCE_LEASE].holder == ""
+    assert alone.held
+    alone.confirm()
+    assert (alone.session.deadline, alone.entries) == (0, {})
+    alone.live(100 * MILLISECOND)
+    assert alone.store[PRESENCE_LEASE].transitions == epochs + 1
+
+
+def test_rule_2_a_presence_is_released_only_when_the_kernel_is_silent() -> None:
+    alone = joined()
+    alone.keeps_back = lambda effect: isinstance(effect, fx.SetSession | fx.SetEntries)
+    alone.post(ev.Stop())
+    alone.live(SECOND)
+    assert alone.store[PRESENCE_LEASE].holder == "n1"
+    alone.confirm()
+    alone.live(300 * MILLISECOND)
+    assert alone.store[PRESENCE_LEASE].holder == ""
+
+
+def test_rule_2_answers_of_an_earlier_epoch_are_void() -> None:
+    alone = holding()
+    request = renewal(alone)
+    fence(alone)
+    alone.answer(request, ev.Done(replace(request.lease, resource_version=9999)))
+    assert (alone.session.deadline, alone.entries) == (0, {})
+
+
+def test_rule_2_a_conflict_is_read_back_and_renewed_if_it_is_still_mine() -> None:
+    alone = holding()
+    request = renewal(alone)
+    alone.put(replace(alone.store[PRESENCE_LEASE], labels={"edited": "by hand"}))
+    alone.answer(request, alone.outcome(request))
+    assert alone.request(PRESENCE_LEASE).verb == "get"
+    alone.serve()
+    assert alone.request(PRESENCE_LEASE).verb == "update" if alone.pending else True
+    alone.live(SECOND)
+    assert alone.held
+    assert alone.store[PRESENCE_LEASE].labels == {"edited": "by hand"}
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        ev.Refused(404, "not found"),
+        ev.Done(
+            Lease(PRESENCE_LEASE, uid="another", resource_version=9999, holder="n1"), created=True
+        ),
+        ev.Done(Lease(PRESENCE_LEASE, uid="another", resource_version=9999, holder="n1")),
+    ],
+    ids=["404", "201", "another uid"],
+)
+def test_rule_2_a_presence_that_is_not_the_one_it_was_is_a_lost_epoch(
+    outcome: ev.Done | ev.Refused,
+) -> None:
+    alone = holding()
+    alone.answer(renewal(alone), outcome)
+    assert (alone.session.deadline, alone.entries) == (0, {})
+
+
+def test_rule_2_whoever_reads_a_foreign_nonce_stops_for_good_and_says_so() -> None:
+    alone = holding()
+    alone.show(
+        replace(
+            alone.store[PRESENCE_LEASE],
+            annotations={
+                **alone.store[PRESENCE_LEASE].annotations,
+                INSTANCE: "machine-1/nonce-of-a-clone",
+            },
+        )
+    )
+    alone.live(100 * MILLISECOND)
+    assert (alone.session.deadline, alone.entries) == (0, {})
+    finish = alone.effects(fx.Finish)[0]
+    assert finish.status == 77
+    assert finish.reason == (
+        "another agent runs under the node name n1 (instance machine-1); this one stops"
+    )
+    assert alone.store[PRESENCE_LEASE].holder == "n1"
+
+
+def test_rule_2_a_namesake_on_another_machine_keeps_its_hands_off_and_says_so() -> None:
+    theirs = replace(peer("n1", 1, duration=D), uid="uid-p")
+    alone = Alone(identity=replace(ME, machine="machine-2"))
+    alone.store[PRESENCE_LEASE] = theirs
+    for beat in range(20):
+        alone.put(replace(alone.store[PRESENCE_LEASE], labels={"beat": str(beat)}))
+        alone.live(SECOND)
+    assert alone.store[PRESENCE_LEASE].annotations[INSTANCE] == "machine-n1/nonce-n1"
+    assert alone.agent.status(alone.now).problems[0] == (
+        "the presence presence-n1 belongs to another machine or an earlier boot;"
+        " waiting until it has been still for its duration"
+    )
+    # It is still: fenced like anybody's, and followed by an epoch of this one's own.
+    alone.live(D + SECOND)
+    presence = Presence(alone.store[PRESENCE_LEASE])
+    assert (presence.machine, presence.epoch.transitions) == ("machine-2", theirs.transitions + 1)
+
+
+# --- 3: fence ----------------------------------------------------------------------------------------------
+
+
+def fences(alone: Alone, name: str = "presence-n2") -> bool:
+    return any(r.lease.name == name and r.lease.holder == "" for r in alone.pending)
+
+
+def quiet_for(alone: Alone, nanoseconds: int) -> None:
+    """Time passes in which only this node's own presence is written."""
+    end = alone.now + nanoseconds
+    while alone.now < end:
+        alone.serve(PRESENCE_LEASE, VIP_LEASE, "ipam")
+        alone.advance(min(10 * MILLISECOND, end - alone.now))
+
+
+@pytest.mark.parametrize("duration", [SECOND, D, 3 * SECOND])
+def test_rule_3_a_presence_is_fenced_after_its_own_duration_without_a_change(
+    duration: int,
+) -> None:
+    alone = joined(peer("n2", 2))
+    alone.show(peer("n2", 2, duration=duration))
+    # The longer one of the last two that it said counts.
+    alone.show(replace(peer("n2", 2, duration=duration), labels={"renewed": "1"}))
+    quiet_for(alone, duration - 20 * MILLISECOND)
+    assert not fences(alone)
+    # Who fences first, of all that may, is ranked.
+    quiet_for(alone, 100 * MILLISECOND)
+    assert fences(alone)
+
+
+def test_rule_3_the_fence_is_a_compare_and_swap() -> None:
+    alone = joined(peer("n2", 2, duration=D))
+    quiet_for(alone, 3 * SECOND)
+    request = alone.request("presence-n2")
+    seen = alone.store["presence-n2"]
+    assert (request.verb, request.lease) == ("update", replace(seen, holder=""))
+
+
+@pytest.mark.parametrize("loss", ["watch", "request"])
+def test_rule_3_who_was_out_of_touch_counts_again(loss: Literal["watch", "request"]) -> None:
+    alone = holding(peer("n2", 2))
+    for beat in range(2):
+        alone.show(replace(peer("n2", 2, duration=D), labels={"beat": str(beat)}))
+    quiet_for(alone, D - 700 * MILLISECOND)
+    if loss == "watch":
+        alone.post(ev.WatchBroken(Lease, "reset"), ev.WatchResumed(Lease))
+    else:
+        alone.answer(renewal(alone), ev.Failed("reset"))
+    quiet_for(alone, D - 200 * MILLISECOND)
+    assert not fences(alone)
+    quiet_for(alone, SECOND)
+    assert fences(alone)
+
+
+# --- 4: claim ----------------------------------------------------------------------------------------------
+
+
+def test_rule_4_the_first_frames_go_before_the_entry() -> None:
+    alone = joined()
+    request = claim(alone)
+    alone.done.clear()
+    alone.answer(request, alone.outcome(request))
+    assert order(alone, fx.SendFrames, fx.SetEntries)[:2] == [fx.SendFrames, fx.SetEntries]
+    assert alone.held
+
+
+def test_rule_4_no_entry_before_the_device_has_accepted_the_frames() -> None:
+    alone = joined()
+    alone.keeps_back = lambda effect: isinstance(effect, fx.SendFrames)
+    request = claim(alone)
+    alone.answer(request, alone.outcome(request))
+    alone.live(SECOND)
+    assert not alone.held
+    alone.confirm()
+    assert alone.held
+
+
+def test_rule_4_a_lease_that_is_merely_read_fills_nothing() -> None:
+    alone = joined()
+    epoch = str(alone.agent._presence.epoch)
+    alone.post(ev.Changed(service()))
+    alone.show(alone.given(epoch))
+    assert not alone.held
+    # It is claimed anew, and that claim fills.
+    assert alone.request(VIP_LEASE).verb == "update"
+    alone.serve()
+    assert alone.held
+
+
+def test_rule_4_a_claim_past_the_deadline_fills_nothing() -> None:
+    alone = joined()
+    request = claim(alone)
+    outcome = alone.outcome(request)
+    alone.now = alone.session.deadline + 1
+    alone.answer(request, outcome)
+    assert not alone.held
+
+
+def test_rule_4_a_claim_that_something_newer_was_seen_after_fills_nothing() -> None:
+    alone = joined(peer("n2", 2))
+    request = claim(alone)
+    outcome = alone.outcome(request)
+    newer = replace(alone.store[VIP_LEASE], holder="n2")
+    alone.show(replace(newer, annotations={**newer.annotations, EPOCH: "uid-p-n2/0"}))
+    alone.answer(request, outcome)
+    assert not alone.held
+
+
+def test_rule_4_a_claim_of_an_earlier_epoch_fills_nothing() -> None:
+    alone = joined()
+    request = claim(alone)
+    outcome = alone.outcome(request)
+    fence(alone)
+    alone.serve(PRESENCE_LEASE)
+    assert alone.agent._presence.live(alone.now)
+    alone.answer(request, outcome)
+    assert not alone.held
+
+
+def test_rule_4_what_cannot_be_announced_is_left_to_others() -> None:
+    alone = joined()
+    request = claim(alone)
+    alone.keeps_back = lambda effect: isinstance(effect, fx.SendFrames)
+    alone.answer(request, alone.outcome(request))
+    for _ in range(2):
+        failed = [e.id for e in alone.kept_back if isinstance(e, fx.SendFrames)]
+        alone.kept_back.clear()
+        alone.post(*(ev.FramesAnswer(number, "ENETDOWN") for number in failed))
+    alone.serve()
+    assert not alone.held
+    assert alone.store[VIP_LEASE].annotations[RELEASED] != ""
+    assert held_by(alone.store[VIP_LEASE]) is None
+
+
+# --- 5: hand over ------------------------------------------------------------------------------------------
+
+
+def test_rule_5_a_holder_is_cleared_only_after_the_kernel_has_confirmed() -> None:
+    alone = holding(peer("n2", 2))
+    alone.keeps_back = lambda effect: isinstance(effect, fx.SetEntries)
+    alone.post(ev.Changed(node("n1", annotations={DRAIN_ANNOTATION: "true"})))
+    alone.live(SECOND)
+    assert alone.store[VIP_LEASE].holder == "n1"
+    alone.confirm()
+    alone.live(100 * MILLISECOND)
+    assert not alone.held
+    assert alone.store[VIP_LEASE].holder == ""
+
+
+def test_rule_5_the_presence_says_first_that_it_is_out() -> None:
+    alone = holding(peer("n2", 2))
+    alone.done.clear()
+    alone.post(ev.Changed(node("n1", annotations={DRAIN_ANNOTATION: "true"})))
+    assert alone.held
+    request = alone.request(PRESENCE_LEASE)
+    assert Presence(request.lease).report.draining
+    assert not alone.asked(VIP_LEASE)
+    alone.serve()
+    assert not alone.held
+    written = [e.lease.name for e in alone.effects(fx.LeaseRequest)]
+    assert written.index(PRESENCE_LEASE) < written.index(VIP_LEASE)
+
+
+def test_rule_5_a_stop_hands_over_then_falls_silent_then_releases_then_ends() -> None:
+    alone = holding(peer("n2", 2))
+    alone.done.clear()
+    alone.post(ev.Stop())
+    alone.live(SECOND)
+    happened = [
+        e.lease.name if isinstance(e, fx.LeaseRequest) else type(e).__name__
+        for e in alone.done
+        if (isinstance(e, fx.LeaseRequest) and e.lease.holder == "" and e.verb == "update")
+        or isinstance(e, fx.Finish)
+        or (isinstance(e, fx.SetSession) and e.session.deadline == 0)
+    ]
+    assert happened == [VIP_LEASE, "SetSession", PRESENCE_LEASE, "Finish"]
+
+
+# --- 6: allocate -------------------------------------------------------------------------------------------
+
+
+def test_rule_6_an_address_is_given_by_creating_its_lease() -> None:
+    alone = joined(allocates=True)
+    alone.post(ev.Changed(service(ingress=())))
+    alone.live(100 * MILLISECOND)
+    created = [r for r in alone.effects(fx.LeaseRequest) if r.verb == "create"]
+    given = [r.lease.name for r in created if r.lease.name.startswith("vip-")]
+    assert given == ["vip-198.51.100.0"]
+
+
+def test_rule_6_who_comes_second_gives_another_address() -> None:
+    alone = joined(allocates=True)
+    alone.put(new_vip_lease("vip-198.51.100.0", {"herald.dev/services": "default/one"}))
+    alone.post(ev.Changed(service(name="one", uid="uid-one", ingress=("198.51.100.0",))))
+    alone.post(ev.Changed(service(ingress=())))
+    alone.live(SECOND)
+    assert alone.store["vip-198.51.100.0"].annotations["herald.dev/services"] == "default/one"
+    told = [(p.service.name, p.ingress) for p in alone.effects(fx.PatchService) if p.ingress]
+    assert told == [("web", ("198.51.100.1",))]
+
+
+# --- 7: a restarted agent ----------------------------------------------------------------------------------
+
+
+def restarted(alone: Alone) -> Alone:
+    after = Alone(
+        session=alone.session, entries=alone.entries, identity=replace(ME, nonce="nonce-2")
+    )
+    after.now, after.store, after.version = alone.now, alone.store, alone.version
+    return after
+
+
+def test_rule_7_a_restart_goes_on_in_its_epoch_and_first_swaps_its_nonce_in() -> None:
+    before = holding()
+    epoch = before.agent._presence.epoch
+    after = restarted(before)
+    assert [(r.verb, r.lease.name) for r in after.pending] == [("get", PRESENCE_LEASE)]
+    after.answer(after.pending[0], after.outcome(after.pending[0]))
+    after.learn(services=(service(),))
+    # Nothing else is sent before that has succeeded.
+    assert [(r.verb, r.lease.name) for r in after.pending] == [("update", PRESENCE_LEASE)]
+    assert after.pending[0].lease.annotations[INSTANCE] == "machine-1/nonce-2"
+    assert after.held
+    after.serve()
+    assert after.agent._presence.epoch == epoch
+    after.live(SECOND)
+    assert after.entries == before.entries
+
+
+def test_rule_7_entries_without_a_lease_of_this_epoch_go_before_anything_is_filled() -> None:
+    before = holding()
+    stray = replace(KEY, address=VIP + 1)
+    before.entries[stray] = EntryValue(MAC, 1, EntryFlags.NONE)
+    after = restarted(before)
+    after.serve()
+    assert stray in after.entries
+    after.learn(services=(service(),))
+    after.live(100 * MILLISECOND)
+    assert stray not in after.entries
+    assert after.held
+
+
+# --- 8: the API server lost --------------------------------------------------------------------------------
+
+
+def past_the_deadline(alone: Alone) -> None:
+    """No request is answered any more, for as long as a presence is valid and a little longer."""
+    while alone.now <= alone.session.deadline + 100 * MILLISECOND:
+        for request in list(alone.pending):
+            alone.answer(request, ev.Failed("time limit"))
+        alone.advance(50 * MILLISECOND)
+
+
+def holds_on(alone: Alone) -> bool:
+    return alone.now < alone.session.fuse
+
+
+def test_rule_8_hold_goes_on_past_the_deadline_while_the_segment_is_heard() -> None:
+    alone = holding(peer("n2", 2), settings=HOLD)
+    alone.live(SECOND)
+    assert alone.session.fuse == 0
+    past_the_deadline(alone)
+    assert holds_on(alone)
+
+
+def test_rule_8_hold_ends_for_good_when_the_segment_is_silent() -> None:
+    alone = holding(peer("n2", 2), settings=HOLD)
+    alone.live(SECOND)
+    past_the_deadline(alone)
+    alone.neighbours = False
+    alone.advance(1500 * MILLISECOND)
+    assert not holds_on(alone)
+    alone.neighbours = True
+    alone.advance(2 * SECOND)
+    assert not holds_on(alone)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_rule_8_a_refusal_is_an_answer_and_no_reason_to_hold(status: int) -> None:
+    alone = holding(peer("n2", 2), settings=HOLD)
+    alone.live(SECOND)
+    while alone.now <= alone.session.deadline + 100 * MILLISECOND:
+        for request in list(alone.pending):
+            alone.answer(request, ev.Refused(status, "no"))
+        alone.advance(50 * MILLISECOND)
+    assert not holds_on(alone)
+
+
+def test_rule_8_withdraw_never_holds() -> None:
+    alone = holding(peer("n2", 2))
+    past_the_deadline(alone)
+    assert alone.session == Session(alone.session.deadline, 0, alone.session.renewed, hold=False)
+
+
+def test_rule_8_only_what_a_renewal_sent_after_the_fill_confirms_may_be_held() -> None:
+    alone = joined(peer("n2", 2), settings=HOLD)
+    before = renewal(alone)
+    sent = alone.now
+    alone.now += MILLISECOND
+    alone.post(ev.Changed(alone.given()), ev.Changed(service()))
+    alone.serve(VIP_LEASE)
+    for _ in range(30):
+        if alone.held:
+            break
+        alone.advance(10 * MILLISECOND)
+        alone.serve(VIP_LEASE)
+    assert alone.held
+    if before in alone.pending:
+        alone.answer(before, alone.outcome(before), sent)
+    assert alone.session.renewed <= alone.entries[KEY].claimed
+    alone.live(SECOND)
+    assert alone.session.renewed > alone.entries[KEY].claimed
+
+
+# --- 9: requests -------------------------------------------------------------------------------------------
+
+
+def test_rule_9_a_request_ends_before_what_is_left_of_the_validity() -> None:
+    alone = holding()
+    request = renewal(alone)
+    assert alone.now < request.deadline <= alone.session.deadline
+    alone.now += 600 * MILLISECOND
+    alone.answer(request, ev.Failed("reset"))
+    while not alone.asked(PRESENCE_LEASE):
+        alone.advance(10 * MILLISECOND)
+    assert alone.request(PRESENCE_LEASE).deadline == alone.session.deadline
+
+
+def test_rule_9_a_claim_ends_before_the_deadline() -> None:
+    alone = joined()
+    assert claim(alone).deadline <= alone.session.deadline
+
+
+def test_rule_9_renewals_have_a_connection_of_their_own_and_nothing_else_has_it() -> None:
+    alone = holding(peer("n2", 2, duration=D))
+    alone.live(5 * SECOND)
+    for request in alone.effects(fx.LeaseRequest):
+        assert request.own_connection is (request.lease.name == PRESENCE_LEASE)
+
+
+def test_rule_9_a_failed_renewal_is_tried_again_for_ever() -> None:
+    alone = joined()
+    for _ in range(500):
+        alone.answer(renewal(alone), ev.Failed("reset"))
+    assert renewal(alone)
+
+
+# --- 10: time runs backwards -------------------------------------------------------------------------------
+
+
+def rewound(alone: Alone) -> None:
+    """The map was emptied, an epoch begun anew, and nothing is claimed for the longest D."""
+    began = alone.now
+    assert [e.kind for e in alone.effects(fx.Relist)] == [Lease]
+    assert not alone.held
+    alone.serve()
+    alone.post(ev.Listed(Lease, tuple(alone.store.values()), alone.now))
+    alone.live(D - 50 * MILLISECOND)
+    claims = [r for r in alone.effects(fx.LeaseRequest) if r.lease.annotations.get(EPOCH)]
+    assert claims == []
+    assert alone.store[PRESENCE_LEASE].transitions == 1
+    alone.live(3 * D)
+    assert alone.held
+    assert alone.now < began + 5 * D
+
+
+def test_rule_10_an_older_presence_of_its_own_begins_a_new_epoch() -> None:
+    alone = holding(allocates=True)
+    older = alone.store[PRESENCE_LEASE]
+    alone.live(SECOND)
+    alone.done.clear()
+    request = renewal(alone)
+    alone.store[PRESENCE_LEASE] = older
+    alone.answer(request, ev.Refused(409, "conflict"))
+    alone.serve()
+    rewound(alone)
+
+
+@pytest.mark.parametrize("which", [VIP_LEASE, "presence-n2"])
+def test_rule_10_any_lease_that_a_list_shows_older_begins_a_new_epoch(which: str) -> None:
+    alone = holding(peer("n2", 2, duration=D), allocates=True)
+    older = alone.store[which]
+    alone.show(replace(older, labels={"later": "1"}))
+    alone.now += MILLISECOND
+    alone.done.clear()
+    alone.store[which] = older
+    alone.post(ev.Listed(Lease, tuple(alone.store.values()), alone.now))
+    rewound(alone)
+
+
+def test_rule_10_a_list_that_was_asked_for_before_may_be_older() -> None:
+    alone = holding(allocates=True)
+    older, asked = dict(alone.store), alone.now
+    alone.now += MILLISECOND
+    alone.show(replace(alone.store[VIP_LEASE], labels={"later": "1"}))
+    alone.post(ev.Listed(Lease, tuple(older.values()), asked))
+    alone.live(SECOND)
+    assert alone.effects(fx.Relist) == []
+    assert alone.held
+
+
+# --- 11: order ---------------------------------------------------------------------------------------------
+
+
+def test_rule_11_a_write_leaves_after_the_removal_that_it_depends_on() -> None:
+    alone = holding(allocates=True)
+    alone.done.clear()
+    alone.post(ev.Removed(Service, ("default", "web")))
+    alone.live(SECOND)
+    removal = next(n for n, e in enumerate(alone.done) if isinstance(e, fx.SetEntries))
+    writes = [
+        n
+        for n, e in enumerate(alone.done)
+        if isinstance(e, fx.LeaseRequest) and e.lease.name == VIP_LEASE and e.verb != "get"
+    ]
+    assert writes
+    assert removal < writes[0]
+
+
+def test_rule_11_what_the_kernel_refused_to_remove_is_not_released() -> None:
+    alone = holding(allocates=True)
+    alone.keeps_back = lambda effect: isinstance(effect, fx.SetEntries)
+    alone.post(ev.Removed(Service, ("default", "web")))
+    for _ in range(20):
+        alone.serve()
+        refused = [e.id for e in alone.kept_back if isinstance(e, fx.SetEntries)]
+        alone.kept_back.clear()
+        alone.post(*(ev.KernelAnswer(number, "EBUSY") for number in refused))
+        alone.advance(100 * MILLISECOND)
+    assert held_by(alone.store[VIP_LEASE]) is not None
+    alone.confirm()
+    alone.live(SECOND)
+    assert VIP_LEASE not in alone.store
+
+
+# --- load --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("announcing", "seconds"), [(10, 2.0), (25, 2.0), (50, 4.0), (100, 8.0)])
+def test_the_budget_stretches_the_duration_once_many_announce(
+    announcing: int, seconds: float
+) -> None:
+    others = [peer(f"p{number}", number + 2) for number in range(announcing - 1)]
+    alone = joined(*others)
+    for number, other in enumerate(others):
+        name = f"vip-203.0.113.{number}"
+        epoch = str(Presence(other).epoch)
+        annotations = {EPOCH: epoch, "herald.dev/services": f"default/s{number}"}
+        alone.show(replace(new_vip_lease(name, annotations), holder=other.holder))
+    alone.post(ev.Changed(alone.given()), ev.Changed(service()))
+    alone.live(25 * SECOND)
+    assert alone.held
+    # 50 renewals a second in the whole cluster, each node every quarter of its D.
+    assert Presence(alone.store[PRESENCE_LEASE]).duration(0) == pytest.approx(
+        seconds * SECOND, 0.02
+    )
+
+
+# --- versions, and what is left behind -------------------------------------------------------------------------
+
+
+def test_an_agent_of_another_version_is_named_in_the_status() -> None:
+    report = Presence(peer("n2", 2)).report
+    older = peer("n2", 2)
+    older = replace(
+        older,
+        annotations={
+            **older.annotations,
+            "herald.dev/presence": replace(report, version="0.0.9").encode(),
+        },
+    )
+    alone = holding(older, peer("n3", 3))
+    assert alone.agent.status(alone.now).other_versions == ("n2: 0.0.9",)
+    assert alone.agent.status(alone.now).problems == ()
+
+
+def test_the_presence_of_a_node_that_was_removed_is_fenced_and_then_let_go_of() -> None:
+    alone = joined(peer("n2", 2, duration=D))
+    alone.post(ev.Removed(type(node("n2")), "n2"))
+    # Its Node owns it, so the garbage collector deletes it; the finalizer is ours to drop.
+    alone.show(replace(alone.store["presence-n2"], deleting=True))
+    alone.live(2 * D)
+    assert "presence-n2" not in alone.store
