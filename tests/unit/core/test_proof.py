@@ -70,8 +70,12 @@ def test_a_node_waits_for_a_kube_proxy_that_is_not_healthy() -> None:
     assert said(alone).report.unproven == "kube-proxy's health port has not been asked"
     alone.post(ProxySeen("port 10256 says 503"))
     assert said(alone).report.unproven == "kube-proxy is not healthy: port 10256 says 503"
+    assert alone.agent.status(alone.now).problems == (
+        "it has just begun and is given no address yet: kube-proxy is not healthy: port 10256 says 503",
+    )
     alone.post(ProxySeen(""))
     assert said(alone).report.unproven == ""
+    assert alone.agent.status(alone.now).problems == ()
     # What fails later is no reason to move everything.
     alone.post(ProxySeen("port 10256 says 503"))
     assert said(alone).report.unproven == ""

@@ -49,6 +49,22 @@ class Responder:
 sys.exit(main(sys.argv[1:-1], lambda *_: Responder()))
 """
 
+SLOW_API = (
+    """
+from herald.kube.client import KubeClient
+from herald.shell import proving
+
+class Slow:
+    def once(self): return 700_000_000
+    def abort(self): pass
+    def close(self): pass
+
+KubeClient.latency_probe = lambda *_: Slow()
+proving.EVERY = 0.01
+"""
+    + PROGRAM
+)
+
 
 class Agent:
     """A process, what systemd would hear from it, and what it logged."""
@@ -118,11 +134,11 @@ class Node:
     def arguments(self) -> list[str]:
         return ["--config", str(self.folder / "agent.toml"), "--run-dir", str(self.run_dir)]
 
-    def start(self, *, fake_responder: bool = True) -> Agent:
+    def start(self, *, fake_responder: bool = True, program: str = PROGRAM) -> Agent:
         # A user and network namespace gives the capabilities that the unit would, without root.
         command = ["unshare", "--map-root-user", "--net", sys.executable]
         if fake_responder:
-            command += ["-c", PROGRAM, *self.arguments(), str(self.folder)]
+            command += ["-c", program, *self.arguments(), str(self.folder)]
         else:
             command += ["-m", "herald.shell.main", *self.arguments()]
         self.agents.append(Agent(self.folder, command, self.notify))
@@ -216,6 +232,15 @@ def test_no_responder_in_the_kernel(node: Node) -> None:
     assert status == 69
     assert str(node.folder / "bpf") in reason
     assert "loader" in reason
+
+
+def test_a_duration_that_the_api_server_is_too_slow_for(node: Node) -> None:
+    agent = node.start(program=SLOW_API)
+    status, log = agent.end()
+    assert status == 78
+    figures = "lease.duration_ms: wanted 2800 at least, found 2000: the API server took 700 ms"
+    assert [line for line in log if line.startswith("<3>finished") and figures in line], log
+    assert agent.until(lambda said: said.startswith("STOPPING=1") and figures in said)
 
 
 # --- Without an API server ------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def test_who_speaks_something_else_at_the_port_is_not_healthy() -> None:
         (
             SECOND,
             [None, None, ""],
-            ["nothing listens on port 1, 60 s after boot that means that", ""],
+            ["nothing listens on port 1, 30 s after boot that means that", ""],
         ),
     ],
     ids=["healthy", "there is none", "becomes healthy", "just booted"],

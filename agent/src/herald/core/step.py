@@ -334,6 +334,10 @@ class Decider:
         problems = [self._presence.problem] if self._presence.problem else []
         if self._started and not self._world.complete:
             problems.append(f"not listed yet: {missing(self._world)}")
+        own = self._candidates.own_report
+        # A node that has no device to announce on is well all the same.
+        if own.unproven and self._world.complete and any(i.usable for i in own.interfaces):
+            problems.append(f"it has just begun and is given no address yet: {own.unproven}")
         if self._kernel.broken:
             problems.append("the kernel refused an entry; see the log")
         if self._world.complete and self._node not in self._world.nodes:

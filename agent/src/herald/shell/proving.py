@@ -21,7 +21,7 @@ from herald.core.model import MILLISECOND, SECOND
 EVERY = 1.0
 """Seconds between two questions."""
 HEALTH_LIMIT = 2.0
-BOOT_GRACE = 60 * SECOND
+BOOT_GRACE = 30 * SECOND
 """So long after boot a closed port may be a kube-proxy that is yet to start."""
 SAMPLES = 10
 """So many requests must all have been too slow."""
