@@ -307,7 +307,13 @@ def test_rule_4_a_claim_past_the_deadline_fills_nothing() -> None:
     outcome = alone.outcome(request)
     alone.now = alone.session.deadline + 1
     alone.answer(request, outcome)
+    alone.serve(PRESENCE_LEASE)
+    assert alone.agent._presence.live(alone.now)
+    # Nor after the next renewal: only what is claimed anew does.
     assert not alone.held
+    assert alone.request(VIP_LEASE).verb == "update"
+    alone.serve()
+    assert alone.held
 
 
 def test_rule_4_a_claim_that_something_newer_was_seen_after_fills_nothing() -> None:
@@ -454,6 +460,22 @@ def test_rule_7_entries_without_a_lease_of_this_epoch_go_before_anything_is_fill
     assert after.held
 
 
+def test_rule_7_an_agent_that_was_fenced_while_it_was_down_falls_silent_before_it_begins_anew() -> (
+    None
+):
+    before = holding()
+    epochs = before.put(replace(before.store[PRESENCE_LEASE], holder="")).transitions
+    after = restarted(before)
+    after.keeps_back = lambda effect: isinstance(effect, fx.SetSession | fx.SetEntries)
+    after.live(SECOND)
+    assert after.held
+    assert after.store[PRESENCE_LEASE].transitions == epochs
+    after.confirm()
+    assert (after.session.deadline, after.entries) == (0, {})
+    after.live(300 * MILLISECOND)
+    assert after.store[PRESENCE_LEASE].transitions == epochs + 1
+
+
 # --- 8: the API server lost --------------------------------------------------------------------------------
 
 
@@ -508,19 +530,17 @@ def test_rule_8_withdraw_never_holds() -> None:
 
 def test_rule_8_only_what_a_renewal_sent_after_the_fill_confirms_may_be_held() -> None:
     alone = joined(peer("n2", 2), settings=HOLD)
+    alone.keeps_back = lambda effect: isinstance(effect, fx.SendFrames)
+    request = claim(alone)
+    alone.answer(request, alone.outcome(request))
     before = renewal(alone)
     sent = alone.now
     alone.now += MILLISECOND
-    alone.post(ev.Changed(alone.given()), ev.Changed(service()))
-    alone.serve(VIP_LEASE)
-    for _ in range(30):
-        if alone.held:
-            break
-        alone.advance(10 * MILLISECOND)
-        alone.serve(VIP_LEASE)
+    alone.confirm()
     assert alone.held
-    if before in alone.pending:
-        alone.answer(before, alone.outcome(before), sent)
+    # Sent after the claim, but before the fill: it says nothing about a fill that came late.
+    assert alone.entries[KEY].claimed < sent
+    alone.answer(before, alone.outcome(before), sent)
     assert alone.session.renewed <= alone.entries[KEY].claimed
     alone.live(SECOND)
     assert alone.session.renewed > alone.entries[KEY].claimed
@@ -541,8 +561,11 @@ def test_rule_9_a_request_ends_before_what_is_left_of_the_validity() -> None:
 
 
 def test_rule_9_a_claim_ends_before_the_deadline() -> None:
-    alone = joined()
-    assert claim(alone).deadline <= alone.session.deadline
+    alone = holding(allocates=True)
+    renewal(alone)
+    alone.now = alone.session.deadline - 100 * MILLISECOND
+    alone.post(ev.ConflictSeen(VIP, bytes(6), 2, silenced=True))
+    assert alone.request(VIP_LEASE).deadline == alone.session.deadline
 
 
 def test_rule_9_renewals_have_a_connection_of_their_own_and_nothing_else_has_it() -> None:
@@ -568,7 +591,7 @@ def rewound(alone: Alone) -> None:
     assert [e.kind for e in alone.effects(fx.Relist)] == [Lease]
     assert not alone.held
     alone.serve()
-    alone.post(ev.Listed(Lease, tuple(alone.store.values()), alone.now))
+    alone.post(ev.Listed(Lease, tuple(alone.store.values()), asked=alone.now))
     alone.live(D - 50 * MILLISECOND)
     claims = [r for r in alone.effects(fx.LeaseRequest) if r.lease.annotations.get(EPOCH)]
     assert claims == []
@@ -598,7 +621,7 @@ def test_rule_10_any_lease_that_a_list_shows_older_begins_a_new_epoch(which: str
     alone.now += MILLISECOND
     alone.done.clear()
     alone.store[which] = older
-    alone.post(ev.Listed(Lease, tuple(alone.store.values()), alone.now))
+    alone.post(ev.Listed(Lease, tuple(alone.store.values()), asked=alone.now))
     rewound(alone)
 
 
@@ -607,7 +630,7 @@ def test_rule_10_a_list_that_was_asked_for_before_may_be_older() -> None:
     older, asked = dict(alone.store), alone.now
     alone.now += MILLISECOND
     alone.show(replace(alone.store[VIP_LEASE], labels={"later": "1"}))
-    alone.post(ev.Listed(Lease, tuple(older.values()), asked))
+    alone.post(ev.Listed(Lease, tuple(older.values()), asked=asked))
     alone.live(SECOND)
     assert alone.effects(fx.Relist) == []
     assert alone.held

@@ -38,7 +38,7 @@ class Listed:
     objects: tuple[KubeObject, ...]
     narrowed: bool = False
     """Of Services: only those of type LoadBalancer are told."""
-    asked: int = 0
+    asked: int = field(default=0, compare=False)
     """Before it was asked for, boottime nanoseconds: what was known then, it cannot be older than."""
 
 
