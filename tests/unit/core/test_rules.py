@@ -227,15 +227,17 @@ def quiet_for(alone: Alone, nanoseconds: int) -> None:
         alone.advance(min(10 * MILLISECOND, end - alone.now))
 
 
-@pytest.mark.parametrize("duration", [SECOND, D, 3 * SECOND])
+@pytest.mark.parametrize(
+    ("duration", "waited"), [(SECOND, D), (D, D), (3 * SECOND, 3 * SECOND), (5 * D, 5 * D)]
+)
 def test_rule_3_a_presence_is_fenced_after_its_own_duration_without_a_change(
-    duration: int,
+    duration: int, waited: int
 ) -> None:
     alone = joined(peer("n2", 2))
     alone.show(peer("n2", 2, duration=duration))
-    # The longer one of the last two that it said counts.
+    # The longer one of the last two that it said counts; one below this node's own is not believed.
     alone.show(replace(peer("n2", 2, duration=duration), labels={"renewed": "1"}))
-    quiet_for(alone, duration - 20 * MILLISECOND)
+    quiet_for(alone, waited - 20 * MILLISECOND)
     assert not fences(alone)
     # Who fences first, of all that may, is ranked.
     quiet_for(alone, 100 * MILLISECOND)
