@@ -87,7 +87,6 @@ class Cluster:
         """Hosts on the segment that are none of ours: who answers for which address."""
         self.invariants = Invariants(self)
         self.api.watchers.append(self._news)
-        self.api.written.append(self.invariants.written)
         for number in range(1, nodes + 1):
             self.add_machine(f"n{number}", drift=drift)
         self.api.put(Policy("all", "p", 1, 1, load_balancer_ips=True))
@@ -140,9 +139,23 @@ class Cluster:
     def execute(
         self, effect: fx.LeaseRequest | fx.PatchService | fx.PatchPool | fx.PatchPolicy
     ) -> Outcome:
+        """An agent's request, and what the invariants make of it. (What people write is their own business.)"""
+        kind: ev.Kind = Lease if isinstance(effect, fx.LeaseRequest) else Service
+        key: ev.Key = ""
         if isinstance(effect, fx.LeaseRequest):
-            return self.api.request(effect)
-        return self.api.patch(effect)
+            key = effect.lease.name
+        elif isinstance(effect, fx.PatchService):
+            key = effect.service.key
+        before = self.api.objects.get((kind, key))
+        outcome: Outcome
+        if isinstance(effect, fx.LeaseRequest):
+            outcome = self.api.request(effect)
+        else:
+            outcome = self.api.patch(effect)
+        after = self.api.objects.get((kind, key))
+        if after is not None and after is not before:
+            self.invariants.written(after, before)
+        return outcome
 
     def draw(self, probability: float) -> bool:
         return probability > 0 and self.rng.random() < probability
