@@ -248,15 +248,15 @@ def over_at_once(patch: Any) -> None:
     Step("cut", after=(500, 1500), lasts=(1950, 2500), much=(0, 1)),
 )
 def claim_before_fence(patch: Any) -> None:
-    clock = {"now": 0}
+    clocks: dict[int, int] = {}
 
     def still(self: Observer, epoch: Epoch) -> bool:
         tracks = (t for t in self._tracks.values() if t.presence.epoch == epoch)
-        return any(self._still_until(track) <= clock["now"] for track in tracks)
+        return any(self._still_until(track) <= clocks.get(id(self), 0) for track in tracks)
 
     def tick(self: Observer, now: int) -> None:
         """Nobody fences: who was still for D counts as gone."""
-        clock["now"] = now
+        clocks[id(self)] = now
         for track in self._tracks.values():
             still_for_d = track.presence.alive and self._still_until(track) <= now
             if self._in_touch and still_for_d and now >= track.retry_at:
@@ -264,7 +264,9 @@ def claim_before_fence(patch: Any) -> None:
                 self.changed.add(track.presence.node)
 
     def gone(self: Observer, epoch: Epoch) -> int | None:
-        return clock["now"] if still(self, epoch) else over_since(self, epoch)
+        if not still(self, epoch):
+            return over_since(self, epoch)
+        return max(self._still_until(t) for t in self._tracks.values() if t.presence.epoch == epoch)
 
     def there(self: Observer, epoch: Epoch) -> bool:
         return lives(self, epoch) and not still(self, epoch)
