@@ -193,6 +193,23 @@ def test_an_idle_node_takes_over_as_fast_as_a_busy_one() -> None:
         assert cluster.run_until(lambda: cluster.served("web0"), 5) <= 2.5  # noqa: B023
 
 
+def test_a_deaf_node_does_not_wait_for_idle_ones_to_renew() -> None:
+    """The API server is reached by another network. A node is deaf 1.5 s after it last heard anybody, whom it asks
+    every 0.5 s; the others, which hold nothing, say at once that they hear theirs."""
+    for seed in range(8):
+        cluster, _ = served_cluster(nodes=3, seed=seed)
+        holder = cluster.allocator()
+        others = cluster.machines.keys() - {holder}
+        for drain in (True, False):
+            for name in others:
+                cluster.drain(name, drain=drain)
+            cluster.run(15 + seed * 0.3)
+        assert cluster.holder("web0") == holder
+        cluster.segment.mute.add(holder)
+        cluster.segment.deaf.add(holder)
+        assert cluster.run_until(lambda: cluster.served("web0"), 10) <= 2.2, seed  # noqa: B023
+
+
 def test_addresses_move_back_one_by_one_once_membership_is_quiet() -> None:
     settings = Settings(on_api_loss="Withdraw", hold_down_ns=20 * SECOND)
     cluster, names = served_cluster(services=12, settings=settings)

@@ -237,7 +237,8 @@ def test_no_responder_in_the_kernel(node: Node) -> None:
 def test_a_duration_that_the_api_server_is_too_slow_for(node: Node) -> None:
     agent = node.start(program=SLOW_API)
     status, log = agent.end()
-    assert status == 78
+    # systemd tries it again: the API server may be quicker then.
+    assert status == 75
     figures = "lease.duration_ms: wanted 2800 at least, found 2000: the API server took 700 ms"
     assert [line for line in log if line.startswith("<3>finished") and figures in line], log
     assert agent.until(lambda said: said.startswith("STOPPING=1") and figures in said)

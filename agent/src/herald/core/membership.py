@@ -62,6 +62,7 @@ class Membership:
             own.__dict__["report"] = self._candidates.own_report
             presences[self._node] = own
         self._candidates.refresh(presences, self._reported)
+        self._presence.answer_to(self._candidates.asked_in, now)
         self._locks.recheck()
         self.notice_entries()
 

@@ -60,7 +60,7 @@ EX_UNAVAILABLE = 69
 """The kernel part is not there or cannot be used."""
 EX_OSERR = 71
 EX_TEMPFAIL = 75
-"""Another agent runs."""
+"""Another agent runs, or the API server is too slow for the lease's duration: it may be otherwise soon."""
 EX_CONFIG = 78
 """The configuration, the CA or the token cannot be used: a restart changes nothing."""
 
@@ -151,7 +151,7 @@ def run(
             inbox.post,
             client.latency_probe(presence_lease_name(config.node)),
             clock,
-            EX_CONFIG,
+            EX_TEMPFAIL,
         )
     ]
     if config.proxy_port:

@@ -41,6 +41,9 @@ class Candidates:
         """The leases that this node is claiming just now: the load that it will have."""
         self.addresses = 0
         """VIP leases in the whole cluster."""
+        self.asked_in = 0
+        """The newest resourceVersion in which another node said that it hears nobody on a segment that this one
+        hears: it is out only once somebody has renewed since."""
         self._deaf: dict[str, frozenset[str]] = {}
         self._load: dict[str, int] = {}
         self._holders: dict[str, str] = {}
@@ -54,6 +57,7 @@ class Candidates:
         """
         self.presences = presences
         self._deaf = {}
+        self.asked_in = 0
         for node, presence in presences.items():
             since = reported(node)
             if since is not None and any(i.heard is False for i in presence.report.interfaces):
@@ -63,6 +67,8 @@ class Candidates:
                     if name != node and other.lease.resource_version > since
                 ]
                 self._deaf[node] = deaf(presence.report, renewed)
+                if node != self._node and deaf(presence.report, [self.own_report]):
+                    self.asked_in = max(self.asked_in, since)
 
     @property
     def some_hear_nobody(self) -> bool:

@@ -128,6 +128,7 @@ class OwnPresence:
         """What the last write says."""
         self._said: PresenceReport | None = None
         self._said_in = 0
+        self._asked_in = 0
         self._owner: Owner | None = None
 
     # --- what others ask ---------------------------------------------------------------------------------
@@ -168,6 +169,12 @@ class OwnPresence:
         changed = report != (self._report or self._written)
         self._report, self._owner = report, owner
         if changed and self.phase is Phase.LIVE:
+            self._due = min(self._due, now)
+
+    def answer_to(self, version: int, now: int) -> None:
+        """Somebody waits for a renewal newer than this resourceVersion: not for as long as R of an idle node."""
+        self._asked_in = version
+        if self.phase is Phase.LIVE and self.lease.resource_version < version:
             self._due = min(self._due, now)
 
     def live_by(self, busy: int, now: int, *, idle: bool) -> None:
@@ -440,7 +447,8 @@ class OwnPresence:
         self.valid_until = sent + duration * 9 // 10
         changed_meanwhile = self._report is not None and self._report != self._written
         shortened = self.waited_for != duration
-        self._due = now if changed_meanwhile or shortened else sent + self.interval
+        asked = lease.resource_version < self._asked_in
+        self._due = now if changed_meanwhile or shortened or asked else sent + self.interval
         # An answer that comes past the deadline proves nothing about what came between.
         self._may_hold = now < self.valid_until
         if self._said != (report := Presence(lease).report):
