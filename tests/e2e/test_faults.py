@@ -4,7 +4,7 @@
 
 `make e2e` runs the essential faults on fifty addresses; `make faults` all of them on one and on
 fifty, who answers captured for 30 s beyond the repair, and writes the table of results that
-docs/design/measurements.md holds.
+docs/measurements.md holds.
 """
 
 from __future__ import annotations
