@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,21 @@ def test_page_has_what_its_source_has(html: Path, page: str) -> None:
     text = (html / f"{page}.html").read_text()
     for words in PAGES[page]:
         assert words in text
+
+
+def test_defaults_of_playbooks_are_what_holds_where_nothing_is_set(html: Path) -> None:
+    text = (html / "playbooks.html").read_text()
+    cells = [re.sub(r"<[^>]+>", "", c).strip() for c in re.findall(r"(?s)<td>(.*?)</td>", text)]
+    found = set(zip(cells[::2], cells[1::2], strict=True))
+    assert found >= {
+        ("herald_serial", "1"),
+        ("herald_kubeconfig", ""),
+        ("herald_pipelining", "true"),
+    }
+    assert {name for name, _ in found} <= {
+        *("herald_group", "herald_kubeconfig", "herald_context", "herald_node_name"),
+        *("herald_drain", "herald_serial", "herald_pipelining"),
+    }
 
 
 def test_every_module_has_a_page(html: Path) -> None:
