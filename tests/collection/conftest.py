@@ -16,6 +16,7 @@ from published import ROOT, install, run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+INTERPRETERS = pytest.StashKey[list[str]]()
 CACHE = Path(os.environ.get("HERALD_CACHE", Path.home() / ".cache/herald"))
 LIMIT = 600  # seconds
 
@@ -44,7 +45,7 @@ def installed(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def interpreters() -> dict[str, Path]:
+def interpreters(request: pytest.FixtureRequest) -> dict[str, Path]:
     """The real interpreters of this machine, by version: those that start, not a version manager's stand-ins."""
     folders = [*os.get_exec_path(), *map(str, sorted(Path.home().glob(".pyenv/versions/*/bin")))]
     found: dict[str, Path] = {}
@@ -60,7 +61,16 @@ def interpreters() -> dict[str, Path]:
                 if own == "True":
                     found[version] = Path(path)
                     break
+    request.config.stash[INTERPRETERS] = list(found)
     return found
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Which versions ran: a machine without the oldest or the newest tries less."""
+    if versions := config.stash.get(INTERPRETERS, None):
+        terminalreporter.write_line(f"interpreters tried: Python {', '.join(versions)}")
 
 
 @pytest.fixture

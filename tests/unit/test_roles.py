@@ -20,7 +20,7 @@ def load(path: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("role", ["agent", "cluster"])
+@pytest.mark.parametrize("role", sorted(path.name for path in ROLES.iterdir()))
 def test_documented_defaults_are_the_defaults_and_every_default_is_documented(role: str) -> None:
     specs = load(ROLES / role / "meta/argument_specs.yml")["argument_specs"]
     options = {

@@ -71,6 +71,24 @@ def test_locked_requirements_name_no_index(path: Path) -> None:
     assert "://" not in (ROOT / path).read_text(encoding="utf-8")
 
 
+def is_for_python_3_9(path: Path) -> bool:
+    """What runs on the nodes' own Python, as ruff is told in pyproject.toml."""
+    return path.suffix == ".py" and (
+        path.parts[0] == "plugins" or path == Path("agent/src/herald/datapath/loader.py")
+    )
+
+
+@pytest.mark.parametrize("path", [*filter(is_for_python_3_9, FILES)], ids=str)
+def test_what_runs_on_nodes_has_the_syntax_of_python_3_9(path: Path) -> None:
+    """Whether or not this machine has a Python 3.9, which `make sanity` would use as well."""
+    ast.parse((ROOT / path).read_text(encoding="utf-8"), feature_version=(3, 9))
+
+
+def test_newer_syntax_would_be_refused() -> None:
+    with pytest.raises(SyntaxError):
+        ast.parse("match 1:\n    case 1: pass\n", feature_version=(3, 9))
+
+
 @pytest.mark.parametrize(
     "path", [path for path in FILES if path.match("agent/src/herald/core/*.py")], ids=str
 )
