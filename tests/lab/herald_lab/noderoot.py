@@ -18,7 +18,6 @@ from herald_lab.programs import locked
 
 RELEASES = ("bookworm", "trixie")
 """Debian 12, which nodes are unless another is asked for, and 13."""
-MIRROR = "http://deb.debian.org/debian"
 # What a bare-metal server has before Herald comes, and what Herald's roles ask for: nodes are
 # offline, like many racks.
 PACKAGES = (
@@ -70,24 +69,40 @@ def release(wanted: str) -> str:
     return wanted or RELEASES[0]
 
 
+def mirror() -> str:
+    """Where this machine's own apt gets Debian from; a mirror has all releases."""
+    lines = run("apt-get", "indextargets", "--format", "$(SITE) $(RELEASE) $(COMPONENT) $(ORIGIN)")
+    for line in lines.splitlines():
+        site, suite, component, *origin = line.split(" ")
+        # Security and updates are archives, or suites, of their own. Origin: empty before `apt-get update`.
+        of_debian = " ".join(origin) in ("Debian", "")
+        if of_debian and component == "main" and "-" not in suite and site.startswith("http"):
+            return site.rstrip("/")
+    raise LabError(
+        "the nodes' file system: wanted a mirror of Debian (http or https, component main) among apt's sources, found "
+        "none: see `apt-get indextargets`, and mend /etc/apt/sources.list"
+    )
+
+
 def folder(suite: str) -> Path:
     """The node root of a release, made if it is not there yet."""
-    recipe = f"{suite} {MIRROR} {PACKAGES} {_DROPPED}"
+    source = mirror()
+    recipe = f"{suite} {source} {PACKAGES} {_DROPPED}"
     kept = layout.cache() / f"node-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
     with locked("node"):
         if not kept.exists():
-            _make(kept, suite)
+            _make(kept, suite, source)
     return kept
 
 
-def _make(kept: Path, suite: str) -> None:
+def _make(kept: Path, suite: str, source: str) -> None:
     partial = kept.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     include = f"--include={','.join(PACKAGES)}"
     with patience(
         f"making the nodes' file system ({suite}) with debootstrap, once: about a minute"
     ):
-        run("debootstrap", "--variant=minbase", include, suite, partial, MIRROR)
+        run("debootstrap", "--variant=minbase", include, suite, partial, source)
     for pattern in _DROPPED:
         for path in partial.glob(pattern):
             if path.is_dir() and not path.is_symlink():
