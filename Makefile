@@ -108,7 +108,7 @@ unit: venv
 
 STAGES ?= check sanity bpf sim model e2e molecule
 
-.PHONY: test sanity bpf sim model e2e faults molecule bench interruptions
+.PHONY: test sanity bpf sim sim-mutants model e2e faults molecule bench interruptions
 test: ## Everything: check, BPF, simulation, model, e2e in the lab, molecule; JUnit files in build/junit/
 	@scripts/run-tests $(STAGES)
 
