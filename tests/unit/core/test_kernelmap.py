@@ -37,6 +37,7 @@ def test_a_fill_may_answer_from_the_moment_it_is_asked() -> None:
 def test_a_removal_counts_only_when_it_is_confirmed() -> None:
     kernel, outbox = fresh({KEY: VALUE})
     kernel.withdraw([VIP])
+    kernel.ask()
     (asked,) = outbox.drain()
     assert kernel.may_answer(VIP)
     assert isinstance(asked, SetEntries)
@@ -44,9 +45,38 @@ def test_a_removal_counts_only_when_it_is_confirmed() -> None:
     assert not kernel.may_answer(VIP)
 
 
+def test_all_that_one_step_removes_is_asked_as_one() -> None:
+    others = [VIP + number for number in range(1, 50)]
+    kernel, outbox = fresh({EntryKey(address, 2): VALUE for address in (VIP, *others)})
+    kernel.remove(VIP, [2])
+    for address in others:
+        kernel.withdraw([address])
+    assert outbox.drain() == []
+    kernel.ask()
+    (asked,) = outbox.drain()
+    assert isinstance(asked, SetEntries)
+    assert len(asked.remove) == 50
+    kernel.withdraw(others)
+    kernel.ask()
+    assert outbox.drain() == []
+
+
+def test_what_goes_and_comes_in_one_step_has_come_after_it() -> None:
+    kernel, outbox = fresh({KEY: VALUE})
+    kernel.withdraw([VIP])
+    kernel.fill(VIP, {2: VALUE})
+    kernel.ask()
+    removed, filled = outbox.drain()
+    assert isinstance(removed, SetEntries)
+    assert isinstance(filled, SetEntries)
+    assert (removed.remove, removed.put) == ({KEY}, {})
+    assert (filled.remove, filled.put) == (set(), {KEY: VALUE})
+
+
 def test_silence_is_a_deadline_of_0_and_no_entry_both_confirmed() -> None:
     kernel, outbox = fresh({KEY: VALUE})
     kernel.silence()
+    kernel.ask()
     session, entries = outbox.drain()
     assert isinstance(session, SetSession)
     assert session.session.deadline == 0
@@ -60,16 +90,19 @@ def test_silence_is_a_deadline_of_0_and_no_entry_both_confirmed() -> None:
 def test_what_the_kernel_refused_stays_and_is_asked_again_later() -> None:
     kernel, outbox = fresh({KEY: VALUE})
     kernel.withdraw([VIP])
+    kernel.ask()
     (asked,) = outbox.drain()
     assert isinstance(asked, SetEntries)
     kernel.answer(asked.id, "EPERM", now=0)
     assert kernel.may_answer(VIP)
     outbox.drain()
     kernel.withdraw([VIP])
+    kernel.ask()
     assert outbox.drain() == []
     assert not kernel.retry(RETRY - 1)
     assert kernel.retry(RETRY)
     kernel.withdraw([VIP])
+    kernel.ask()
     assert len(outbox.drain()) == 1
 
 

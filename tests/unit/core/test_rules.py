@@ -12,6 +12,7 @@ from typing import Literal
 
 import pytest
 from tests.unit.core.alone import (
+    ETH0,
     KEY,
     MAC,
     ME,
@@ -30,8 +31,18 @@ from herald.core import effects as fx
 from herald.core import events as ev
 from herald.core.election.placement import DRAIN_ANNOTATION
 from herald.core.kernel import EntryFlags, EntryValue, Session
-from herald.core.leases import DURATION, EPOCH, INSTANCE, RELEASED, Presence, held_by, new_vip_lease
-from herald.core.model import MILLISECOND, SECOND, Lease, Service
+from herald.core.leases import (
+    DURATION,
+    EPOCH,
+    INSTANCE,
+    POOL,
+    RELEASED,
+    SERVICES,
+    Presence,
+    held_by,
+    new_vip_lease,
+)
+from herald.core.model import MILLISECOND, SECOND, Address, Lease, Service, vip_lease_name
 from herald.core.settings import Settings
 
 D = 2 * SECOND
@@ -56,6 +67,17 @@ def claim(alone: Alone) -> fx.LeaseRequest:
             return alone.request(VIP_LEASE)
         alone.advance(10 * MILLISECOND)
     raise AssertionError("no claim")
+
+
+def given_many(alone: Alone, count: int) -> list[Address]:
+    """Services that were given an address each, which nobody announces yet."""
+    addresses = [VIP + number for number in range(1, count + 1)]
+    for address in addresses:
+        text = {POOL: "pool", SERVICES: f"default/web-{address}"}
+        changes = {"name": f"web-{address}", "uid": f"uid-{address}", "ingress": (str(address),)}
+        lease = alone.put(new_vip_lease(vip_lease_name(address), text))
+        alone.post(ev.Changed(lease), ev.Changed(service(**changes)))
+    return addresses
 
 
 def fence(alone: Alone) -> None:
@@ -396,6 +418,30 @@ def test_rule_5_a_stop_hands_over_then_falls_silent_then_releases_then_ends() ->
         or (isinstance(e, fx.SetSession) and e.session.deadline == 0)
     ]
     assert happened == [VIP_LEASE, "SetSession", PRESENCE_LEASE, "Finish"]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ev.Changed(node("n1", annotations={DRAIN_ANNOTATION: "true"})),
+        ev.Stop(),
+        ev.InterfacesSeen(()),
+        ev.InterfacesSeen((replace(ETH0, carrier=False),)),
+    ],
+    ids=["drain", "stop", "no device", "no carrier"],
+)
+def test_rule_5_many_addresses_are_withdrawn_as_one(event: ev.Event) -> None:
+    alone = joined()
+    addresses = given_many(alone, 60)
+    alone.live(3 * SECOND)
+    assert {key.address for key in alone.entries} == set(addresses)
+    alone.done.clear()
+    alone.post(event)
+    alone.live(3 * SECOND)
+    assert alone.entries == {}
+    assert not any(alone.store[vip_lease_name(address)].holder for address in addresses)
+    (removal,) = (effect for effect in alone.effects(fx.SetEntries) if effect.remove)
+    assert len(removal.remove) == 60
 
 
 # --- 6: allocate -------------------------------------------------------------------------------------------

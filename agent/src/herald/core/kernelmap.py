@@ -4,6 +4,9 @@
 
 Until a removal is confirmed its entry counts as present, and a fill counts from the moment it is asked:
 ``may_answer`` is never too small.
+
+A removal waits until no program that saw the entry is running, however many entries it is about: all that one step
+removes is asked as one (``ask``).
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ class KernelMap:
         self._out = outbox
         self._entries: dict[Address, dict[int, EntryValue]] = {}
         self._asked: dict[int, _Asked] = {}
+        self._going: set[EntryKey] = set()
+        """To be removed; ``ask`` does."""
         self._filled_at = 0
         self.session = Session()
         self._silenced: dict[Address, int] = {}
@@ -159,6 +164,8 @@ class KernelMap:
             # The responder compares the claim with the renewal: one from before this fill confirms it not.
             self.set_session(replace(self.intended, renewed=oldest))
         put = {EntryKey(address, index): value for index, value in entries.items()}
+        if not self._going.isdisjoint(put):
+            self.ask()
         self._set(frozenset(), put)
 
     def withdraw(self, addresses: Collection[Address]) -> None:
@@ -171,10 +178,15 @@ class KernelMap:
         for asked in self._asked.values():
             remove -= asked.remove
             remove |= {key for key in asked.put if key.address in addresses}
-        self._set(frozenset(remove), {})
+        self._remove(remove)
 
     def remove(self, address: Address, indexes: Iterable[int]) -> None:
-        self._set(frozenset(EntryKey(address, index) for index in indexes), {})
+        self._remove({EntryKey(address, index) for index in indexes})
+
+    def ask(self) -> None:
+        """The step is over: ask for all that it removes."""
+        going, self._going = self._going, set()
+        self._set(frozenset(going), {})
 
     def silence(self) -> None:
         """Empty the map and zero the deadline (rule 2); ``silent`` tells when that is confirmed."""
@@ -183,10 +195,15 @@ class KernelMap:
         self.set_session(Session(hold=self.session.hold))
         self.withdraw(self.addresses())
 
+    def _remove(self, keys: set[EntryKey]) -> None:
+        if not self.broken:
+            self._inherited.difference_update(key.address for key in keys)
+            self._going |= keys
+
     def _set(self, remove: frozenset[EntryKey], put: Mapping[EntryKey, EntryValue]) -> None:
         if self.broken or not (remove or put):
             return
-        self._inherited.difference_update(key.address for key in (*remove, *put))
+        self._inherited.difference_update(key.address for key in put)
         number = self._out.new_id()
         self._asked[number] = _Asked(remove=remove, put=put)
         self._out.add(SetEntries(number, remove, put))

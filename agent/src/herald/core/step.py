@@ -114,6 +114,7 @@ class Decider:
         self._take(event, now)
         if self._started and not self._finished:
             self._settle(now)
+        self._kernel.ask()
         return self._out.drain()
 
     def next_deadline(self) -> int | None:
