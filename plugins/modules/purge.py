@@ -111,7 +111,7 @@ def purge(client: Client, namespace: str) -> dict:
     addresses = {address(lease) for lease in leases} - {""}
     services = [
         f"{service['metadata']['namespace']}/{service['metadata']['name']}"
-        for service in client.list(SERVICES, fieldSelector="spec.type=LoadBalancer")
+        for service in client.list(SERVICES)
         if disown(client, service, addresses)
     ]
     nodes = [

@@ -166,6 +166,9 @@ def left_in_the_cluster(lab: Lab) -> dict[str, str]:
         "get", "leases", "--namespace", NAMESPACE, "--output", "name", "--ignore-not-found"
     )
     drained = "jsonpath={.items[*].metadata.annotations.herald\\.dev/drain}"
+    conditions = "jsonpath={.items[*].status.conditions[*].type}"
+    types = lab.kubectl("get", "services", "--all-namespaces", "--output", conditions).split()
+    found["conditions"] = " ".join(name for name in types if name.startswith("herald.dev/"))
     found["drained nodes"] = lab.kubectl("get", "nodes", "--output", drained)
     return {kind: names for kind, names in found.items() if names.strip()}
 

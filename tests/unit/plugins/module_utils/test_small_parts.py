@@ -291,6 +291,13 @@ def test_purge_removes_leases_with_their_finalizer_and_leaves_others() -> None:
     assert purge.purge(Client(api), "herald-system") == nothing
 
 
+def test_purge_asks_for_services_of_every_type_since_external_addresses_are_of_any() -> None:
+    api = FakeApi()
+    purge.purge(Client(api), "herald-system")
+    [asked] = [target for _method, target in api.requests if "/services" in target]
+    assert "Selector" not in asked
+
+
 def test_purge_takes_the_mark_from_drained_nodes() -> None:
     notes = {"n1": {"herald.dev/drain": "true", "a": "b"}, "n2": {"a": "b"}, "n3": None}
     api = FakeApi(
