@@ -339,16 +339,51 @@ def test_one_device_that_fails_does_not_keep_the_others_from_their_responder(
     assert hands.problems == ("SetAttachments: no such device",)
 
 
-@pytest.mark.parametrize("method", ["attach", "attached"])
 def test_the_slow_tick_tells_when_an_attachment_fails_and_when_it_works_again(
-    hands: Hands, outside: Outside, method: str
+    hands: Hands, outside: Outside
 ) -> None:
     hands.carry_out(SetAttachments(frozenset([3])))
     outside.on.clear()
-    outside.fails = {method}
-    assert slow_tick(hands) == AttachmentsSeen({3: f"{method} failed"})
+    outside.fails = {"attach"}
+    assert slow_tick(hands) == AttachmentsSeen({3: "attach failed"})
     assert slow_tick(hands) is None
     outside.fails.clear()
+    assert slow_tick(hands) == AttachmentsSeen({})
+
+
+def test_a_look_that_fails_takes_no_device_away_and_the_next_one_counts(
+    hands: Hands, outside: Outside, counters: Counters
+) -> None:
+    hands.carry_out(SetAttachments(frozenset([2, 3])))
+    outside.fails = {"attached"}
+    assert slow_tick(hands) is None
+    assert hands.problems == ("SetAttachments: attached failed",)
+    # Whose responder was never seen does not announce, whatever else was.
+    answer = hands.carry_out(SetAttachments(frozenset([3, 4])))
+    assert answer == AttachmentsSeen({4: "attached failed"})
+    assert slow_tick(hands) is None
+
+    outside.fails = set()
+    assert slow_tick(hands) == AttachmentsSeen({})
+    assert (outside.on, hands.problems, counters.restored) == ({3, 4}, (), 0)
+
+
+def test_what_was_refused_before_a_look_that_fails_stays_refused(
+    hands: Hands, outside: Outside
+) -> None:
+    outside.fails = {"attach"}
+    hands.carry_out(SetAttachments(frozenset([3])))
+    outside.fails = {"attached"}
+    assert slow_tick(hands) is None
+
+
+def test_where_nothing_was_ever_seen_a_look_that_fails_refuses_all(
+    hands: Hands, outside: Outside
+) -> None:
+    outside.fails = {"attached"}
+    answer = hands.carry_out(SetAttachments(frozenset([2, 3])))
+    assert answer == AttachmentsSeen({2: "attached failed", 3: "attached failed"})
+    outside.fails = set()
     assert slow_tick(hands) == AttachmentsSeen({})
 
 

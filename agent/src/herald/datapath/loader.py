@@ -249,8 +249,14 @@ def interface_pin(folder: Path, kind: str, ifindex: int) -> Path:
 
 
 def interface_pins(folder: Path, kind: str) -> dict[int, Path]:
-    """Those that there are, by the interface that each was made for."""
-    return {int(path.name.rpartition("-")[2]): path for path in folder.glob(f"{kind}-[0-9]*")}
+    """Those that there are, by the interface that each was made for. Raises OSError where that
+    cannot be seen (a glob would find nothing); a folder that is gone has none."""
+    try:
+        paths = list(folder.iterdir())
+    except FileNotFoundError:
+        return {}
+    found = ((re.fullmatch(f"{kind}-([0-9]+)", path.name), path) for path in paths)
+    return {int(match[1]): path for match, path in found if match}
 
 
 def check_map(name: str, fd: int) -> None:

@@ -236,10 +236,16 @@ class Hands:
             return error
 
     def _attach(self, wanted: frozenset[int], present: Found) -> None:
-        """Set the attachments by difference. A device may go between the wish and the deed."""
+        """Set the attachments by difference. A device may go between the wish and the deed.
+
+        A look that failed tells nothing: where the responder was seen it is taken to be still, until one succeeds.
+        """
         errors = []
         if isinstance(present, Exception):
-            self._refused = dict.fromkeys(wanted, _text(present))
+            self._refused = {
+                ifindex: self._refused.get(ifindex, _text(present))
+                for ifindex in wanted - self._attached
+            }
             self._complain("SetAttachments", _text(present))
             return
         until = self._clock() + ATTACH_FOR
