@@ -387,6 +387,28 @@ def test_where_nothing_was_ever_seen_a_look_that_fails_refuses_all(
     assert slow_tick(hands) == AttachmentsSeen({})
 
 
+def test_problems_can_be_asked_for_while_the_deciding_thread_meets_another(
+    hands: Hands, outside: Outside
+) -> None:
+    class Meanwhile(str):
+        """What is looked at just as another effect fails."""
+
+        asked = False
+
+        def __bool__(self) -> bool:
+            if self.asked:
+                self.asked = False
+                hands.carry_out(SetAttachments(frozenset([3])))
+            return True
+
+    outside.fails = {"attached"}
+    outside.error = met = Meanwhile("ENODEV")
+    hands.carry_out(JoinGroups(frozenset([(VIP6, 2)])))
+    met.asked = True
+    assert hands.problems == ("JoinGroups: ENODEV",)
+    assert hands.problems == ("JoinGroups: ENODEV", "SetAttachments: attached failed")
+
+
 def test_groups_that_cannot_be_joined_are_a_problem(hands: Hands, outside: Outside) -> None:
     outside.error = "ENODEV: group ff02::1:ff00:7, device 2"
     hands.carry_out(JoinGroups(frozenset([(VIP6, 2)])))

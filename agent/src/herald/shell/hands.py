@@ -108,7 +108,7 @@ class Api(Protocol):
 
 
 class Hands:
-    """Used by the deciding thread alone."""
+    """Used by the deciding thread alone; but ``problems`` may be asked for by any."""
 
     def __init__(
         self,
@@ -137,7 +137,8 @@ class Hands:
         """Where the responder was when last looked at."""
         self._refused: Mapping[int, str] = {}
         """By ifindex: why it could not be attached."""
-        self._complaints: dict[str, str] = {}
+        self._complaints: Mapping[str, str] = {}
+        """Never changed in place: other threads go through it."""
 
     def carry_out(self, effect: Effect) -> Event | None:
         """The answer that is the next event; None where there is none, or where it comes later."""
@@ -282,7 +283,7 @@ class Hands:
             self._counters.errors[name] += 1
         if error == self._complaints.get(name, ""):
             return
-        self._complaints[name] = error
+        self._complaints = {**self._complaints, name: error}
         if error:
             log.warning("effect-failed", extra={"fields": {"effect": name, "error": error}})
         else:
