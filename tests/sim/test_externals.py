@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address
 
+import pytest
 from tests.sim.cluster import Cluster
 
 from herald.core.model import Policy, Selector, Service
@@ -69,6 +70,49 @@ def test_a_lost_node_is_replaced_and_a_new_allocator_changes_nothing() -> None:
     for _ in range(200):
         cluster.run(0.05)
         assert announcers(cluster, OUTSIDE) == [holder]
+    assert cluster.api.lease(f"vip-{OUTSIDE}") == lease
+
+
+def refuse_services_of_every_type(cluster: Cluster) -> None:
+    cluster.refuses_list = lambda machine, kind: kind is Service and machine.all_services
+
+
+def test_while_services_of_every_type_are_not_listed_a_lost_node_is_replaced() -> None:
+    cluster = cluster_of()
+    cluster.service("web")
+    cluster.service("other", type="ClusterIP", external_ips=(OUTSIDE,))
+    cluster.run_until(lambda: cluster.served("web"), 5)
+    cluster.run(3)
+    refuse_services_of_every_type(cluster)
+    cluster.api.put(EXTERNAL)
+    cluster.run(1)
+    (holder,) = announcers(cluster, IN_POOL)
+    cluster.machines[holder].power_off()
+    cluster.run_until(lambda: len(announcers(cluster, IN_POOL)) == 1, 4)
+    cluster.run(20)
+    assert announcers(cluster, OUTSIDE) == []
+    cluster.refuses_list = lambda machine, kind: False
+    cluster.run_until(lambda: len(announcers(cluster, OUTSIDE)) == 1, 5)
+
+
+@pytest.mark.parametrize("which", ["holder", "allocator", "all"])
+def test_what_is_external_to_a_service_that_is_not_listed_yet_stays_as_it_is(which: str) -> None:
+    cluster = cluster_of(EXTERNAL)
+    cluster.service("web", type="ClusterIP", external_ips=(OUTSIDE,))
+    cluster.run_until(lambda: len(announcers(cluster, OUTSIDE)) == 1, 5)
+    cluster.run(3)
+    (holder,) = announcers(cluster, OUTSIDE)
+    lease = cluster.api.lease(f"vip-{OUTSIDE}")
+    refuse_services_of_every_type(cluster)
+    names = {"holder": [holder], "allocator": [cluster.allocator()], "all": [*cluster.machines]}
+    for name in names[which]:
+        cluster.machines[name].kill()
+        cluster.machines[name].start()
+    for step in range(400):
+        cluster.run(0.05)
+        assert announcers(cluster, OUTSIDE) == [holder]
+        if step == 200:
+            cluster.refuses_list = lambda machine, kind: False
     assert cluster.api.lease(f"vip-{OUTSIDE}") == lease
 
 

@@ -56,7 +56,12 @@ class Watch:
         def arrive() -> None:
             if not self._current or self._connected or connection != self._connection:
                 return
-            if not self.machine.api_answers() or self._cluster.draw(self._cluster.errors):
+            refused = self._version is None and self._cluster.refuses_list(self.machine, self.kind)
+            if (
+                refused
+                or not self.machine.api_answers()
+                or self._cluster.draw(self._cluster.errors)
+            ):
                 self._cluster.after(RETRY, arrive)
                 return
             since = self._version

@@ -52,4 +52,6 @@ _KIND_NAMES: dict[Kind, str] = {
 def missing(world: World) -> str:
     """What decisions still wait for, for people; empty: nothing."""
     names = [name for kind, name in _KIND_NAMES.items() if kind not in world.listed]
+    if world.others_unlisted and Service in world.listed:
+        names.append("Services of every type")
     return ", ".join(names + ([] if world.looked else ["this node's interfaces"]))

@@ -83,6 +83,7 @@ class Decider:
             out,
             candidates.place,
             candidates.targets,
+            candidates.knows,
         )
         self._own = OwnNode(
             settings, identity, world, presence, election, candidates, segment, kernel
@@ -234,7 +235,8 @@ class Decider:
         self._election.tick(now)
         if live:
             self._announcer.tick(now)
-        self._allocator.lead(live and self._world.complete and self._locks.allocates, now)
+        complete = self._world.complete and not self._world.others_unlisted
+        self._allocator.lead(live and complete and self._locks.allocates, now)
         self._follow_locks()
         self._allocator.tick(now)
         self._follow_conflicts(now)
@@ -333,8 +335,8 @@ class Decider:
 
     def _problems(self) -> list[str]:
         problems = [self._presence.problem] if self._presence.problem else []
-        if self._started and not self._world.complete:
-            problems.append(f"not listed yet: {missing(self._world)}")
+        if self._started and (unlisted := missing(self._world)):
+            problems.append(f"not listed yet: {unlisted}")
         own = self._candidates.own_report
         # A node that has no device to announce on is well all the same.
         if own.unproven and self._world.complete and any(i.usable for i in own.interfaces):

@@ -81,6 +81,8 @@ class Watches:
         if event.narrowed and self._all_services:
             # It was on its way when all were asked for.
             return
+        if event.kind is Service:
+            self._world.others_unlisted = False
         if event.kind is Lease:
             self._leases_listed(event, now)
         for change in self._world.replace(event):
@@ -154,9 +156,7 @@ class Watches:
         if all_services != self._all_services:
             self._all_services = all_services
             self._out.add(WatchServices(all_services))
-            if all_services:
-                # Nothing follows from the absence of what was not watched so far.
-                self._world.listed.discard(Service)
+            self._world.others_unlisted = all_services
         self._locks.recheck()
         self._allocator.policies_changed()
         self._status.mark(self._world.services)

@@ -51,6 +51,9 @@ class World:
     """The API server was found to be quick enough for this node's D."""
     listed: set[Kind] = field(default_factory=set)
     """Kinds of which a complete list has been seen; decisions about absence need all of them."""
+    others_unlisted: bool = False
+    """A policy needs Services of other types than LoadBalancer, and they are not listed yet: nothing follows from
+    their absence, and no less from all else that is listed."""
     changes: Counter[Kind] = field(default_factory=Counter)
     """By kind: how many changes there were."""
     _slices: dict[ServiceKey, Endpoints] = field(default_factory=dict)
@@ -71,6 +74,10 @@ class World:
         """Nodes with a ready endpoint of this Service; ``ending``: also those where one serves while it ends."""
         slices = [self._slices[key] for key in self._slices_of.get(service, ())]
         return frozenset().union(*(s.nodes | s.ending if ending else s.nodes for s in slices))
+
+    def unknown(self, services: Iterable[ServiceKey]) -> bool:
+        """Whether one of these Services, of any type, may only be not listed yet."""
+        return self.others_unlisted and any(key not in self.services for key in services)
 
     def replace(self, event: Listed) -> Iterable[KubeObject | tuple[Kind, Key]]:
         """Take a list; yields what is new or different, and (kind, key) of what is gone."""

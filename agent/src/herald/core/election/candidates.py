@@ -142,6 +142,10 @@ class Candidates:
             for name, presence in self.presences.items()
         }
 
+    def knows(self, lock: Lock) -> bool:
+        """Whether all is known of the Services that say where a lock may be announced."""
+        return not self._world.unknown(() if lock.services else lock.external)
+
     def _place_allocator(self, lock: Lock) -> Placement:
         nodes = self._world.nodes
         why_not = {

@@ -87,7 +87,9 @@ class Election:
         outbox: Outbox,
         place: Callable[[Lock], Placement],
         targets: Callable[[Lock], Mapping[int, Target]],
+        knows: Callable[[Lock], bool],
     ) -> None:
+        """``knows``: whether all is known that placing that lock depends on."""
         self._settings = settings
         self._node = node
         self._locks = locks
@@ -98,6 +100,7 @@ class Election:
         self._out = outbox
         self._place = place
         self._targets = targets
+        self._knows = knows
         self._filler = Filler(kernel, announcer, outbox, locks.recheck_at)
         self._verifier = Verifier(locks, observer, outbox, settings.duration_ns)
         self._moves = Moves(settings.hold_down_ns, lambda lock: place(lock).order[:1] != (node,))
@@ -273,6 +276,8 @@ class Election:
             return Sight.ABSENT
         holder = lock.holder
         if holder == epoch:
+            if not self._knows(lock):
+                return Sight.BUSY
             return Sight.UNWANTED if self._unwanted(lock, lock.lease, now) else Sight.OURS
         if holder is not None and self._observer.lives(holder):
             return Sight.OTHERS
@@ -377,7 +382,7 @@ class Election:
         elif lock.doomed:
             # Its finalizer goes after this: no lease that is not being deleted is ever without one.
             self._send(lock, "delete", lease, "delete", now)
-        elif self._give(lock, lease, now) or rank is None:
+        elif self._give(lock, lease, now) or rank is None or not self._knows(lock):
             return
         elif now < (due := max(free_since, lock.placed_at) + rank * RANK_STEP):
             self._locks.recheck_at(lock, due)
