@@ -108,7 +108,7 @@ unit: venv
 
 STAGES ?= check sanity bpf sim model e2e molecule
 
-.PHONY: test sanity bpf sim sim-mutants model e2e faults molecule bench interruptions
+.PHONY: test sanity bpf sim sim-mutants model model-full e2e faults molecule bench interruptions
 test: ## Everything: check, BPF, simulation, model, e2e in the lab, molecule; JUnit files in build/junit/
 	@scripts/run-tests $(STAGES)
 
@@ -135,7 +135,10 @@ sim-mutants: venv ## The rules that the simulation breaks on purpose, one at a t
 
 model: packages venv ## The election's protocol, checked exhaustively by spin, and refuted without each rule
 	@mkdir -p $(JUNIT)
-	@pytest -q --junit-xml=$(JUNIT)/model.xml tests/model
+	@pytest -q -n 2 --junit-xml=$(JUNIT)/model.xml tests/model
+
+model-full: packages venv ## The same within larger bounds, which take longer and up to 7 GB each
+	@HERALD_MODEL=deep pytest -v tests/model
 
 e2e: prepare build ## Real nodes, real playbooks, real faults, in the lab
 	@mkdir -p $(JUNIT)

@@ -130,9 +130,12 @@ byte dark;              /* ticks without an announcer since then */
 #endif
 
 #ifdef HOLD
+#define IS_CUT(k) cut[k]
+#define SEGMENT_IS_WHOLE (!ANY(IS_CUT))
 #define SILENCED(k) silenced[k]
 #define ELIGIBLE(k) (!cut[k]) /* it hears the segment: else its first pair would be lost */
 #else
+#define SEGMENT_IS_WHOLE true
 #define SILENCED(k) false
 #define ELIGIBLE(k) true
 #endif
@@ -563,7 +566,7 @@ active proctype Clock() {
 #ifdef LIVENESS
   :: d_step { !calm -> tick() }
   :: atomic { calm && timeout -> d_step { tick() } } /* once nothing else can be done */
-  :: d_step { !calm && ANY(RUNNING) -> calm = true }
+  :: d_step { !calm && ANY(RUNNING) && SEGMENT_IS_WHOLE -> calm = true }
 #else
   :: d_step { true -> tick() }
 #endif
