@@ -85,6 +85,8 @@ class Cluster:
         self._owners: dict[Address, str] = {}
         self.strangers: dict[Address, bytes] = {}
         """Hosts on the segment that are none of ours: who answers for which address."""
+        self.askers: dict[Address, bytes] = {}
+        """Who on the segment asks whether the address is free, to have it then."""
         self.refuses_list: Callable[[Machine, ev.Kind], bool] = lambda _machine, _kind: False
         """Which lists the API server answers with 429 or 403."""
         self.invariants = Invariants(self)

@@ -385,6 +385,9 @@ class Machine:
 
     def _look_for(self, effect: fx.ProbeAddress) -> None:
         life, mac = self.life, self.cluster.who_has(effect.address, self) if self.plugged else b""
+        asker = self.cluster.askers.get(effect.address, b"")
+        if not mac and asker.hex(":") not in effect.kin:
+            mac = asker
         found = ev.AddressProbed(effect.id, mac or None)
         self.cluster.after(
             MILLISECOND if mac else SECOND,

@@ -7,12 +7,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import ip_address
 
+import pytest
 from tests.sim.cluster import Cluster
 
 from herald.core import effects as fx
 from herald.core.allocation.inquiries import AT_ONCE, LIMIT, Inquiries
-from herald.core.events import AddressProbed
-from herald.core.model import SECOND, Block, Condition, Policy, Pool, Service, ServicePort
+from herald.core.events import AddressProbed, InterfacesSeen
+from herald.core.model import (
+    SECOND,
+    Block,
+    Condition,
+    Interface,
+    Policy,
+    Pool,
+    Service,
+    ServicePort,
+)
 from herald.core.outbox import Outbox
 
 MAC = bytes.fromhex("02005e000001")
@@ -159,6 +169,25 @@ def test_a_router_that_answers_for_everything_does_not_empty_the_pool() -> None:
     cluster.run_until(lambda: cluster.served("web"), ASKED_AGAIN + 10)
 
 
+@pytest.mark.parametrize("where", ["on another node", "on another device of the node"])
+def test_that_the_cluster_itself_asks_for_an_address_is_no_claim(where: str) -> None:
+    cluster = cluster_of()
+    cluster.run(3)
+    machine = cluster.machines[cluster.allocator()]
+    if where == "on another node":
+        (other,) = (each for each in cluster.machines.values() if each is not machine)
+        mac = other.interface().mac
+    else:
+        mac = bytes([2, 0, 0, 1, 0, 0])
+        eth1 = Interface(3, "eth1", mac, up=True, carrier=True)
+        machine.post(InterfacesSeen((machine.interface(), eth1)))
+    cluster.askers = {ip_address(FIRST): mac, ip_address(SECOND_ONE): MAC}
+    for name in ("web", "other"):
+        cluster.service(name)
+    cluster.run_until(lambda: cluster.served("web", "other"), 10)
+    assert cluster.vip_leases(aside=True) == {f"vip-{SECOND_ONE}"}
+
+
 def test_a_service_that_goes_while_its_address_is_asked_about_leaves_nothing() -> None:
     cluster = cluster_of()
     cluster.service("web")
@@ -185,6 +214,7 @@ def test_partners_are_asked_for_once() -> None:
 # --- The questions themselves --------------------------------------------------------------------------
 
 ADDRESS = ip_address(FIRST)
+KIN = frozenset(["02:00:00:00:00:0a"])
 
 
 def asked(out: Outbox) -> list[tuple[int, int]]:
@@ -194,7 +224,7 @@ def asked(out: Outbox) -> list[tuple[int, int]]:
 
 def test_every_segment_is_asked_and_silence_on_all_means_free() -> None:
     out = Outbox()
-    inquiries = Inquiries(out)
+    inquiries = Inquiries(out, lambda: KIN)
     inquiries.ask(ADDRESS, {3, 2})
     assert inquiries.next_deadline() == 0
     assert inquiries.verdicts(SECOND) == []
@@ -212,7 +242,7 @@ def test_every_segment_is_asked_and_silence_on_all_means_free() -> None:
 
 def test_one_answer_settles_it_and_what_comes_later_is_nothing() -> None:
     out = Outbox()
-    inquiries = Inquiries(out)
+    inquiries = Inquiries(out, lambda: KIN)
     inquiries.ask(ADDRESS, {2, 3})
     inquiries.verdicts(SECOND)
     (one, _), (two, _) = asked(out)
@@ -224,7 +254,7 @@ def test_one_answer_settles_it_and_what_comes_later_is_nothing() -> None:
 
 
 def test_an_answer_that_never_comes_is_not_waited_for_for_ever() -> None:
-    inquiries = Inquiries(Outbox())
+    inquiries = Inquiries(Outbox(), lambda: KIN)
     inquiries.ask(ADDRESS, {2})
     assert inquiries.verdicts(SECOND) == []
     due = inquiries.next_deadline()
@@ -233,9 +263,24 @@ def test_an_answer_that_never_comes_is_not_waited_for_for_ever() -> None:
     assert inquiries.verdicts(due) == [(ADDRESS, None)]
 
 
+def test_questions_that_are_forgotten_are_called_off() -> None:
+    out = Outbox()
+    inquiries = Inquiries(out, lambda: KIN)
+    inquiries.clear()
+    assert out.drain() == []
+    inquiries.ask(ADDRESS, {2, 3})
+    inquiries.verdicts(SECOND)
+    numbers = frozenset(number for number, _ in asked(out))
+    inquiries.clear()
+    assert out.drain() == [fx.CancelProbes(numbers)]
+    for number in numbers:
+        inquiries.answer(AddressProbed(number, MAC))
+    assert inquiries.verdicts(SECOND) == []
+
+
 def test_a_burst_is_asked_about_in_turns() -> None:
     out = Outbox()
-    inquiries = Inquiries(out)
+    inquiries = Inquiries(out, lambda: KIN)
     many = [ip_address("10.0.0.0") + number for number in range(2 * AT_ONCE + 1)]
     for address in many:
         inquiries.ask(address, {2})

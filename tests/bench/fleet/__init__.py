@@ -98,8 +98,11 @@ class Duplicates:
     def __init__(self, hear: Callable[[AddressProbed], None]) -> None:
         self._hear = hear
 
-    def ask(self, number: int, address: Address, ifindex: int) -> None:
+    def ask(self, number: int, address: Address, ifindex: int, kin: frozenset[str]) -> None:
         self._hear(AddressProbed(number, None))
+
+    def cancel(self, numbers: frozenset[int]) -> None:
+        pass
 
 
 class Groups:

@@ -14,6 +14,7 @@ import pytest
 
 from herald.core.effects import (
     Announcement,
+    CancelProbes,
     Effect,
     EmitEvent,
     Finish,
@@ -99,8 +100,11 @@ class Outside:
         self._do("probe", *probes)
         return self.error
 
-    def ask(self, number: int, address: Address, ifindex: int) -> None:
-        self._do("ask", number, address, ifindex)
+    def ask(self, number: int, address: Address, ifindex: int, kin: frozenset[str]) -> None:
+        self._do("ask", number, address, ifindex, kin)
+
+    def cancel(self, numbers: frozenset[int]) -> None:
+        self._do("cancel", numbers)
 
     def set(self, members: Iterable[tuple[Address, int]]) -> str:
         self._do("set", members)
@@ -171,6 +175,8 @@ RENEWAL = LeaseRequest(4, "update", Lease("presence-n1"), 0)
 PROBES = SendProbes((Probe(2, MAC, IPv4Address("192.0.2.11"), IPv4Address("192.0.2.1")),))
 EVENT = EmitEvent(("default", "web"), "uid", "Normal", "Announced", "here")
 
+KIN = frozenset(["02:00:00:00:00:0a"])
+
 GOOD: list[tuple[Effect, tuple[object, ...], Event | None]] = [
     (SESSION, ("set_session", 9, 8, 7, True), KernelAnswer(1)),
     (ENTRIES, ("set_entries", ENTRIES.remove, ENTRIES.put), KernelAnswer(2)),
@@ -180,7 +186,8 @@ GOOD: list[tuple[Effect, tuple[object, ...], Event | None]] = [
     (Relist(Lease), ("refresh", Lease), None),
     (WatchServices(True), ("watch_services", True), None),
     (PROBES, ("probe", *PROBES.probes), None),
-    (ProbeAddress(5, VIP, 2), ("ask", 5, VIP, 2), None),
+    (ProbeAddress(5, VIP, 2, KIN), ("ask", 5, VIP, 2, KIN), None),
+    (CancelProbes(frozenset([5])), ("cancel", frozenset([5])), None),
     (
         JoinGroups(frozenset([(VIP6, 2)])),
         ("set", frozenset([(VIP6, 2)])),
@@ -429,7 +436,7 @@ def test_a_question_that_cannot_be_put_is_answered_all_the_same(
     hands: Hands, outside: Outside
 ) -> None:
     outside.fails.add("ask")
-    answer = hands.carry_out(ProbeAddress(5, VIP, 2))
+    answer = hands.carry_out(ProbeAddress(5, VIP, 2, KIN))
     assert answer == AddressProbed(5, None, "ask failed")
 
 

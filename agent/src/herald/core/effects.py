@@ -94,6 +94,15 @@ class ProbeAddress:
     id: int
     address: Address
     ifindex: int
+    kin: frozenset[str]
+    """MACs of this node, and of the others that live: that one of them asks the same is no claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelProbes:
+    """The ProbeAddress of these ids need not be carried on; what they are answered is nothing to anybody."""
+
+    ids: frozenset[int]
 
 
 # --- Leases --------------------------------------------------------------------------------------------
@@ -210,6 +219,7 @@ Effect: TypeAlias = (
     | SendFrames
     | SendProbes
     | ProbeAddress
+    | CancelProbes
     | LeaseRequest
     | PatchService
     | PatchPool

@@ -91,7 +91,9 @@ class Decider:
         self._membership = Membership(
             node, world, presence, observer, candidates, locks, election, kernel
         )
-        allocator = self._allocator = Allocator(settings, world, locks, candidates.segments, out)
+        allocator = self._allocator = Allocator(
+            settings, world, locks, candidates.segments, candidates.macs, out
+        )
         conflicts = self._conflicts = Conflicts(world, candidates, out)
         status = self._status = ServiceStatus(
             world, locks, allocator, conflicts, candidates.describe, out

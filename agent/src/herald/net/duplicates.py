@@ -3,7 +3,8 @@
 """Asks a segment whether an address is in use, before the address is given to anybody.
 
 As RFC 5227 (2.1.1) asks by ARP probes, and RFC 4862 (5.4) by neighbour solicitations from ``::``: neither touches a
-neighbour's cache. Whoever answers, claims the address meanwhile, or asks the same for itself has it.
+neighbour's cache. Whoever answers, claims the address meanwhile, or asks the same for itself has it; but for the
+cluster's own stations that ask: they are other devices of this node, or an allocator whose term is over.
 
 Both say to wait for seconds, for the sake of links and hosts that boot together. One agent asks for the whole
 cluster here, on a segment that it already serves, and a person waits for the address: so three probes a quarter of
@@ -22,6 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 from herald.core.model import Address
 from herald.net.frames import arp_probe, duplicate_probe
@@ -50,22 +52,29 @@ Told = Callable[[int, bytes | None, str], None]
 """Takes a question's number; who has the address, or None; and why it could not be asked, or an empty text."""
 
 
-def claimant(frame: bytes) -> tuple[Address, bytes] | None:
+class Claim(NamedTuple):
+    address: Address
+    mac: bytes
+    asks: bool = False
+    """It only asks whether the address is free, to have it then."""
+
+
+def claimant(frame: bytes) -> Claim | None:
     """Which address a frame claims or wants for which MAC; None: it does neither."""
     kind = frame[12:14]
     if kind == ARP and len(frame) >= _ARP_SIZE:
         sender, target = IPv4Address(frame[28:32]), IPv4Address(frame[38:42])
         if int(sender):
-            return sender, frame[22:28]
-        return (target, frame[22:28]) if frame[20:22] == b"\0\1" else None
+            return Claim(sender, frame[22:28])
+        return Claim(target, frame[22:28], asks=True) if frame[20:22] == b"\0\1" else None
     if kind == IPV6 and len(frame) >= _ND_SIZE and frame[20] == 58:
         address = IPv6Address(frame[62:78])
         if frame[54] == _ADVERTISEMENT:
             said = frame[80:86] if frame[78:80] == _TARGET_LINK_ADDRESS else b""
-            return address, said if len(said) == 6 else frame[6:12]
+            return Claim(address, said if len(said) == 6 else frame[6:12])
         # From any other address it only wants to know who has it.
         if frame[54] == _SOLICITATION and not any(frame[22:38]):
-            return address, frame[6:12]
+            return Claim(address, frame[6:12], asks=True)
     return None
 
 
@@ -73,9 +82,13 @@ def claimant(frame: bytes) -> tuple[Address, bytes] | None:
 class _Question:
     number: int
     address: Address
+    kin: frozenset[str]
     due: float
     """Monotonic seconds of the next probe, or of the end."""
     sent: int = 0
+
+    def settled_by(self, claim: Claim) -> bool:
+        return not (claim.asks and claim.mac.hex(":") in self.kin)
 
 
 class _Side:
@@ -109,7 +122,7 @@ class _Side:
         else:
             self._nd.send(duplicate_probe(address, self._mac))
 
-    def heard(self) -> Iterator[tuple[Address, bytes]]:
+    def heard(self) -> Iterator[Claim]:
         """What other stations claimed since."""
         for ears in self.ears:
             while True:
@@ -120,7 +133,7 @@ class _Side:
                 except OSError:  # the device went down or away: an error that is read once
                     continue
                 claim = claimant(frame) if where[2] != _PACKET_OUTGOING else None
-                if claim is not None and claim[1] != self._mac:
+                if claim is not None and claim.mac != self._mac:
                     yield claim
 
 
@@ -130,15 +143,23 @@ class Duplicates(Watcher):
     def __init__(self, tell: Told) -> None:
         super().__init__("duplicates")
         self._tell = tell
-        self._asked: queue.SimpleQueue[tuple[int, Address, int]] = queue.SimpleQueue()
+        self._asked: queue.SimpleQueue[tuple[int, Address, int, frozenset[str]] | frozenset[int]]
+        self._asked = queue.SimpleQueue()
         self._bell, self._rings = socket.socketpair()
         self._rings.setblocking(False)
         self._sides: dict[int, _Side] = {}
         self._next_start = 0.0
 
-    def ask(self, number: int, address: Address, ifindex: int) -> None:
-        """Never waits."""
-        self._asked.put((number, address, ifindex))
+    def ask(self, number: int, address: Address, ifindex: int, kin: frozenset[str]) -> None:
+        """Never waits. ``kin``: MACs that may ask for the address as well, and do not have it for that."""
+        self._put((number, address, ifindex, kin))
+
+    def cancel(self, numbers: frozenset[int]) -> None:
+        """These questions need no other answer than that nobody was found. Never waits."""
+        self._put(numbers)
+
+    def _put(self, what: tuple[int, Address, int, frozenset[str]] | frozenset[int]) -> None:
+        self._asked.put(what)
         with suppress(BlockingIOError):  # full: it has rung already
             self._bell.send(b"x", socket.MSG_DONTWAIT)
 
@@ -166,7 +187,11 @@ class Duplicates(Watcher):
         with suppress(BlockingIOError):
             self._rings.recv(4096)
         while not self._asked.empty():
-            number, address, ifindex = self._asked.get()
+            asked = self._asked.get()
+            if isinstance(asked, frozenset):
+                self._drop(asked)
+                continue
+            number, address, ifindex, kin = asked
             try:
                 side = self._sides.get(ifindex) or _Side(ifindex)
             except OSError as error:
@@ -174,15 +199,24 @@ class Duplicates(Watcher):
                 continue
             self._sides[ifindex] = side
             self._next_start = max(time.monotonic(), self._next_start + SPACING)
-            side.questions.append(_Question(number, address, self._next_start))
+            side.questions.append(_Question(number, address, kin, self._next_start))
+
+    def _drop(self, numbers: frozenset[int]) -> None:
+        for side in self._sides.values():
+            for question in [each for each in side.questions if each.number in numbers]:
+                side.questions.remove(question)
+                self._tell(question.number, None, "")
 
     def _go_on(self, ifindex: int, side: _Side) -> None:
-        claims = dict(side.heard())
+        claims: dict[Address, list[Claim]] = {}
+        for claim in side.heard():
+            claims.setdefault(claim.address, []).append(claim)
         now = time.monotonic()
         for question in list(side.questions):
-            if question.address in claims and question.sent:
+            found = filter(question.settled_by, claims.get(question.address, ()))
+            if question.sent and (first := next(found, None)) is not None:
                 side.questions.remove(question)
-                self._tell(question.number, claims[question.address], "")
+                self._tell(question.number, first.mac, "")
             elif now >= question.due and question.sent == PROBES:
                 side.questions.remove(question)
                 self._tell(question.number, None, "")

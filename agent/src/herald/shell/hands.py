@@ -16,6 +16,7 @@ from typing import Protocol
 
 from herald.core.effects import (
     Announcement,
+    CancelProbes,
     Effect,
     EmitEvent,
     Finish,
@@ -86,7 +87,9 @@ class Memberships(Protocol):
 
 
 class Duplicates(Protocol):
-    def ask(self, number: int, address: Address, ifindex: int) -> None: ...
+    def ask(self, number: int, address: Address, ifindex: int, kin: frozenset[str]) -> None: ...
+
+    def cancel(self, numbers: frozenset[int]) -> None: ...
 
 
 class Attachments(Protocol):
@@ -184,7 +187,9 @@ class Hands:
                     # Nobody will answer then, which is what the decider goes by.
                     log.debug("probes-failed", extra={"fields": {"error": error}})
             case ProbeAddress():
-                self._duplicates.ask(effect.id, effect.address, effect.ifindex)
+                self._duplicates.ask(effect.id, effect.address, effect.ifindex, effect.kin)
+            case CancelProbes():
+                self._duplicates.cancel(effect.ids)
             case SetAttachments():
                 self._attachments = effect.interfaces
                 self._attach(effect.interfaces, self._look())

@@ -60,9 +60,11 @@ class Allocator:
         world: World,
         locks: Locks,
         segments: Callable[[Service | None], frozenset[int]],
+        kin: Callable[[], frozenset[str]],
         outbox: Outbox,
     ) -> None:
-        """``segments``: the devices on which this node would announce a Service; None: any."""
+        """``segments``: the devices on which this node would announce a Service; None: any. ``kin``: the MACs of this
+        node, and of the others that live."""
         self._settings = settings
         self._world = world
         self._locks = locks
@@ -70,7 +72,7 @@ class Allocator:
         self._out = outbox
         self._ipam: Ipam | None = None
         self._expected: set[Address] = set()
-        self._inquiries = Inquiries(outbox)
+        self._inquiries = Inquiries(outbox, kin)
         self._asking: dict[Address, Record] = {}
         """What is to be recorded if nobody answers."""
         self._ask_again_at = 0
@@ -313,7 +315,7 @@ class Allocator:
         self._asking[record.address] = record
 
     def _own_mac(self, address: Address) -> bytes | None:
-        """This node does not hear its own probes."""
+        """Of the device of this node that has the address: it need not answer what its own node asks."""
         for interface in self._world.interfaces.values():
             if any(each.ip == address for each in interface.addresses):
                 return interface.mac

@@ -10,10 +10,10 @@ use by others is then found out when it is announced.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from herald.core.effects import ProbeAddress
+from herald.core.effects import CancelProbes, ProbeAddress
 from herald.core.events import AddressProbed
 from herald.core.model import SECOND, Address
 from herald.core.outbox import Outbox
@@ -34,8 +34,10 @@ class _Inquiry:
 class Inquiries:
     """Which addresses are being asked about, and what came of it."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, kin: Callable[[], frozenset[str]]) -> None:
+        """``kin``: the MACs of the cluster's own stations."""
         self._out = outbox
+        self._kin = kin
         self._open: dict[Address, _Inquiry] = {}
         self._questions: dict[int, Address] = {}
         self._waiting: deque[tuple[Address, tuple[int, ...]]] = deque()
@@ -64,6 +66,8 @@ class Inquiries:
             self._close(address, answer.mac)
 
     def clear(self) -> None:
+        if self._questions:
+            self._out.add(CancelProbes(frozenset(self._questions)))
         self._open.clear()
         self._questions.clear()
         self._waiting.clear()
@@ -79,6 +83,7 @@ class Inquiries:
         None."""
         for address in [a for a, inquiry in self._open.items() if now >= inquiry.until]:
             self._close(address, None)
+        kin = self._kin() if self._waiting else frozenset()
         while self._waiting and len(self._open) < AT_ONCE:
             address, devices = self._waiting.popleft()
             inquiry = self._open[address] = _Inquiry(set(), now + LIMIT)
@@ -86,7 +91,7 @@ class Inquiries:
                 number = self._out.new_id()
                 inquiry.open.add(number)
                 self._questions[number] = address
-                self._out.add(ProbeAddress(number, address, ifindex))
+                self._out.add(ProbeAddress(number, address, ifindex, kin))
         found, self._verdicts = self._verdicts, []
         return found
 

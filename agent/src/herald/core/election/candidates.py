@@ -200,6 +200,12 @@ class Candidates:
         )
         return frozenset(interface.index for interface in found)
 
+    def macs(self) -> frozenset[str]:
+        """Of this node's devices, and of those that the others that live tell of."""
+        own = {interface.mac.hex(":") for interface in self._world.interfaces.values()}
+        reports = (presence.report for presence in self.presences.values())
+        return frozenset(own.union(each.mac for report in reports for each in report.interfaces))
+
     def _interfaces(
         self, policies: Iterable[Policy], node: Node, deaf_on: frozenset[str]
     ) -> list[Interface]:
