@@ -12,8 +12,8 @@ version_added: 0.1.0
 author:
   - Herald contributors (@baremetal-herald)
 description:
-  - Removes ServiceAccount, Role and RoleBinding of every agent but those of the nodes that are named. Tokens of a
-    removed ServiceAccount are worth nothing from then on.
+  - Removes ServiceAccount, Role and RoleBinding of every agent but those of the nodes that are named, or of these
+    alone. Tokens of a removed ServiceAccount are worth nothing from then on.
   - An identity whose agent is alive is kept, and named.
   - The role P(baremetal.herald.cluster#role) makes the identities, and removes those of nodes that left the inventory.
 extends_documentation_fragment:
@@ -34,10 +34,18 @@ attributes:
 options:
   nodes:
     description:
-      - Names of the nodes whose agents keep their identities.
+      - Names of the nodes whose agents keep their identities, or lose them, as O(state) says.
     type: list
     elements: str
     required: true
+  state:
+    description:
+      - V(present) keeps the identities of the nodes that are named and removes all others, V(absent) removes those that
+        are named and keeps all others.
+      - In check mode, V(absent) takes no agent for alive, since it comes after the agents are stopped.
+    type: str
+    choices: [present, absent]
+    default: present
   namespace:
     description:
       - The namespace of Herald's ServiceAccounts.
@@ -49,6 +57,11 @@ EXAMPLES = r"""
 - name: Let go the identities of nodes that left
   baremetal.herald.agent_identities:
     nodes: [n1, n2, n3]
+
+- name: Remove the identity of a node whose agent was removed
+  baremetal.herald.agent_identities:
+    nodes: [n1]
+    state: absent
 """
 
 RETURN = r"""
@@ -59,7 +72,7 @@ removed:
   elements: str
   sample: [agent-n4]
 living:
-  description: Names of those that were kept because their agent is alive, though its node was not named.
+  description: Names of those that were kept only because their agent is alive.
   returned: success
   type: list
   elements: str
@@ -103,37 +116,46 @@ def main() -> None:
         argument_spec={
             **CONNECTION_SPEC,
             "nodes": {"type": "list", "elements": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "namespace": {"type": "str", "default": NAMESPACE},
         },
         supports_check_mode=True,
     )
+    params = module.params
+    absent = params["state"] == "absent"
     try:
-        result = prune(connect(module), set(module.params["nodes"]), module.params["namespace"])
+        result = prune(connect(module), set(params["nodes"]), params["namespace"], absent=absent)
     except HeraldError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(result["removed"]), **result)
 
 
 def prune(
-    client: Client, nodes: set[str], namespace: str, sleep: Callable[[float], None] = time.sleep
+    client: Client,
+    nodes: set[str],
+    namespace: str,
+    sleep: Callable[[float], None] = time.sleep,
+    absent: bool = False,
 ) -> dict:
-    """Remove the identities of all other nodes whose agents are not alive. Raises HeraldError."""
-    kept = {service_account(node) for node in nodes}
-    strange = [
+    """Remove the identities of all other nodes, or of these, whose agents are not alive. Raises HeraldError."""
+    named = {service_account(node) for node in nodes}
+    leaving = [
         (kind, item)
         for kind in KINDS
         for item in client.list(kind, namespace, labelSelector=OURS)
-        if item["metadata"]["name"] not in kept
+        if (item["metadata"]["name"] in named) == absent
     ]
-    names = {item["metadata"]["name"] for _kind, item in strange}
+    names = {item["metadata"]["name"] for _kind, item in leaving}
     presences = {PRESENCE + name[len(AGENT) :] for name in names}
+    # A dry run happens while the agents run that the real one would have stopped.
+    asked = names and not (absent and client.dry_run)
     leases = [
         lease
-        for lease in (client.list(LEASES, namespace) if names else [])
+        for lease in (client.list(LEASES, namespace) if asked else [])
         if lease["metadata"]["name"] in presences
     ]
     alive = {service_account(node) for node in living(client, leases, namespace, sleep)}
-    for kind, item in strange:
+    for kind, item in leaving:
         if item["metadata"]["name"] not in alive:
             client.delete(kind, item, namespace, strict=False)
     return {"removed": sorted(names - alive), "living": sorted(names & alive)}

@@ -85,7 +85,9 @@ def test_a_node_that_leaves_loses_its_identity_and_the_others_serve_on(
     _, (address,) = service("web")
     wait_for("the address to be announced", lambda: herald.holder(address) in NODES)
     token = herald.exec("n1", "cat", "/var/lib/herald/token")
+    herald.kubectl("annotate", "node", "n1", "herald.dev/drain=true")
     foretold(herald, tmp_path, UNINSTALL, "--limit", "n1", nodes=["n1"])
+    assert "herald.dev/drain" not in herald.get("node", "n1")["metadata"].get("annotations", {})
     assert left_on(herald, "n1") == {}
     accounts = herald.kubectl(
         "get", "serviceaccounts", "--namespace", NAMESPACE, "--output", "name"

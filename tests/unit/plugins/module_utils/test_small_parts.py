@@ -349,3 +349,25 @@ def test_an_identity_whose_agent_lives_is_kept_and_named() -> None:
     assert {path for path in api.objects if "/agent-" in path} == {
         path for path, _object in identity_objects("n2")
     }
+
+
+@pytest.mark.parametrize(
+    ("dry", "removed", "living"),
+    [(False, ["agent-n3"], ["agent-n2"]), (True, ["agent-n2", "agent-n3"], [])],
+)
+def test_identities_of_the_named_go_unless_their_agents_live_which_a_dry_run_takes_for_stopped(
+    dry: bool, removed: list[str], living: list[str]
+) -> None:
+    objects = identity_objects("n1", "n2", "n3")
+    api = FakeApi(*objects, lease("presence-n1", "n1"), lease("presence-n2", "n2"))
+
+    def renewed_meanwhile(_seconds: float) -> None:
+        api.put(*lease("presence-n2", "n2"))
+
+    result = agent_identities.prune(
+        Client(api, dry_run=dry), {"n2", "n3"}, "herald-system", renewed_meanwhile, absent=True
+    )
+    assert result == {"removed": removed, "living": living}
+    left = {path for path in api.objects if "/agent-" in path}
+    kept = objects if dry else identity_objects("n1", "n2")
+    assert left == {path for path, _object in kept}
