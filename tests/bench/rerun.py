@@ -21,6 +21,10 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
+
+from herald_lab import ansible
+
 ROOT = Path(__file__).resolve().parents[2]
 LAB = ROOT / "tests/lab/lab"
 
@@ -28,8 +32,7 @@ LAB = ROOT / "tests/lab/lab"
 def rerun(inventory: Path) -> float:
     """Seconds of one run."""
     site = ("ansible-playbook", "--inventory", str(inventory), str(ROOT / "playbooks/site.yml"))
-    collections = f"ANSIBLE_COLLECTIONS_PATH={ROOT}/build/collections"
-    command = [LAB, "run", "--", "env", collections, "ANSIBLE_NOCOLOR=1", *site]
+    command = [LAB, "run", "--", *ansible.env(), *site]
     started = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     seconds = time.monotonic() - started

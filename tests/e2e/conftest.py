@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from herald_lab import layout
+from herald_lab import ansible, layout
 from herald_lab.api import Api
 from watched import LEASES, Watched, await_health, lease_name
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests/lab/lab"
-NODES = ("n1", "n2", "n3")
+NODES = tuple(host.name for host in layout.NODES)
 OLDER = "0.0.9"
 LIMIT = 1200  # seconds
 FIGURES = pytest.StashKey[list[str]]()
@@ -104,15 +104,8 @@ class Lab:
             inventory = ROOT / "build" / f"inventory-{self.name}.json"
             inventory.parent.mkdir(exist_ok=True)
             inventory.write_text(self("inventory"))
-        settings = {
-            "ANSIBLE_COLLECTIONS_PATH": f"{ROOT}/build/collections",
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_HOME": f"{ROOT}/build/ansible",
-            **environment,
-        }
-        words = [f"{name}={value}" for name, value in settings.items()]
         command = ("ansible-playbook", "--inventory", str(inventory), *map(str, arguments))
-        return self.attempt("run", "--", "env", *words, *command, timeout=600)
+        return self.attempt("run", "--", *ansible.env(**environment), *command, timeout=600)
 
     @contextmanager
     def fault(self, node: str, kind: str) -> Iterator[None]:

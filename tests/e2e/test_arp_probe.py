@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from herald_lab import ansible
 from herald_lab.layout import NODES
 from hosts import Segment
 
@@ -56,14 +57,10 @@ def play(seat: list[str], folder: Path, cases: dict[str, Json]) -> dict[str, Jso
     variables = {"ansible_python_interpreter": "{{ ansible_playbook_python }}"}
     book = [{"hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": tasks}]
     (folder / "play.yml").write_text(json.dumps(book))
-    settings = {
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build/collections"),
-        "ANSIBLE_HOME": str(ROOT / "build/ansible"),
-    }
     command = ["ansible-playbook", "--inventory", "localhost,", "--connection", "local"]
     done = subprocess.run(
         [*seat, *command, str(folder / "play.yml")],
-        env={**os.environ, **settings},
+        env={**os.environ, **ansible.settings()},
         capture_output=True,
         text=True,
         check=False,

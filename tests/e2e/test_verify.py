@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from herald_lab import ansible
 from herald_lab.layout import NODES
 
 if TYPE_CHECKING:
@@ -45,16 +46,10 @@ def verify(lab: Lab, folder: Path, addresses: list[str]) -> subprocess.Completed
     hosts = {"hosts": {"localhost": local}, "children": {"herald_probes": {"hosts": {"c1": probe}}}}
     inventory = folder / "inventory.json"
     inventory.write_text(json.dumps({"all": hosts}))
-    settings = {
-        "KUBECONFIG": lab("run", "--", "sh", "-c", "echo $KUBECONFIG").strip(),
-        "ANSIBLE_COLLECTIONS_PATH": f"{ROOT}/build/collections",
-        "ANSIBLE_HOME": f"{ROOT}/build/ansible",
-        "ANSIBLE_NOCOLOR": "1",
-    }
-    words = [f"{name}={value}" for name, value in settings.items()]
+    kubeconfig = lab("run", "--", "sh", "-c", "echo $KUBECONFIG").strip()
     playbook = str(ROOT / "playbooks/verify.yml")
     command = ("ansible-playbook", "--inventory", str(inventory), playbook)
-    return lab.attempt("client", "--", "env", *words, *command)
+    return lab.attempt("client", "--", *ansible.env(KUBECONFIG=kubeconfig), *command)
 
 
 def test_one_node_answers_for_each_address(
