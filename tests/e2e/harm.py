@@ -278,16 +278,19 @@ def configured(lab: Lab, settings: dict[str, str]) -> Iterator[None]:
     if not settings:
         yield
         return
+    altered: list[str] = []
     try:
         for host in NODES:
+            lab.exec(host.name, "cp", "--preserve", CONFIG, f"{CONFIG}.lab")
+            altered.append(host.name)
             for name, value in settings.items():
-                edit = f"grep -q '^{name} = ' {CONFIG} && sed -i.lab 's|^{name} = .*|{name} = {value}|' {CONFIG}"
+                edit = f"grep -q '^{name} = ' {CONFIG} && sed -i 's|^{name} = .*|{name} = {value}|' {CONFIG}"
                 lab.exec(host.name, "sh", "-c", edit)
             lab.exec(host.name, "systemctl", "restart", "herald-agent")
             await_health(lab, [host.name])
         yield
     finally:
-        for host in NODES:
-            lab.exec(host.name, "mv", f"{CONFIG}.lab", CONFIG)
-            lab.exec(host.name, "systemctl", "restart", "herald-agent")
-            await_health(lab, [host.name])
+        for node in altered:
+            lab.exec(node, "mv", f"{CONFIG}.lab", CONFIG)
+            lab.exec(node, "systemctl", "restart", "herald-agent")
+            await_health(lab, [node])
