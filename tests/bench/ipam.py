@@ -19,7 +19,10 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "agent" / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "agent" / "src"))
+
+from tests.services import service as plain_service
 
 from herald.core.allocation.ipam import Ipam, Record
 from herald.core.model import Block, Pool, Selector, Service, ServiceKey, ServicePort
@@ -28,25 +31,14 @@ _PORTS = (ServicePort("TCP", 80), ServicePort("TCP", 443))
 
 
 def make_service(number: int, pools: int) -> Service:
-    return Service(
+    return plain_service(
         namespace=f"namespace-{number % 1000}",
         name=f"service-{number}",
         uid=f"00000000-0000-0000-0000-{number:012}",
         resource_version=number,
         labels={"app": f"app-{number}", "pool": f"pool-{number % pools}"},
-        annotations={},
-        type="LoadBalancer",
-        load_balancer_class=None,
-        load_balancer_ip="",
-        ip_families=(4,),
-        ip_family_policy="SingleStack",
-        external_ips=(),
         ports=_PORTS,
-        external_traffic_policy="Cluster",
         selector={"app": f"app-{number}"},
-        ingress=(),
-        conditions=(),
-        deleting=False,
     )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address
 
+from tests import services
 from tests.sim.api import Api, Backup
 from tests.sim.invariants import FASTEST, Invariants
 from tests.sim.machine import Machine, Outcome
@@ -38,7 +39,6 @@ from herald.core.model import (
     Pool,
     Selector,
     Service,
-    ServicePort,
     presence_lease_name,
     vip_address,
     vip_lease_name,
@@ -211,27 +211,7 @@ class Cluster:
             self.after(number * 10 * MILLISECOND, machine.start)
 
     def service(self, name: str, **fields: object) -> None:
-        service = Service(
-            namespace="default",
-            name=name,
-            uid=f"svc-{name}",
-            resource_version=0,
-            labels={},
-            annotations={},
-            type="LoadBalancer",
-            load_balancer_class=None,
-            load_balancer_ip="",
-            ip_families=(4,),
-            ip_family_policy="SingleStack",
-            external_ips=(),
-            ports=(ServicePort("TCP", 80),),
-            external_traffic_policy="Cluster",
-            selector={},
-            ingress=(),
-            conditions=(),
-            deleting=False,
-        )
-        self.api.put(replace(service, **fields))  # type: ignore[arg-type]
+        self.api.put(services.service(**{"name": name, "uid": f"svc-{name}", **fields}))
 
     def delete_service(self, name: str) -> None:
         for text in self.get(name).ingress:

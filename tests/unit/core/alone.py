@@ -13,6 +13,8 @@ from dataclasses import replace
 from ipaddress import IPv4Interface, ip_address
 from typing import TypeVar
 
+from tests import services
+
 from herald.core import effects as fx
 from herald.core import events as ev
 from herald.core.election.placement import EXCLUDE_LABEL
@@ -40,7 +42,6 @@ from herald.core.model import (
     Policy,
     Pool,
     Service,
-    ServicePort,
     presence_lease_name,
     vip_lease_name,
 )
@@ -60,27 +61,7 @@ E = TypeVar("E")
 
 
 def service(**changes: object) -> Service:
-    plain = Service(
-        namespace="default",
-        name="web",
-        uid="uid-web",
-        resource_version=5,
-        labels={},
-        annotations={},
-        type="LoadBalancer",
-        load_balancer_class=None,
-        load_balancer_ip="",
-        ip_families=(4,),
-        ip_family_policy="SingleStack",
-        external_ips=(),
-        ports=(ServicePort("TCP", 80),),
-        external_traffic_policy="Cluster",
-        selector={},
-        ingress=(str(VIP),),
-        conditions=(),
-        deleting=False,
-    )
-    return replace(plain, **changes)  # type: ignore[arg-type]
+    return services.service(**{"resource_version": 5, "ingress": (str(VIP),), **changes})
 
 
 def node(name: str, **changes: object) -> Node:

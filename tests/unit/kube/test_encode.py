@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tests.services import service
 
 from herald.core.effects import EmitEvent, PatchPolicy, PatchPool, PatchService
 from herald.core.model import (
@@ -15,7 +16,6 @@ from herald.core.model import (
     Owner,
     PolicyStatus,
     PoolStatus,
-    Service,
 )
 from herald.kube import encode
 from herald.kube.decode import decode_lease
@@ -78,26 +78,7 @@ def test_a_delete_has_uid_and_version_as_preconditions() -> None:
 
 ALLOCATED = Condition("herald.dev/Allocated", "True", "Allocated", "from pool a")
 ANNOUNCED = Condition("herald.dev/Announced", "False", "NoPolicy", "no policy selects it")
-SERVICE = Service(
-    namespace="shop",
-    name="web",
-    uid="u",
-    resource_version=7,
-    labels={},
-    annotations={},
-    type="LoadBalancer",
-    load_balancer_class=None,
-    load_balancer_ip="",
-    ip_families=(4,),
-    ip_family_policy="SingleStack",
-    external_ips=(),
-    ports=(),
-    external_traffic_policy="Cluster",
-    selector={},
-    ingress=(),
-    conditions=(ALLOCATED,),
-    deleting=False,
-)
+SERVICE = service(namespace="shop", uid="u", resource_version=7, conditions=(ALLOCATED,))
 
 
 def sent(condition: Condition, **more: object) -> dict[str, object]:
