@@ -7,7 +7,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import threading
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +20,7 @@ from test_admission import Bearer
 from watched import NAMESPACE, await_health
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from conftest import Lab
     from watched import Watched
@@ -65,15 +68,47 @@ def test_an_ended_token_is_worth_nothing_and_the_role_gives_another_that_nobody_
     show = ("systemctl", "show", "--property=StatusText", "herald-agent")
     wait_for("the unit to say so", lambda: "token" in herald.exec(node, *show))
 
-    said = herald.playbook(SITE, "--limit", node, "-vvv", "--diff")
+    with command_lines() as seen:
+        said = herald.playbook(SITE, "--limit", node, "-vvv", "--diff")
     await_health(herald)
+    assert any("ansible-playbook" in line for line in seen)
+    assert any("herald-agent" in line for line in seen)
     token = tokens.held(herald, node)
     assert token != ended
     for secret in (token, ended):
         body = secret.split(".")[1]
         assert body not in said
         assert body not in herald.exec(node, "journalctl", "--no-pager", "--output=cat")
-        assert body not in herald.exec(node, "ps", "-eo", "args", "--cols", "10000")
+        assert not [line for line in seen if body in line]
+
+
+def test_a_secret_on_a_command_line_would_be_seen() -> None:
+    secret = "planted-on-purpose"
+    with command_lines() as seen:
+        subprocess.run(["/bin/sh", "-c", "sleep 0.2; :", secret], check=True)
+    assert any(secret in line for line in seen)
+
+
+@contextmanager
+def command_lines() -> Iterator[set[str]]:
+    """Every process's command line while the block runs, of this machine and of the nodes, whose processes it sees.
+    Looked at a hundred times a second: what is over sooner may go unseen."""
+    seen: set[str] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.01):
+            for file in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    seen.add(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        looking.join()
 
 
 # --- what an agent may do: docs/rights.md -----------------------------------------------------
