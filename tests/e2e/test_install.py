@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import OLDER
+from conftest import NODES, OLDER
 from published import install
 from watched import agent_status, await_health
-from witnessed import play, succeed
+from witnessed import foretold, play, succeed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.lab
 
-SITE = Path(__file__).parents[2] / "playbooks/site.yml"
-NODES = ("n1", "n2", "n3")
+PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
+SITE = PLAYBOOKS / "site.yml"
 MEMORY = 48 * 1024  # KiB, resident
 
 
@@ -35,6 +35,15 @@ def test_second_run_of_the_playbook_changes_nothing(herald: Lab, tmp_path: Path)
     recap = done.stdout.partition("PLAY RECAP")[2]
     hosts = dict(re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", recap, re.MULTILINE))
     assert hosts == dict.fromkeys(NODES, "0"), recap
+
+
+def test_check_mode_foretells_a_drain_and_its_end(herald: Lab, tmp_path: Path) -> None:
+    drain = (PLAYBOOKS / "drain.yml", "--limit", "n1")
+    try:
+        assert {host for host, _ in foretold(herald, tmp_path, *drain).changed} == {"n1"}
+    finally:
+        ended = foretold(herald, tmp_path, *drain, "--extra-vars", "herald_drain=active")
+    assert {host for host, _ in ended.changed} == {"n1"}
 
 
 def test_every_agent_is_healthy_and_knows_the_others(herald: Lab) -> None:

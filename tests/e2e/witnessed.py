@@ -102,6 +102,7 @@ def foretold(
     } == {}
     done = succeed(lab, folder, *arguments, "--diff")
     assert predicted.changed == done.changed
+    assert succeed(lab, folder, *arguments).changed == set()
     return done
 
 
