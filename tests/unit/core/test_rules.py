@@ -42,6 +42,7 @@ from herald.core.leases import (
     held_by,
     new_vip_lease,
 )
+from herald.core.leaving import LIMIT
 from herald.core.model import MILLISECOND, SECOND, Address, Lease, Service, vip_lease_name
 from herald.core.settings import Settings
 
@@ -442,6 +443,31 @@ def test_rule_5_many_addresses_are_withdrawn_as_one(event: ev.Event) -> None:
     assert not any(alone.store[vip_lease_name(address)].holder for address in addresses)
     (removal,) = (effect for effect in alone.effects(fx.SetEntries) if effect.remove)
     assert len(removal.remove) == 60
+
+
+@pytest.mark.parametrize("kernel", ["silent at once", "silent late"])
+def test_rule_5_a_release_that_nobody_answers_is_given_up_and_nothing_spins(kernel: str) -> None:
+    alone = joined(settings=Settings(on_api_loss="Withdraw", duration_ns=60 * SECOND))
+    if kernel == "silent late":
+        alone.keeps_back = lambda effect: isinstance(effect, fx.SetSession | fx.SetEntries)
+    alone.post(ev.Stop(75, "too slow"))
+    told = renewal(alone)
+    assert Presence(told.lease).report.draining
+    alone.answer(told, alone.outcome(told))
+    rounds, until = 0, alone.now + 2 * LIMIT
+    while rounds < 100 and (due := alone.agent.next_deadline()) is not None and due <= until:
+        alone.now = max(alone.now + MILLISECOND, due)
+        alone.post(ev.Tick())
+        rounds += 1
+    assert rounds < 100
+    if kernel == "silent late":
+        # Nothing ends before the kernel has confirmed (rule 2).
+        assert not alone.effects(fx.Finish)
+        assert not [r for r in alone.pending if r.lease.holder == ""]
+        alone.confirm()
+    assert alone.session.deadline == 0
+    assert alone.effects(fx.Finish) == [fx.Finish(75, "too slow")]
+    assert alone.agent.next_deadline() is None
 
 
 # --- 6: allocate -------------------------------------------------------------------------------------------

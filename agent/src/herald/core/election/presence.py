@@ -239,6 +239,13 @@ class OwnPresence:
             self._due = now
             self._kernel.silence()
 
+    def give_up(self) -> None:
+        """The release takes too long: what ends now stands in etcd until others have counted its D."""
+        self._out.note("presence not released", level="warning", reason="no answer in time")
+        self.epoch = None
+        self._pending = None
+        self.phase = Phase.STOPPED
+
     def hold(self, now: int, *, hears: bool) -> None:
         """Past the deadline: feed the fuse while the API server is lost and the segment is heard (rule 8).
 
