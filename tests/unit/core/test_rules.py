@@ -445,6 +445,56 @@ def test_rule_5_many_addresses_are_withdrawn_as_one(event: ev.Event) -> None:
     assert len(removal.remove) == 60
 
 
+def leaving_while_it_renews() -> tuple[Alone, fx.LeaseRequest]:
+    """An agent that has handed over all, and fallen silent, while a renewal is under way."""
+    alone = holding(peer("n2", 2))
+    alone.post(ev.Stop())
+    alone.serve(PRESENCE_LEASE)
+    request = renewal(alone)
+    alone.serve(VIP_LEASE)
+    alone.advance(10 * MILLISECOND)
+    assert (alone.session.deadline, alone.entries) == (0, {})
+    return alone, request
+
+
+@pytest.mark.parametrize("answer", ["done", "done, but the answer is lost", "lost", "conflict"])
+def test_rule_5_a_renewal_under_way_is_awaited_before_the_presence_is_released(answer: str) -> None:
+    alone, request = leaving_while_it_renews()
+    assert alone.request(PRESENCE_LEASE) is request
+    if answer == "conflict":
+        edited = alone.store[PRESENCE_LEASE]
+        alone.put(replace(edited, annotations={**edited.annotations, "by": "hand"}))
+    outcome = alone.outcome(request) if answer != "lost" else None
+    failed = outcome is None or "lost" in answer
+    alone.answer(request, ev.Failed("timeout") if failed or outcome is None else outcome)
+    # Its success does not let the kernel answer again.
+    assert alone.session.deadline == 0
+    alone.live(300 * MILLISECOND)
+    assert alone.store[PRESENCE_LEASE].holder == ""
+    assert alone.session.deadline == 0
+    assert alone.effects(fx.Finish)
+    assert "presence not released" not in [note.event for note in alone.effects(fx.Note)]
+
+
+def test_rule_5_who_was_fenced_while_leaving_releases_nothing() -> None:
+    alone, request = leaving_while_it_renews()
+    fenced = alone.put(replace(alone.store[PRESENCE_LEASE], holder=""))
+    alone.answer(request, ev.Refused(409, "conflict"))
+    alone.live(100 * MILLISECOND)
+    assert alone.store[PRESENCE_LEASE] == fenced
+    assert alone.effects(fx.Finish)
+
+
+def test_rule_5_a_release_that_is_refused_is_told() -> None:
+    alone, request = leaving_while_it_renews()
+    alone.answer(request, alone.outcome(request))
+    alone.advance(10 * MILLISECOND)
+    alone.answer(alone.request(PRESENCE_LEASE), ev.Refused(403, "forbidden"))
+    (note,) = [n for n in alone.effects(fx.Note) if n.event == "presence not released"]
+    assert note.fields["reason"] == "forbidden"
+    assert alone.effects(fx.Finish)
+
+
 @pytest.mark.parametrize("kernel", ["silent at once", "silent late"])
 def test_rule_5_a_release_that_nobody_answers_is_given_up_and_nothing_spins(kernel: str) -> None:
     alone = joined(settings=Settings(on_api_loss="Withdraw", duration_ns=60 * SECOND))

@@ -19,7 +19,7 @@ The phases, and what leads out of each::
     JOIN      written ──▶ LIVE ── refused or unknown ──▶ READ
     LIVE      renew every R ── fenced, gone or replaced ──▶ END ── another nonce ──▶ STOPPED
     END       silence the kernel; confirmed ──▶ READ (or let go of a deleted presence)
-    LEAVE     everything handed over: silence the kernel, release the presence ──▶ STOPPED
+    LEAVE     everything handed over: silence the kernel, await what is under way, release the presence ──▶ STOPPED
 """
 
 from __future__ import annotations
@@ -228,14 +228,13 @@ class OwnPresence:
         elif self.phase is Phase.LIVE:
             self._renewed(answer, pending, now)
         elif self.phase is Phase.LEAVE:
-            self._released(answer.outcome)
+            self._left(answer.outcome, pending, now)
         return True
 
     def leave(self, now: int) -> None:
         """Everything is handed over: fall silent, release the presence, stop."""
         if self.phase not in (Phase.LEAVE, Phase.STOPPED):
             self.phase = Phase.LEAVE if self.epoch is not None else Phase.STOPPED
-            self._pending = None
             self._due = now
             self._kernel.silence()
 
@@ -504,10 +503,24 @@ class OwnPresence:
         self.epoch = None
         self._request("update", replace(self.lease, holder=""), "release", now)
 
-    def _released(self, outcome: Done | Refused | Failed) -> None:
-        if isinstance(outcome, Failed):
-            self._out.note("presence not released", level="warning", reason=outcome.reason)
-        self.phase = Phase.STOPPED
+    def _left(self, outcome: Done | Refused | Failed, pending: _Pending, now: int) -> None:
+        """Release the presence as it stands once nothing else of ours is under way; the kernel's silence is final."""
+        self._due = now
+        if isinstance(outcome, Refused) and outcome.status == 409:
+            self._request("get", self.lease, "read back", now)
+        elif pending.purpose == "release":
+            if not isinstance(outcome, Done):
+                self._out.note("presence not released", level="warning", reason=outcome.reason)
+            self.phase = Phase.STOPPED
+        elif isinstance(outcome, Done) and outcome.lease is not None:
+            self.lease = outcome.lease
+            presence = Presence(self.lease)
+            ours = self._identity.machine, self._identity.nonce
+            if not presence.alive or (presence.machine, presence.nonce) != ours:
+                self.phase = Phase.STOPPED
+        else:
+            # Whether it took effect, the release finds out.
+            self._due = now + RETRY
 
     # --- requests --------------------------------------------------------------------------------------------
 
