@@ -20,6 +20,7 @@ from tests.unit.core.alone import (
     service,
 )
 
+from herald.core.effects import Finish, Note
 from herald.core.events import ApiTimed, AttachmentsSeen, Changed, InterfacesSeen, ProxySeen, Stop
 from herald.core.leases import Presence
 from herald.core.model import MILLISECOND, SECOND, Endpoints, Interface
@@ -35,6 +36,19 @@ def said(alone: Alone) -> Presence:
     """What its presence says to the others."""
     alone.live(100 * MILLISECOND)
     return Presence(alone.store[PRESENCE_LEASE])
+
+
+def gone_on(before: Alone, settings: Settings) -> Alone:
+    """The next process on the same machine, which has renewed once."""
+    after = Alone(
+        settings,
+        session=before.session,
+        entries=before.entries,
+        identity=replace(before.agent._presence._identity, nonce="nonce-2"),
+    )
+    after.now, after.store, after.version = before.now, before.store, before.version
+    after.serve()
+    return after
 
 
 def test_a_node_with_nobody_to_ask_is_proven_as_soon_as_all_is_listed() -> None:
@@ -88,6 +102,38 @@ def test_a_node_waits_until_the_api_server_is_timed() -> None:
     assert said(alone).report.unproven == ""
 
 
+TOO_SLOW = ApiTimed(700 * MILLISECOND, Stop(75, "wanted 2800 at least"))
+
+
+def test_a_node_that_has_just_begun_ends_where_the_api_server_is_too_slow() -> None:
+    alone = joined(settings=Settings(await_timing=True))
+    alone.post(TOO_SLOW)
+    alone.live(SECOND)
+    assert alone.effects(Finish) == [Finish(75, "wanted 2800 at least")]
+
+
+def test_an_agent_that_goes_on_in_its_epoch_does_not_end_for_a_slow_api_server() -> None:
+    after = gone_on(holding(), Settings(on_api_loss="Withdraw", await_timing=True))
+    # Before anything but its first renewal: it has not even seen its devices.
+    after.post(TOO_SLOW)
+    after.learn(services=(service(),))
+    after.live(2 * SECOND)
+    assert after.held
+    assert said(after).report.draining is False
+    assert not after.effects(Finish)
+    (note,) = [note for note in after.effects(Note) if note.event == "api slow"]
+    assert note.fields["reason"] == "wanted 2800 at least"
+
+
+def test_who_goes_on_in_the_epoch_of_an_agent_that_had_proven_nothing_ends_all_the_same() -> None:
+    settings = Settings(on_api_loss="Withdraw", await_timing=True)
+    after = gone_on(joined(settings=settings), settings)
+    after.post(TOO_SLOW)
+    after.learn()
+    after.live(SECOND)
+    assert after.effects(Finish) == [Finish(75, "wanted 2800 at least")]
+
+
 def test_an_unproven_node_is_given_nothing_and_the_condition_says_why() -> None:
     alone = joined(settings=Settings(await_proxy=True))
     alone.post(ProxySeen("port 10256 says 503"))
@@ -106,14 +152,7 @@ def test_an_unproven_node_is_given_nothing_and_the_condition_says_why() -> None:
 
 def test_an_agent_that_goes_on_in_its_epoch_has_nothing_to_prove() -> None:
     before = holding()
-    after = Alone(
-        Settings(on_api_loss="Withdraw", await_proxy=True),
-        session=before.session,
-        entries=before.entries,
-        identity=replace(before.agent._presence._identity, nonce="nonce-2"),
-    )
-    after.now, after.store, after.version = before.now, before.store, before.version
-    after.serve()
+    after = gone_on(before, Settings(on_api_loss="Withdraw", await_proxy=True))
     after.learn(services=(service(),))
     assert said(after).report.unproven == ""
     assert after.entries == before.entries

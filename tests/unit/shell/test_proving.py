@@ -134,13 +134,11 @@ def test_one_quick_answer_is_enough() -> None:
 
 def test_a_duration_below_what_the_latency_allows_is_refused_with_the_figures() -> None:
     slow = [700] * (SAMPLES - 1) + [650]
-    assert timed(Probe(*slow), 2 * SECOND) == [
-        Stop(
-            78,
-            "lease.duration_ms: wanted 2600 at least, found 2000: the API server took 650 ms for the"
-            " quickest of 10 requests, and a renewal is due every quarter of the duration",
-        )
-    ]
+    figures = (
+        "lease.duration_ms: wanted 2600 at least, found 2000: the API server took 650 ms for the"
+        " quickest of 10 requests, and a renewal is due every quarter of the duration"
+    )
+    assert timed(Probe(*slow), 2 * SECOND) == [ApiTimed(650 * MILLISECOND, Stop(78, figures))]
 
 
 def test_what_it_wanted_is_what_it_takes() -> None:

@@ -166,9 +166,11 @@ class ProxySeen:
 
 @dataclass(frozen=True, slots=True)
 class ApiTimed:
-    """The API server was timed and is no reason to end: so many nanoseconds, at best."""
+    """The API server was timed: so many nanoseconds, at best."""
 
     latency: int
+    too_slow: Stop | None = None
+    """It is too slow for D: how whoever has nothing to lose by it is to end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,10 @@ class OwnNode:
         annotated = node is not None and node.annotations.get(DRAIN_ANNOTATION) == "true"
         return self.stopping or annotated
 
+    @property
+    def proven(self) -> bool:
+        return self._proof.proven
+
     def tick(self, now: int) -> None:
         """Bring up to date what the presence says, and renew it if that is due."""
         self._watch_segment(now)

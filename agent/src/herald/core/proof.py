@@ -21,17 +21,17 @@ class Proof:
         self._segment = segment
         self._await_proxy = settings.await_proxy
         self._await_timing = settings.await_timing
-        self._proven = False
+        self.proven = False
         self._complete = False
         """All was listed already at the last look, so that the peers are known whom the segment is asked for."""
 
     def accept(self) -> None:
         """It was given by a process before this one in the same epoch."""
-        self._proven = True
+        self.proven = True
 
     def missing(self, carrier: bool, now: int) -> str:
         """What is yet to be proven; empty: nothing. ``carrier``: one device at least could announce."""
-        if self._proven:
+        if self.proven:
             return ""
         complete, self._complete = self._complete, self._world.complete
         if not carrier:
@@ -46,9 +46,9 @@ class Proof:
             return "kube-proxy's health port has not been asked"
         if self._await_proxy and self._world.proxy_problem:
             return f"kube-proxy is not healthy: {self._world.proxy_problem}"
-        self._proven = True
+        self.proven = True
         return ""
 
     def next_deadline(self) -> int | None:
         """What was just listed is looked at at once."""
-        return 0 if self._world.complete and not self._complete and not self._proven else None
+        return 0 if self._world.complete and not self._complete and not self.proven else None

@@ -190,7 +190,7 @@ class Decider:
             case ProxySeen():
                 self._world.proxy_problem = event.problem
             case ApiTimed():
-                self._world.api_timed = True
+                self._timed(event, now)
             case SegmentHeard():
                 self._segment.answered(event.ifindex, event.address, now)
             case ConflictSeen():
@@ -200,8 +200,21 @@ class Decider:
             case AnnounceAgain():
                 self._announcer.again(event.address, now)
             case Stop():
-                self._leaving.begin(event, len(self._locks.held()), now)
-                self._own.stopping = True
+                self._stop(event, now)
+
+    def _timed(self, event: ApiTimed, now: int) -> None:
+        """Who goes on in an epoch, or announces, is needed however slow the API server is."""
+        announces = any(lock.address is not None for lock in self._locks.held())
+        if event.too_slow is not None and not self._own.proven and not announces:
+            self._stop(event.too_slow, now)
+            return
+        if event.too_slow is not None:
+            self._out.note("api slow", level="warning", reason=event.too_slow.reason)
+        self._world.api_timed = True
+
+    def _stop(self, stop: Stop, now: int) -> None:
+        self._leaving.begin(stop, len(self._locks.held()), now)
+        self._own.stopping = True
 
     def _answer(self, answer: Answer, now: int) -> None:
         for leases in (self._presence, self._observer, self._election):

@@ -48,7 +48,7 @@ class World:
     proxy_problem: str | None = None
     """What kube-proxy's health port said; empty: healthy, or there is none; None: not asked yet."""
     api_timed: bool = False
-    """The API server was found to be quick enough for this node's D."""
+    """The API server was timed, and is no reason for this agent to end."""
     listed: set[Kind] = field(default_factory=set)
     """Kinds of which a complete list has been seen; decisions about absence need all of them."""
     others_unlisted: bool = False

@@ -118,7 +118,7 @@ def health(port: int) -> str | None:
 
 
 class ApiLatency(_Worker):
-    """Times the API server until a request was quick enough, or all of ten were not: then the agent is to end.
+    """Times the API server until a request was quick enough, or all of ten were not.
 
     A renewal is due every quarter of the lease's duration, and must be answered before the next one is.
     """
@@ -126,7 +126,7 @@ class ApiLatency(_Worker):
     def __init__(
         self,
         duration: int,
-        post: Callable[[ApiTimed | Stop], None],
+        post: Callable[[ApiTimed], None],
         probe: Probe,
         clock: Callable[[], int],
         refused: int,
@@ -158,14 +158,12 @@ class ApiLatency(_Worker):
             return True
         if len(self._slow) < SAMPLES:
             return False
-        self._post(
-            Stop(
-                self._refused,
-                f"lease.duration_ms: wanted {-(-4 * best // MILLISECOND)} at least, found"
-                f" {self._duration // MILLISECOND}: the API server took {best // MILLISECOND} ms for the quickest"
-                f" of {SAMPLES} requests, and a renewal is due every quarter of the duration",
-            )
+        figures = (
+            f"lease.duration_ms: wanted {-(-4 * best // MILLISECOND)} at least, found"
+            f" {self._duration // MILLISECOND}: the API server took {best // MILLISECOND} ms for the quickest"
+            f" of {SAMPLES} requests, and a renewal is due every quarter of the duration"
         )
+        self._post(ApiTimed(best, Stop(self._refused, figures)))
         return True
 
     def end(self) -> None:
