@@ -29,6 +29,7 @@ from tests.unit.core.alone import (
 
 from herald.core import effects as fx
 from herald.core import events as ev
+from herald.core.election.election import IN_FLIGHT
 from herald.core.election.placement import DRAIN_ANNOTATION
 from herald.core.kernel import EntryFlags, EntryValue, Session
 from herald.core.leases import (
@@ -375,6 +376,24 @@ def test_rule_4_what_cannot_be_announced_is_left_to_others() -> None:
     assert not alone.held
     assert alone.store[VIP_LEASE].annotations[RELEASED] != ""
     assert held_by(alone.store[VIP_LEASE]) is None
+
+
+def test_rule_4_a_won_claim_is_announced_and_filled_before_others_are_sent() -> None:
+    alone = joined()
+    given_many(alone, 60)
+    for _ in range(20):
+        alone.advance(10 * MILLISECOND)
+        alone.serve(PRESENCE_LEASE)
+    assert len(alone.pending) == IN_FLIGHT
+    first, waiting = alone.pending[0], {r.lease.name for r in alone.pending}
+    alone.done.clear()
+    alone.answer(first, alone.outcome(first))
+    assert [vip_lease_name(key.address) for key in alone.entries] == [first.lease.name]
+    # One place was free, and one who had waited has it.
+    assert len(alone.pending) == IN_FLIGHT
+    assert len({r.lease.name for r in alone.pending} - waiting) == 1
+    alone.live(SECOND)
+    assert len(alone.entries) == 60
 
 
 # --- 5: hand over ------------------------------------------------------------------------------------------

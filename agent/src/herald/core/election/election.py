@@ -9,6 +9,7 @@ and 7 of docs/design/election.md). What always holds besides:
   nothing newer of that lease has been seen since.
 - News of a lease that does not name this node's epoch takes effect at once, whatever is under way.
 - One request at a time is under way for each lease; an answer that did not come is settled by a read.
+- Only a request waits for a place in flight, in the order of asking; what needs none is done at once.
 - The rank in the placement only spaces claims; the compare-and-swap decides who has it.
 """
 
@@ -243,10 +244,10 @@ class Election:
         if self._presence.live(now):
             move = self._moves.next(self._locks.by_name, self._presence.epoch)
             self._locks.recheck([move.name] if move is not None else [])
-        # A lock that waits for a place in flight stays dirty; every answer comes back here.
+        # Every answer comes back here, and leaves a place to whoever waits for one.
+        while not self._full and (waiting := self._locks.next_waiting()) is not None:
+            self._decide(waiting, now)
         for name in self._locks.due(now):
-            if len(self._requests) >= IN_FLIGHT:
-                break
             lock = self._locks.take(name)
             if lock is not None:
                 self._decide(lock, now)
@@ -410,10 +411,10 @@ class Election:
         epoch = self._presence.epoch
         if epoch is None or not self._presence.hasten(now):
             return
-        self._moves.stay(lock)
-        lock.reason = reason
-        self.claiming.add(lock.name)
-        self._send(lock, "update", claimed(lease, self._node, epoch, reason), "claim", now)
+        if self._send(lock, "update", claimed(lease, self._node, epoch, reason), "claim", now):
+            self._moves.stay(lock)
+            lock.reason = reason
+            self.claiming.add(lock.name)
 
     def _why(self, lease: Lease, holder: Epoch | None) -> str:
         if holder is not None:
@@ -458,24 +459,35 @@ class Election:
             self._kernel.withdraw([lock.address])
             return
         reason = self._unwanted(lock, lease, now)
+        base = without_finalizer(lease) if lease.deleting else lease
+        text = f"{self._node}: {reason}"
+        if not self._send(lock, "update", released(base, text), "release", now):
+            return
         if lock.held:
             self._out.note("release", lease=lock.name, reason=reason)
         self._drop(lock)
-        base = without_finalizer(lease) if lease.deleting else lease
-        self._send(lock, "update", released(base, f"{self._node}: {reason}"), "release", now)
         if lock.unable:
             lock.unable = False
             lock.retry_at = now + UNABLE
 
     # --- requests --------------------------------------------------------------------------------------------
 
-    def _send(self, lock: Lock, verb: Verb, lease: Lease, purpose: Purpose, now: int) -> None:
+    @property
+    def _full(self) -> bool:
+        return len(self._requests) >= IN_FLIGHT
+
+    def _send(self, lock: Lock, verb: Verb, lease: Lease, purpose: Purpose, now: int) -> bool:
+        """False: every place in flight is taken; the lock is decided about again once it has one."""
+        if self._full:
+            self._locks.wait(lock)
+            return False
         limit = now + self._settings.duration_ns // 2
         if purpose == "claim":
             limit = min(limit, self._presence.valid_until)
         lock.request = Request(self._out.new_id(), purpose, self._presence.epoch)
         self._requests[lock.request.id] = lock.name
         self._out.add(LeaseRequest(lock.request.id, verb, lease, limit))
+        return True
 
     def _settle(self, lock: Lock, request: Request, answer: Answer, now: int) -> None:
         outcome = answer.outcome

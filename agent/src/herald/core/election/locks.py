@@ -17,6 +17,8 @@ class Locks:
         self.touched: dict[str, None] = {}
         """Those whose lease, holder or placement changed since the caller last took them."""
         self._dirty: dict[str, None] = {}
+        self._waiting: dict[str, None] = {}
+        """Those whose request waits for a place in flight, the longest first."""
         self._timers: list[tuple[int, str]] = []
         self._of_service: dict[ServiceKey, tuple[str, ...]] = {}
         """Names of the locks of the addresses that each Service has."""
@@ -100,6 +102,19 @@ class Locks:
 
     def next_deadline(self) -> int | None:
         return self._timers[0][0] if self._timers else None
+
+    def wait(self, lock: Lock) -> None:
+        """Its request waits for a place in flight; it keeps the one that it has in the queue."""
+        self._waiting[lock.name] = None
+
+    def next_waiting(self) -> Lock | None:
+        """Whoever has waited longest, to be looked at again; None: nobody waits."""
+        while self._waiting:
+            name = next(iter(self._waiting))
+            del self._waiting[name]
+            if (lock := self.by_name.get(name)) is not None:
+                return lock
+        return None
 
     def due(self, now: int) -> list[str]:
         """Names of those to be looked at now; each stays so until it is taken."""
