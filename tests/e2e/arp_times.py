@@ -10,7 +10,7 @@ is the way through the switch to the node and back, not this program.
 import json
 import select
 import sys
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab/meter"))
@@ -24,23 +24,24 @@ LIMIT = 200  # milliseconds for an answer
 
 def main() -> None:
     clock = Clock()
-    segments = {word: Segment(sole_interface(), ip_address(word), clock) for word in sys.argv[1:]}
-    found: dict[str, list[float]] = {word: [] for word in segments}
+    interface, addresses = sole_interface(), [ip_address(word) for word in sys.argv[1:]]
+    segments = {address: Segment(interface, [address], clock) for address in addresses}
+    found: dict[str, list[float]] = {word: [] for word in sys.argv[1:]}
     steady()
     for turn in range(ROUNDS):
-        for word, segment in segments.items():
-            took = once(segment, turn)
+        for address, segment in segments.items():
+            took = once(segment, address, turn)
             if took is not None:
-                found[word].append(took / 1000)
+                found[str(address)].append(took / 1000)
     print(json.dumps(found))
 
 
-def once(segment: Segment, turn: int) -> int | None:
+def once(segment: Segment, address: IPv4Address | IPv6Address, turn: int) -> int | None:
     """Nanoseconds from one request to its answer; None where none came."""
     poll = select.poll()
     poll.register(segment.capture, select.POLLIN)
     segment.heard()
-    segment.ask(turn, SOURCE4)
+    segment.ask(address, turn, SOURCE4)
     asked = None
     while poll.poll(LIMIT):
         for frame in segment.heard():
