@@ -82,10 +82,18 @@ def test_herald_can_be_installed_again_and_check_mode_foretells_it(
 def test_a_node_that_leaves_loses_its_identity_and_the_others_serve_on(
     herald: Lab, service: Callable[..., Service], wait_for: Callable[..., None], tmp_path: Path
 ) -> None:
-    _, (address,) = service("web")
+    name, (address,) = service("web")
+
+    def others_are_said_to_announce() -> bool:
+        """What the drain has agents write has been written."""
+        holder = herald.holder(address)
+        said = {c["type"]: c for c in herald.get("service", name)["status"].get("conditions", [])}
+        return holder in NODES[1:] and holder in said["herald.dev/Announced"]["message"]
+
     wait_for("the address to be announced", lambda: herald.holder(address) in NODES)
     token = herald.exec("n1", "cat", "/var/lib/herald/token")
     herald.kubectl("annotate", "node", "n1", "herald.dev/drain=true")
+    wait_for("the drain to be over", others_are_said_to_announce)
     foretold(herald, tmp_path, UNINSTALL, "--limit", "n1", nodes=["n1"])
     assert "herald.dev/drain" not in herald.get("node", "n1")["metadata"].get("annotations", {})
     assert left_on(herald, "n1") == {}
