@@ -10,12 +10,9 @@ meanwhile, and its node would lose every address.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
-
-log = logging.getLogger(__name__)
 
 Found: TypeAlias = frozenset[int] | Exception
 

@@ -58,8 +58,6 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
 ANNOTATIONS = frozenset(_ALIASES) | {name for names in _ALIASES.values() for name in names}
 """All that address management reads of a Service."""
 
-OWN_ANNOTATIONS = frozenset(_ALIASES)
-
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
