@@ -21,7 +21,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from herald_lab import ansible, layout
 from herald_lab.api import Api
-from watched import LEASES, Watched, await_health, lease_name
+
+# Ahead of their import: of what these assert, too, pytest says what it found.
+pytest.register_assert_rewrite("harm", "hosts", "tokens", "watched", "witnessed")
+from watched import LEASES, Watched, await_health, lease_name  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
