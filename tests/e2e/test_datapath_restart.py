@@ -66,7 +66,7 @@ def shell(watched: Watched) -> Iterator[Callable[[str], str]]:
     def run(script: str) -> str:
         return lab.exec(best, "sh", "-c", script)
 
-    build = run("readlink -f /opt/herald/current").strip()
+    build = run("readlink /opt/herald/current").strip()  # as the role wrote it
     yield run
     run(f"ln -sfn {build} /opt/herald/current; rm -rf {OTHER}; systemctl reload {UNIT}")
     await_health(lab, [best])

@@ -41,12 +41,9 @@ print(struct.unpack_from("=I", attributes, 24)[0])
 
 # A few of the tasks that change a node, in their order; HERALD_INTERRUPT=all: every task of the playbook.
 INTERRUPTED = (
-    "Make its environment",
     "Install the agent",
-    "Mark the installation as complete",
     "Give the agent its token",
     "Switch to this version",
-    "Restart it",
     "Note what runs",
 )
 
