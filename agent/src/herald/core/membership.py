@@ -41,15 +41,18 @@ class Membership:
         self._known: tuple[object, ...] = ()
 
     def tick(self, now: int, *, renewed: bool) -> None:
-        """``renewed``: that others have renewed at all may say something new."""
+        """``renewed``: others have renewed, of which nothing follows but that a node may be deaf."""
         facts = (
             self._presence.epoch,
             self._presence.told,
             self._presence.waited_for,
             self._presence.live(now),
             self._election.synced,
+            Lease in self._world.listed,
+            self._candidates.own_report,
         )
-        if facts == self._known and not renewed and not self._observer.changed:
+        changed = facts != self._known or bool(self._observer.changed)
+        if not changed and not renewed:
             return
         self._known = facts
         if self._observer.changed:
@@ -61,10 +64,11 @@ class Membership:
             own = Presence(self._presence.lease)
             own.__dict__["report"] = self._candidates.own_report
             presences[self._node] = own
-        self._candidates.refresh(presences, self._reported)
+        others_deaf = self._candidates.refresh(presences, self._reported)
         self._presence.answer_to(self._candidates.asked_in, now)
-        self._locks.recheck()
-        self.notice_entries()
+        if changed or others_deaf:
+            self._locks.recheck()
+            self.notice_entries()
 
     def _reported(self, node: str) -> int | None:
         return self._presence.reported if node == self._node else self._observer.reported(node)

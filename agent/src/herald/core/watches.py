@@ -128,7 +128,7 @@ class Watches:
             self._election.seen(lease, now)
             return
         self._observer.seen(lease, now)
-        self.presences_renewed = self.presences_renewed or self._candidates.some_hear_nobody
+        self.presences_renewed = self.presences_renewed or self._candidates.in_doubt
         if lease.name == self._presence.lease.name:
             self._presence.seen(lease, now)
 

@@ -50,13 +50,14 @@ class Candidates:
 
     def refresh(
         self, presences: dict[str, Presence], reported: Callable[[str], int | None]
-    ) -> None:
-        """Take the presences that are alive, this node's own with its present report.
+    ) -> bool:
+        """Take the presences that are alive, this node's own with its present report; True if other interfaces are
+        deaf than before.
 
         ``reported``: by node, the resourceVersion in which its report first stood.
         """
         self.presences = presences
-        self._deaf = {}
+        before, self._deaf = self._deaf, {}
         self.asked_in = 0
         for node, presence in presences.items():
             since = reported(node)
@@ -69,13 +70,15 @@ class Candidates:
                 self._deaf[node] = deaf(presence.report, renewed)
                 if node != self._node and deaf(presence.report, [self.own_report]):
                     self.asked_in = max(self.asked_in, since)
+        return self._deaf != before
 
     @property
-    def some_hear_nobody(self) -> bool:
-        """Then every renewal of another node may change who is eligible."""
+    def in_doubt(self) -> bool:
+        """Whether some interface hears nobody and is not deaf yet: the next renewal of another node may tell. (Once
+        deaf it stays so, until its own node says something else.)"""
         return any(
-            interface.heard is False
-            for presence in self.presences.values()
+            interface.heard is False and interface.name not in self._deaf.get(node, ())
+            for node, presence in self.presences.items()
             for interface in presence.report.interfaces
         )
 
