@@ -1,30 +1,43 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What changes nothing costs nothing: how often is decided, counted."""
+"""What changes nothing costs nothing: how often something is worked out, counted."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 
-from tests.unit.core.alone import Alone, holding, peer
+import pytest
+from tests.unit.core.alone import ETH0, Alone, holding, joined, node, peer, service
+from tests.unit.core.test_proof import IPVS0
 
-from herald.core.leases import PRESENCE, Presence
-from herald.core.model import SECOND, Lease
+from herald.core import effects as fx
+from herald.core import events as ev
+from herald.core.election.placement import DRAIN_ANNOTATION
+from herald.core.leases import POOL, PRESENCE, SERVICES, Presence, new_vip_lease
+from herald.core.model import SECOND, Lease, Service, vip_lease_name
 
 
-class Decisions:
-    """Counts the decisions about locks."""
+class Calls:
+    """Counts the calls of a method from now on."""
 
-    def __init__(self, alone: Alone) -> None:
+    def __init__(self, owner: object, method: str) -> None:
         self.count = 0
-        election = alone.agent._election
-        decide = election._decide
+        original = getattr(owner, method)
 
-        def counted(*arguments: object) -> None:
+        def counted(*arguments: object) -> object:
             self.count += 1
-            decide(*arguments)  # type: ignore[arg-type]
+            return original(*arguments)
 
-        election._decide = counted  # type: ignore[method-assign]
+        setattr(owner, method, counted)
+
+
+def decisions(alone: Alone) -> Calls:
+    """Those about locks."""
+    return Calls(alone.agent._election, "_decide")
+
+
+# --- a deaf neighbour --------------------------------------------------------------------------------------
 
 
 def hears_nobody(lease: Lease) -> Lease:
@@ -43,22 +56,22 @@ def test_a_neighbour_that_stays_deaf_costs_no_decision_when_anybody_renews() -> 
     alone = holding(peer("n2", 2), peer("n3", 3))
     alone.show(hears_nobody(peer("n2", 2)))
     renew(alone, "n1", "n3")
-    decisions = Decisions(alone)
+    decided = decisions(alone)
     renew(alone, "n2", "n3", "n2", "n3")
     alone.live(2 * SECOND)
     renew(alone, "n1", "n2", "n3")
-    assert decisions.count == 0
+    assert decided.count == 0
     assert alone.held
 
 
 def test_who_hears_nobody_is_deaf_with_the_first_renewal_of_another_who_does() -> None:
     alone = holding(peer("n2", 2), peer("n3", 3))
     alone.show(hears_nobody(peer("n2", 2)))
-    decisions = Decisions(alone)
+    decided = decisions(alone)
     renew(alone, "n2")
-    assert decisions.count == 0
+    assert decided.count == 0
     renew(alone, "n3")
-    assert decisions.count > 0
+    assert decided.count > 0
     (lock,) = alone.agent._locks.held()
     assert lock.placement.why_not["n2"] == "nobody on the segment answers on eth0"
 
@@ -70,7 +83,85 @@ def test_where_nobody_hears_anybody_nobody_is_deaf_and_renewals_cost_nothing() -
     alone.show(hears_nobody(peer("n3", 3)))
     alone.live(3 * SECOND)
     renew(alone, "n1")
-    decisions = Decisions(alone)
+    decided = decisions(alone)
     renew(alone, "n2", "n3", "n1")
-    assert decisions.count == 0
+    assert decided.count == 0
     assert alone.held
+
+
+# --- this node's own ---------------------------------------------------------------------------------------
+
+
+def test_the_report_is_made_anew_only_where_it_says_something_else() -> None:
+    alone = holding(peer("n2", 2))
+    before = alone.report
+    alone.live(2 * SECOND)
+    renew(alone, "n2")
+    alone.post(ev.InterfacesSeen((ETH0,)))
+    assert alone.report is before
+    alone.post(ev.InterfacesSeen((replace(ETH0, carrier=False),)))
+    assert alone.report.interfaces[0].carrier is False
+
+
+@pytest.mark.parametrize(
+    ("change", "part", "says"),
+    [
+        (ev.InterfacesSeen((ETH0, IPVS0)), "ipvs", "kube-ipvs0"),
+        (ev.Changed(node("n1", annotations={DRAIN_ANNOTATION: "true"})), "draining", True),
+        (ev.Stop(), "draining", True),
+    ],
+)
+def test_whatever_it_says_is_said_when_it_changes(
+    change: ev.Event, part: str, says: object
+) -> None:
+    alone = holding()
+    assert getattr(alone.report, part) != says
+    alone.post(change)
+    assert getattr(alone.report, part) == says
+
+
+# --- many addresses ----------------------------------------------------------------------------------------
+
+
+def groups(alone: Alone) -> list[set[str]]:
+    """The addresses whose groups its devices were to hear, each time that changed."""
+    joins = alone.effects(fx.JoinGroups)
+    return [{str(address) for address, index in each.members if index == 2} for each in joins]
+
+
+def held_v6(count: int) -> Alone:
+    alone = joined()
+    for number in range(1, count + 1):
+        address, name = ip_address(f"2001:db8::{number:x}"), f"web{number}"
+        text = {POOL: "pool", SERVICES: f"default/{name}"}
+        alone.post(
+            ev.Changed(alone.put(new_vip_lease(vip_lease_name(address), text))),
+            ev.Changed(service(name=name, uid=name, ingress=(str(address),), ip_families=(6,))),
+        )
+    alone.live(3 * SECOND)
+    assert len(alone.agent._locks.held()) == count
+    return alone
+
+
+def test_where_held_addresses_are_answered_is_not_asked_again_at_each_event() -> None:
+    alone = held_v6(20)
+    assert len(groups(alone)[-1]) == 20
+    targets = Calls(alone.agent._candidates, "targets")
+    alone.agent._election._targets = alone.agent._candidates.targets
+    alone.done.clear()
+    alone.live(2 * SECOND)
+    alone.post(ev.InterfacesSeen((ETH0,)))
+    assert targets.count == 0
+    assert groups(alone) == []
+
+
+def test_groups_follow_the_addresses_that_come_and_go() -> None:
+    alone = held_v6(3)
+    assert [len(each) for each in groups(alone)] == [1, 2, 3]
+    alone.done.clear()
+    alone.post(ev.Removed(Service, ("default", "web2")))
+    alone.live(SECOND)
+    assert groups(alone) == [{"2001:db8::1", "2001:db8::3"}]
+    alone.post(ev.InterfacesSeen((replace(ETH0, carrier=False),)))
+    alone.live(SECOND)
+    assert groups(alone)[-1] == set()

@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from herald.core.election.candidates import Candidates
 from herald.core.election.election import Election
 from herald.core.election.placement import DRAIN_ANNOTATION, is_layer3, is_plumbing
 from herald.core.election.presence import IDLE, OwnPresence
 from herald.core.election.segment import Segment, probes_of
 from herald.core.kernelmap import KernelMap
-from herald.core.leases import PresenceInterface, PresenceReport
+from herald.core.leases import Presence, PresenceInterface, PresenceReport
 from herald.core.model import SECOND, AddressOnLink, Identity, Interface, Owner
 from herald.core.proof import Proof
 from herald.core.settings import Settings
@@ -44,7 +46,11 @@ class OwnNode:
         self._proof = Proof(settings, world, segment)
         self.stopping = False
         """It was told to stop: its addresses are to go elsewhere."""
-        self._probed: tuple[dict[int, Interface], list[PresenceReport]] = ({}, [])
+        self._facts: tuple[object, ...] = ()
+        """What the present report was made of."""
+        self._presences: Mapping[str, Presence] = {}
+        self._others: list[PresenceReport] = []
+        self._probed: tuple[Mapping[int, Interface], list[PresenceReport]] = ({}, [])
         self._idle = False
         self._idle_due = 0
 
@@ -65,18 +71,20 @@ class OwnNode:
             self._proof.accept()
         if self._world.looked:
             # Until then a restarted agent says what it said before.
-            self._candidates.own_report = self._report(now)
+            self._describe(now)
             self._presence.describe(self._candidates.own_report, self._owner(), now)
         self._pace(now)
         self._presence.tick(now)
 
     def _watch_segment(self, now: int) -> None:
         """Probe whoever is there, and hold on to what is held while they answer and the API server does not."""
-        others = [p.report for name, p in self._candidates.presences.items() if name != self._node]
-        if (self._world.interfaces, others) != self._probed:
-            self._probed = (self._world.interfaces, others)
+        if self._presences is not self._candidates.presences:
+            self._presences = self._candidates.presences
+            self._others = [p.report for name, p in self._presences.items() if name != self._node]
+        if (self._world.interfaces, self._others) != self._probed:
+            self._probed = (self._world.interfaces, self._others)
             probes = {
-                interface.index: probes_of(interface, self._node, others)
+                interface.index: probes_of(interface, self._node, self._others)
                 for interface in self._world.interfaces.values()
                 if is_layer3(interface) and not is_plumbing(interface)
             }
@@ -93,9 +101,24 @@ class OwnNode:
     def next_deadline(self) -> int | None:
         return self._proof.next_deadline()
 
-    def _report(self, now: int) -> PresenceReport:
+    def _describe(self, now: int) -> None:
+        """What the presence says is made anew only where something of it has changed."""
+        heard = self._segment.heard(now)
+        facts = (
+            self._world.interfaces,
+            self._world.arp_ignore,
+            self._world.refused,
+            heard,
+            self.draining,
+            self._proof.proven,
+        )
+        if facts != self._facts or not self._proof.proven:
+            self._facts = facts
+            self._candidates.own_report = self._report(heard, now)
+
+    def _report(self, heard: Mapping[int, bool | None], now: int) -> PresenceReport:
         interfaces = tuple(
-            self._told(interface, now)
+            self._told(interface, heard.get(interface.index))
             for interface in sorted(self._world.interfaces.values(), key=lambda i: i.index)
             if is_layer3(interface) or self._bears_addresses(interface)
         )
@@ -118,7 +141,7 @@ class OwnNode:
             and any(_answered_elsewhere(address) for address in interface.addresses)
         )
 
-    def _told(self, interface: Interface, now: int) -> PresenceInterface:
+    def _told(self, interface: Interface, heard: bool | None) -> PresenceInterface:
         announces = is_layer3(interface)
         return PresenceInterface(
             name=interface.name,
@@ -129,7 +152,7 @@ class OwnNode:
             addresses=interface.addresses
             if announces
             else tuple(a for a in interface.addresses if _answered_elsewhere(a)),
-            heard=self._segment.heard(interface.index, now),
+            heard=heard,
             refused=self._world.refused.get(interface.index, ""),
         )
 

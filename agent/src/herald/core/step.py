@@ -101,7 +101,7 @@ class Decider:
         self._watches = Watches(
             world, presence, observer, locks, election, candidates, allocator, status, out
         )
-        self._devices = Devices(world, locks, candidates, out)
+        self._devices = Devices(world, locks, out)
         self._leaving = Leaving(presence, election, kernel, out)
         self._started = False
         self._finished = False

@@ -38,7 +38,8 @@ class World:
     pools: dict[str, Pool] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
-    interfaces: dict[int, Interface] = field(default_factory=dict)
+    interfaces: Mapping[int, Interface] = field(default_factory=dict)
+    """By ifindex; another object where anything has changed."""
     looked: bool = False
     """Whether the node's interfaces are known: until then their absence means nothing."""
     arp_ignore: bool = False
@@ -67,7 +68,8 @@ class World:
         """Take this node's interfaces; True if they differ from what was known."""
         found = {interface.index: interface for interface in event.interfaces}
         changed = not self.looked or found != self.interfaces
-        self.interfaces, self.looked, self.arp_ignore = found, True, event.arp_ignore
+        self.interfaces = found if changed else self.interfaces
+        self.looked, self.arp_ignore = True, event.arp_ignore
         return changed
 
     def endpoint_nodes(self, service: ServiceKey, *, ending: bool) -> frozenset[str]:

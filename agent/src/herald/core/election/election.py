@@ -318,6 +318,7 @@ class Election:
     # --- what is done: nothing of it, and somebody else's ----------------------------------------------------
 
     def _drop(self, lock: Lock) -> None:
+        self._locks.moved = self._locks.moved or lock.held
         lock.drop()
         if lock.address is not None:
             self._announcer.stop(lock.address)
@@ -440,8 +441,10 @@ class Election:
         if lease is None:
             return
         if address is not None:
-            announced, live = lock.announced, self._presence.live(now)
-            lock.unable = not self._filler.keep(lock, address, self._targets(lock), now, live=live)
+            announced, live, targets = lock.announced, self._presence.live(now), self._targets(lock)
+            if lock.devices != targets.keys():
+                lock.devices, self._locks.moved = frozenset(targets), True
+            lock.unable = not self._filler.keep(lock, address, targets, now, live=live)
             if lock.announced != announced:
                 self._locks.touched[lock.name] = None
             if lock.unable:

@@ -144,6 +144,8 @@ class Lock:
     """When the claim of ours that holds it succeeded, boottime nanoseconds; 0: this node does not hold it."""
     reason: str = ""
     """Why it was claimed."""
+    devices: frozenset[int] = frozenset()
+    """By ifindex: where it is announced, or about to be."""
     pairs: dict[int, Pair] = field(default_factory=dict)
     announced: bool = False
     told: bool = False
@@ -174,5 +176,5 @@ class Lock:
 
     def drop(self) -> None:
         """Nothing of a claim is left."""
-        self.claimed, self.announced = 0, False
+        self.claimed, self.announced, self.devices = 0, False, frozenset()
         self.pairs.clear()

@@ -16,6 +16,8 @@ class Locks:
         self.by_name: dict[str, Lock] = {}
         self.touched: dict[str, None] = {}
         """Those whose lease, holder or placement changed since the caller last took them."""
+        self.moved = False
+        """What is held, or on which devices, has changed since last cleared."""
         self._dirty: dict[str, None] = {}
         self._waiting: dict[str, None] = {}
         """Those whose request waits for a place in flight, the longest first."""

@@ -63,16 +63,13 @@ class Segment:
         if side is not None and any(probe.target == address for probe in side.probes):
             side.heard_at = now
 
-    def heard(self, ifindex: int, now: int) -> bool | None:
-        """Whether somebody answers there; None: nobody to ask, or asked too recently to tell."""
-        side = self._sides.get(ifindex)
-        if side is None or (not side.heard_at and now < side.since + DEAF_AFTER):
-            return None
-        return now < side.heard_at + DEAF_AFTER
+    def heard(self, now: int) -> Mapping[int, bool | None]:
+        """Whether somebody answers, by ifindex where anybody is asked; None: asked too recently to tell."""
+        return {index: _heard(side, now) for index, side in self._sides.items()}
 
     def asking(self, now: int) -> bool:
         """Whether some device's segment was asked too recently to tell whether anybody answers."""
-        return any(self.heard(index, now) is None for index in self._sides)
+        return None in self.heard(now).values()
 
     def hears(self, indexes: Iterable[int], now: int) -> bool:
         """Whether somebody was just heard on each of these devices."""
@@ -102,6 +99,12 @@ class Segment:
                 side.turn += 1
         if due:
             self._out.add(SendProbes(tuple(due)))
+
+
+def _heard(side: _Side, now: int) -> bool | None:
+    if not side.heard_at and now < side.since + DEAF_AFTER:
+        return None
+    return now < side.heard_at + DEAF_AFTER
 
 
 def probes_of(
