@@ -152,8 +152,10 @@ class Api:
             known = self.objects.get((Service, effect.service.key))
             if not isinstance(known, Service):
                 return ev.Refused(404, "not found")
-            if known.resource_version != effect.service.resource_version:
+            if effect.service.resource_version not in (0, known.resource_version):
                 return ev.Refused(409, "conflict")
+            if effect.service.uid != known.uid:
+                return ev.Refused(422, "metadata.uid: field is immutable")
             conditions = {c.type: c for c in known.conditions if c.type not in effect.drop}
             conditions.update({c.type: c for c in effect.conditions})
             ingress = known.ingress if effect.ingress is None else effect.ingress

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
 from tests.sim.cluster import Cluster
 
 from herald.core.model import SECOND, Condition, Service
@@ -27,6 +29,10 @@ def served() -> Cluster:
 
 def edit(cluster: Cluster, **fields: object) -> None:
     cluster.api.put(replace(cluster.get("web"), **fields))  # type: ignore[arg-type]
+
+
+def patches_of(cluster: Cluster, service: Service) -> list[str]:
+    return [text for verb, text in cluster.api.writes if verb == "patch" and service.uid in text]
 
 
 def test_of_another_type_it_loses_herald_s_conditions_alone() -> None:
@@ -55,8 +61,7 @@ def test_one_that_is_gone_costs_one_request_and_its_namesake_is_left_alone() -> 
     gone = cluster.get("web")
     cluster.api.remove(Service, gone.key)
     cluster.run(3)
-    patches = [text for verb, text in cluster.api.writes if verb == "patch" and gone.uid in text]
-    assert len(patches) == 1
+    assert len(patches_of(cluster, gone)) == 1
     cluster.api.put(replace(gone, uid="svc-new", ingress=(), conditions=(OTHERS,)))
     cluster.run_until(lambda: cluster.served("web"), 5)
     cluster.run(3)
@@ -72,3 +77,36 @@ def test_who_has_no_address_is_told_why_again_before_the_event_is_forgotten() ->
     assert before >= 1
     cluster.run(2 * REMIND / SECOND)
     assert len(cluster.told("web", "NoPool")) == before + 2
+
+
+def unseen(cluster: Cluster, what: Callable[[], None]) -> None:
+    """It happens while the watches are away; what they list when they are back is all that is ever told of it."""
+    for machine in cluster.machines.values():
+        machine.relist()
+    what()
+
+
+def test_of_another_type_while_the_watches_were_away_it_loses_them_too() -> None:
+    cluster = served()
+    unseen(cluster, lambda: edit(cluster, type="ClusterIP", ingress=()))
+    cluster.run(3)
+    assert cluster.get("web").conditions == (OTHERS,)
+    assert cluster.vip_leases() == set()
+    edit(cluster, type="LoadBalancer")
+    cluster.run_until(lambda: cluster.served("web"), 5)
+
+
+@pytest.mark.parametrize("namesake", [False, True])
+def test_gone_while_the_watches_were_away_it_costs_one_request(namesake: bool) -> None:
+    cluster = served()
+    gone = cluster.get("web")
+
+    def replaced() -> None:
+        cluster.api.remove(Service, gone.key)
+        if namesake:
+            cluster.api.put(replace(gone, uid="svc-new", type="ClusterIP", ingress=()))
+
+    unseen(cluster, replaced)
+    cluster.run(5)
+    assert len(patches_of(cluster, gone)) == 1
+    assert not namesake or cluster.get("web").conditions == gone.conditions

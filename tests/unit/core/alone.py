@@ -107,6 +107,8 @@ class Alone:
         """Kernel effects and frames that are not confirmed yet; ``confirm`` does."""
         self.kept_back: list[fx.Effect] = []
         self.allocator: Lease | None = None
+        self.gone: set[ev.Key] = set()
+        """What was removed."""
         self.neighbours = True
         """Whoever is asked on the segment answers."""
         self.post(ev.KernelRead(self.session, dict(self.entries)))
@@ -116,7 +118,12 @@ class Alone:
     def post(self, *events: ev.Event) -> None:
         waiting = list(events)
         while waiting:
-            for effect in self.agent.step(waiting.pop(0), self.now):
+            event = waiting.pop(0)
+            if isinstance(event, ev.Removed):
+                self.gone.add(event.key)
+            elif isinstance(event, ev.Changed):
+                self.gone.discard(event.object.key)
+            for effect in self.agent.step(event, self.now):
                 self.done.append(effect)
                 if isinstance(effect, fx.LeaseRequest):
                     self.pending.append(effect)
@@ -146,6 +153,8 @@ class Alone:
         return []
 
     def _patch(self, effect: fx.PatchService) -> list[ev.Event]:
+        if effect.service.key in self.gone:
+            return [ev.Answer(effect.id, self.now, ev.Refused(404, "not found"))]
         kept = {c.type: c for c in effect.service.conditions if c.type not in effect.drop}
         kept.update({c.type: c for c in effect.conditions})
         ingress = effect.service.ingress if effect.ingress is None else effect.ingress

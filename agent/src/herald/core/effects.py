@@ -130,7 +130,7 @@ class LeaseRequest:
 
 @dataclass(frozen=True, slots=True)
 class PatchService:
-    """Service status: strategic merge with uid and resourceVersion; touches only what is ours.
+    """Service status: strategic merge with uid and, unless it is 0, resourceVersion; touches only what is ours.
 
     ``ingress`` None leaves the addresses alone. ``conditions`` are set; those in ``drop`` (types) removed.
     """

@@ -84,11 +84,14 @@ class ServiceStatus:
         self._busy.pop(key, None)
         self._marked[key] = None
 
-    def left(self, key: ServiceKey, resource_version: int) -> None:
+    def left(self, key: ServiceKey, resource_version: int = 0) -> None:
         """The Service is gone, or of another type now, which looks the same to who watches LoadBalancers alone:
-        then what Herald said of it must go. (Its addresses the API server takes away itself.)"""
+        then what Herald said of it must go. (Its addresses the API server takes away itself.)
+
+        ``resource_version``: its own now; 0: unknown, as where only a list shows that it left.
+        """
         service = self._world.services.get(key)
-        if service is not None and service.conditions and resource_version:
+        if service is not None and service.conditions:
             self._left[key] = replace(service, resource_version=resource_version)
 
     def answer(self, answer: Answer, now: int) -> bool:
@@ -96,9 +99,11 @@ class ServiceStatus:
         if sent is None:
             return False
         outcome = answer.outcome
-        # A conflict, or a Service that is gone, the watch will show; anything else is tried again.
+        # A conflict, or a Service that is gone, the watch will show; another one has the name of one that left.
+        # Anything else is tried again.
+        final = (404, 409) if sent.left is None else (404, 409, 422)
         if isinstance(outcome, Failed) or (
-            isinstance(outcome, Refused) and outcome.status not in (404, 409)
+            isinstance(outcome, Refused) and outcome.status not in final
         ):
             if self._busy.get(sent.key) == sent.resource_version:
                 del self._busy[sent.key]
@@ -123,7 +128,9 @@ class ServiceStatus:
         for key in list(self._left):
             if len(self._sent) >= IN_FLIGHT:
                 return
-            self._clean(self._left.pop(key))
+            left = self._left.pop(key)
+            if key not in self._world.services:
+                self._clean(left)
         for key in list(self._marked):
             if len(self._sent) >= IN_FLIGHT:
                 return

@@ -83,6 +83,10 @@ class Watches:
             return
         if event.kind is Service:
             self._world.others_unlisted = False
+            listed = {service.key for service in event.objects}
+            for key in self._world.services:
+                if key not in listed:
+                    self._status.left(key)
         if event.kind is Lease:
             self._leases_listed(event, now)
         for change in self._world.replace(event):

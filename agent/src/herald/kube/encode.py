@@ -66,7 +66,8 @@ def service_status(patch: PatchService, now: str) -> Json:
     """A strategic merge patch of a Service's status.
 
     Conditions are merged by type, so others' stay; a condition whose status does not change keeps its
-    transition time. The list of ingress addresses is replaced as a whole: so it is defined (atomic).
+    transition time. The list of ingress addresses is replaced as a whole: so it is defined (atomic). The uid keeps it
+    from another Service of that name.
     """
     before = {condition.type: condition.status for condition in patch.service.conditions}
     conditions: list[object] = [
@@ -80,13 +81,10 @@ def service_status(patch: PatchService, now: str) -> Json:
         status["loadBalancer"] = {"ingress": ingress or None}
     if conditions:
         status["conditions"] = conditions
-    return {
-        "metadata": {
-            "uid": patch.service.uid,
-            "resourceVersion": str(patch.service.resource_version),
-        },
-        "status": status,
-    }
+    metadata = {"uid": patch.service.uid}
+    if patch.service.resource_version:
+        metadata["resourceVersion"] = str(patch.service.resource_version)
+    return {"metadata": metadata, "status": status}
 
 
 def pool_status(patch: PatchPool, times: Mapping[str, str]) -> Json:
