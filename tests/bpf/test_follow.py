@@ -42,11 +42,13 @@ class Agent:
 
     def __init__(self, responder: Responder) -> None:
         self.responder = responder
-        self.events: queue.Queue[InterfacesSeen] = queue.Queue()
+        self.events: queue.Queue[Event] = queue.Queue()
         self.monitor = Monitor(self.events.put)
         self.counters = Counters()
-        nobody = SimpleNamespace(reconcile=lambda: "")
-        self.hands = Hands(responder, nobody, nobody, nobody, nobody, self.counters, boottime)
+        nobody = SimpleNamespace(reconcile=lambda: "", set=lambda _: "")
+        self.hands = Hands(
+            responder, nobody, nobody, nobody, nobody, self.counters, boottime, self.events.put
+        )
         self.interfaces: dict[str, Interface] = {}
         self._decider = Decider(Settings(), Identity("n1", "machine", "nonce", "test"))
         self._take(KernelRead(Session(), {}))
@@ -55,8 +57,16 @@ class Agent:
         if isinstance(event, InterfacesSeen):
             self.interfaces = {interface.name: interface for interface in event.interfaces}
         for effect in self._decider.step(event, boottime()):
-            if isinstance(effect, SetAttachments) and (answer := self.hands.carry_out(effect)):
-                self._take(answer)
+            if isinstance(effect, SetAttachments):
+                self.hands.carry_out(effect)
+
+    def start(self) -> None:
+        self.monitor.start()
+        self.hands.start()
+
+    def stop(self) -> None:
+        self.monitor.stop()
+        self.hands.stop()
 
     def follow(self, wanted: Callable[[], bool]) -> float:
         """Take what the monitor tells until it is so; the seconds that it took."""
@@ -89,12 +99,12 @@ def agent(request: pytest.FixtureRequest, loaded_bpffs: Path, cable: Wire) -> It
     responder.set_session(now + HOUR, 0, now, hold=False)
     responder.set_entries((), {EntryKey(ip_address(VIP4), cable.ifindex): entry(now)})
     following = Agent(responder)
-    following.monitor.start()
+    following.start()
     try:
         following.follow(lambda: following.names() == {"node"})
         yield following
     finally:
-        following.monitor.stop()
+        following.stop()
         for ifindex in responder.attached():
             responder.detach(ifindex)
         responder.set_entries(responder.entries().keys(), {})
@@ -231,7 +241,6 @@ def test_what_others_take_away_is_put_back_and_counted(
         subprocess.run(["tc", "qdisc", "delete", "dev", "node", "clsact"], check=True)
     assert agent.names() == set()
 
-    agent.follow(lambda: agent.names() == {"node"})
+    agent.follow(lambda: agent.names() == {"node"} and agent.counters.restored == 1)
 
-    assert agent.counters.restored == 1
     assert answer(cable) == ANSWER

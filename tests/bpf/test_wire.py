@@ -545,31 +545,6 @@ def test_detached_behind_our_back_is_seen_and_mended(
 
 
 @BOTH
-def test_another_thread_may_look_meanwhile(responder: Responder, cable: Wire, by: AttachBy) -> None:
-    """As the agent's lookout does while the decider attaches and detaches."""
-    ended, seen = threading.Event(), list[frozenset[int] | Exception]()
-
-    def look() -> None:
-        while not ended.is_set() or not seen:
-            try:
-                seen.append(responder.attached())
-            except Exception as error:
-                seen.append(error)
-
-    ip("link", "add", "second", "type", "bridge")
-    second = socket.if_nametoindex("second")
-    lookout = threading.Thread(target=look)
-    lookout.start()
-    for _ in range(20):
-        responder.attach(second)
-        responder.detach(second)
-    ended.set()
-    lookout.join()
-
-    assert set(seen) <= {frozenset({cable.ifindex}), frozenset({cable.ifindex, second})}
-
-
-@BOTH
 def test_remove_detaches_and_unpins(cable: Wire, bpffs: Path, by: AttachBy) -> None:
     assert loader(bpffs).returncode == 0
     responder = Responder.open(bpffs, by)

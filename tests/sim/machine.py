@@ -54,6 +54,8 @@ class Machine:
         """Every other answer takes up to so many nanoseconds more."""
         self.forbidden = False
         """The API server lets it write nothing about addresses (403)."""
+        self.attaching = MILLISECOND
+        """How long it takes to attach the responder."""
         self.boot = 1
         self.life = 0
         """Counts processes: what was meant for an earlier one reaches nobody."""
@@ -336,8 +338,15 @@ class Machine:
                 self._report(effect)
         return []
 
+    def _attach(self, effect: fx.SetAttachments) -> None:
+        """A thread of its own does it."""
+        life, seen = self.life, ev.AttachmentsSeen(effect.id, effect.interfaces, {})
+        self.cluster.after(self.attaching, lambda: self.post(seen) if life == self.life else None)
+
     def _report(self, effect: fx.Effect) -> None:
         match effect:
+            case fx.SetAttachments():
+                self._attach(effect)
             case fx.Finish():
                 self.kill()
                 self.finished = effect

@@ -13,7 +13,7 @@ from tests.sim.test_life_of_an_address import served_cluster
 from herald.core.election.placement import EXCLUDE_LABEL
 from herald.core.events import ConflictSeen
 from herald.core.leases import EPOCH
-from herald.core.model import MILLISECOND, Node
+from herald.core.model import MILLISECOND, SECOND, Node
 from herald.core.settings import Settings
 
 VIP = ip_address("198.51.100.0")
@@ -65,3 +65,17 @@ def test_a_claim_anew_announces_before_it_answers() -> None:
     assert cluster.served("web0")
     # The burst begins 100 ms after the claim: this is the pair.
     assert [frame.address for frame in machine.frames] == [VIP]
+
+
+def test_an_agent_that_cannot_look_where_it_is_attached_goes_on_with_what_it_has() -> None:
+    """Somebody else holds the kernel's lock of networking configuration."""
+    cluster, _ = served_cluster()
+    cluster.run(5)
+    machine = cluster.machines[cluster.holder("web0")]
+    machine.attaching = 10 * SECOND
+    machine.kill()
+    cluster.run(0.05)
+    machine.start()
+    for _ in range(300):
+        cluster.run(0.05)
+        assert cluster.answering()[VIP] == [machine.name]

@@ -8,7 +8,7 @@ answers them, or lets the store answer (``serve``).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Interface, ip_address
 from typing import TypeVar
@@ -109,6 +109,8 @@ class Alone:
         self.allocator: Lease | None = None
         self.gone: set[ev.Key] = set()
         """What was removed."""
+        self.attachments = fx.SetAttachments(0, frozenset())
+        """The newest."""
         self.neighbours = True
         """Whoever is asked on the segment answers."""
         self.post(ev.KernelRead(self.session, dict(self.entries)))
@@ -142,6 +144,9 @@ class Alone:
                     self.entries.pop(key, None)
                 self.entries.update(effect.put)
                 return [ev.KernelAnswer(effect.id)]
+            case fx.SetAttachments():
+                self.attachments = effect
+                return [self.attached()]
             case fx.SendFrames():
                 return [ev.FramesAnswer(effect.id)]
             case fx.ProbeAddress():
@@ -151,6 +156,11 @@ class Alone:
             case fx.SendProbes() if self.neighbours:
                 return [ev.SegmentHeard(p.ifindex, p.target) for p in effect.probes]
         return []
+
+    def attached(self, refused: Mapping[int, str] | None = None) -> ev.AttachmentsSeen:
+        """The responder is on all devices that it shall be on but these."""
+        wish, refused = self.attachments, refused or {}
+        return ev.AttachmentsSeen(wish.id, wish.interfaces - refused.keys(), refused)
 
     def _patch(self, effect: fx.PatchService) -> list[ev.Event]:
         if effect.service.key in self.gone:

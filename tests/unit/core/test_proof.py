@@ -20,13 +20,21 @@ from tests.unit.core.alone import (
     service,
 )
 
-from herald.core.effects import Finish, Note
-from herald.core.events import ApiTimed, AttachmentsSeen, Changed, InterfacesSeen, ProxySeen, Stop
+from herald.core.effects import Finish, Note, SetAttachments
+from herald.core.events import ApiTimed, Changed, InterfacesSeen, ProxySeen, Stop
+from herald.core.kernel import EntryKey
 from herald.core.leases import Presence
 from herald.core.model import MILLISECOND, SECOND, Endpoints, Interface
 from herald.core.settings import Settings
 
 LO = Interface(1, "lo", b"", up=True, carrier=True, addresses=(IPv4Interface("127.0.0.1/8"),))
+ETH1 = replace(
+    ETH0,
+    index=3,
+    name="eth1",
+    mac=bytes.fromhex("020000000011"),
+    addresses=(IPv4Interface("203.0.113.1/24"),),
+)
 IPVS0 = Interface(
     9, "kube-ipvs0", bytes.fromhex("020000000009"), up=False, carrier=False, kind="dummy"
 )
@@ -163,7 +171,7 @@ def test_an_agent_that_goes_on_in_its_epoch_has_nothing_to_prove() -> None:
 
 def test_an_interface_that_the_responder_cannot_be_attached_to_announces_nothing() -> None:
     alone = holding()
-    alone.post(AttachmentsSeen({2: "EBUSY"}))
+    alone.post(alone.attached({2: "EBUSY"}))
     alone.live(SECOND)
     assert not alone.held
     assert said(alone).report.interfaces[0].refused == "EBUSY"
@@ -176,11 +184,65 @@ def test_an_interface_that_the_responder_cannot_be_attached_to_announces_nothing
 
 def test_it_announces_again_once_it_is_attached() -> None:
     alone = holding()
-    alone.post(AttachmentsSeen({2: "EBUSY"}))
+    alone.post(alone.attached({2: "EBUSY"}))
     alone.live(SECOND)
-    alone.post(AttachmentsSeen({}))
+    alone.post(alone.attached())
     alone.live(6 * SECOND)
     assert alone.held
+
+
+def waits(alone: Alone) -> None:
+    """Whoever attaches the responder waits for the kernel's lock."""
+    alone.keeps_back = lambda effect: isinstance(effect, SetAttachments)
+
+
+def test_a_node_is_given_nothing_before_it_is_known_where_it_can_answer() -> None:
+    alone = Alone()
+    waits(alone)
+    alone.learn(services=(service(),))
+    alone.post(Changed(alone.given()))
+    alone.live(3 * SECOND)
+    assert not alone.held
+    assert said(alone).report.unproven == "its devices have not been seen"
+    assert alone.agent.status(alone.now).problems == ("not listed yet: this node's interfaces",)
+    alone.confirm()
+    alone.live(SECOND)
+    assert alone.held
+
+
+def test_a_device_is_announced_on_once_it_bears_the_responder() -> None:
+    alone = holding()
+    waits(alone)
+    alone.post(InterfacesSeen((ETH0, ETH1)))
+    alone.live(SECOND)
+    assert set(alone.entries) == {EntryKey(VIP, 2)}
+    assert said(alone).report.interfaces[1].refused == "its turn has not come"
+    alone.confirm()
+    alone.live(SECOND)
+    assert set(alone.entries) == {EntryKey(VIP, 2), EntryKey(VIP, 3)}
+
+
+def test_an_agent_that_goes_on_in_its_epoch_goes_on_while_that_is_not_known() -> None:
+    before = holding()
+    after = gone_on(before, Settings(on_api_loss="Withdraw"))
+    waits(after)
+    after.learn(services=(service(),))
+    after.live(5 * SECOND)
+    assert after.entries == before.entries
+    assert said(after).report == said(before).report
+    after.confirm()
+    after.live(SECOND)
+    assert after.entries == before.entries
+
+
+def test_what_became_of_an_older_wish_is_no_news() -> None:
+    alone = holding()
+    older = replace(alone.attached(), attached=frozenset(), refused={2: "EBUSY"})
+    alone.post(InterfacesSeen((ETH0, ETH1)))
+    alone.post(older)
+    alone.live(SECOND)
+    assert alone.held
+    assert said(alone).report.interfaces[0].refused == ""
 
 
 # --- its own kernel --------------------------------------------------------------------------------------

@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 import pytest
 
@@ -44,8 +45,8 @@ from herald.core.events import (
 from herald.core.kernel import EntryKey, EntryValue, Session
 from herald.core.model import Address, Lease
 from herald.shell.counters import Counters
-from herald.shell.hands import ATTACH_FOR, Hands
-from herald.shell.lookout import Found
+from herald.shell.hands import Hands
+from herald.shell.worker import Worker
 
 VIP = IPv4Address("192.0.2.7")
 VIP6 = IPv6Address("2001:db8::7")
@@ -123,31 +124,28 @@ class Outside:
         self._do("watch_services", all_types)
 
 
-class Prompt:
-    """A lookout that has seen everything as soon as it is asked."""
+class Prompt(Worker[Any]):
+    """Carries a wish out as soon as it is told."""
 
-    def __init__(self, attached: Callable[[], frozenset[int]]) -> None:
-        self._attached = attached
-        self._found: Found | None = None
+    def want(self, wish: Any) -> None:
+        super().want(wish)
+        self._carry_out(wish)
 
-    def begin(self) -> None:
-        try:
-            self._found = self._attached()
-        except Broken as error:
-            self._found = error
-
-    def take(self) -> Found | None:
-        found, self._found = self._found, None
-        return found
-
-    def discard(self) -> None:
-        self._found = None
+    def again(self) -> None:
+        if self._wish is not None:
+            self._carry_out(self._wish)
 
 
-def slow_tick(hands: Hands) -> Event | None:
-    """A slow tick that has a look taken, and the next one, which deals with what was seen."""
-    first = hands.reconcile()
-    return hands.reconcile() or first
+def hands_with(
+    outside: Outside,
+    counters: Counters,
+    post: Callable[[Event], None],
+    worker: type[Worker[Any]],
+    tidy: Callable[[], None] = lambda: None,
+) -> Hands:
+    return Hands(
+        outside, outside, outside, outside, outside, counters, lambda: NOW, post, tidy, worker
+    )
 
 
 @pytest.fixture
@@ -161,11 +159,14 @@ def counters() -> Counters:
 
 
 @pytest.fixture
-def hands(outside: Outside, counters: Counters) -> Hands:
-    lookout = Prompt(outside.attached)
-    return Hands(
-        outside, outside, outside, outside, outside, counters, lambda: NOW, lookout=lookout
-    )
+def later() -> list[Event]:
+    """What was answered later."""
+    return []
+
+
+@pytest.fixture
+def hands(outside: Outside, counters: Counters, later: list[Event]) -> Hands:
+    return hands_with(outside, counters, later.append, Prompt)
 
 
 SESSION = SetSession(1, Session(deadline=9, fuse=8, renewed=7, hold=True))
@@ -237,161 +238,21 @@ def test_frames_that_a_device_refused_are_an_error_answer(
     assert counters.errors == {"SendFrames": 1}
 
 
-def test_attachments_are_set_by_difference(hands: Hands, outside: Outside) -> None:
-    outside.on = {2, 3}
-    assert hands.carry_out(SetAttachments(frozenset([3, 4]))) == AttachmentsSeen({})
-    assert outside.calls == [("detach", 2), ("attach", 4)]
-
-
-def test_an_attachment_that_others_removed_comes_back_at_the_slow_tick(
-    hands: Hands, outside: Outside
-) -> None:
-    hands.carry_out(SetAttachments(frozenset([3])))
-    outside.on.clear()
-    slow_tick(hands)
-    assert outside.on == {3}
-
-
-def test_before_the_decider_has_said_where_nothing_is_detached(
-    hands: Hands, outside: Outside
-) -> None:
-    outside.on = {2}
-    slow_tick(hands)
-    assert outside.on == {2}
-
-
-def test_many_devices_are_attached_to_in_several_goes(outside: Outside, counters: Counters) -> None:
-    """The kernel takes its time for each; a renewal must not wait for all of them."""
-    clock = iter(range(0, 1 << 60, ATTACH_FOR // 10))
-    lookout = Prompt(outside.attached)
-    hands = Hands(
-        outside,
-        outside,
-        outside,
-        outside,
-        outside,
-        counters,
-        lambda: next(clock),
-        lookout=lookout,
-    )
-    wanted = frozenset(range(1, 51))
-
-    answer = hands.carry_out(SetAttachments(wanted))
-
-    assert isinstance(answer, AttachmentsSeen)
-    assert 0 < len(outside.on) < 12
-    assert answer.refused.keys() == wanted - outside.on
-    goes = 1
-    while outside.on != wanted:
-        seen = hands.reconcile()
-        goes += 1
-    assert goes < 10
-    assert seen == AttachmentsSeen({})
-    assert counters.restored == 0
-
-
-def test_what_was_removed_behind_our_back_is_counted_and_what_is_gone_is_not(
-    hands: Hands, outside: Outside, counters: Counters, caplog: pytest.LogCaptureFixture
-) -> None:
-    hands.carry_out(SetAttachments(frozenset({2, 3})))
-    assert counters.restored == 0
-
-    outside.on.remove(3)
-    slow_tick(hands)
-    slow_tick(hands)
-
-    assert counters.restored == 1
-    (record,) = [each for each in caplog.records if each.message == "attachment-restored"]
-    assert record.fields == {"interfaces": "3"}  # type: ignore[attr-defined]
-
-    outside.on.remove(2)
-    outside.fails.add("attach")  # its device is gone, as netlink will tell
-    slow_tick(hands)
-    assert counters.restored == 1
-    hands.carry_out(SetAttachments(frozenset({3})))
-    assert counters.restored == 1
-
-
 @pytest.mark.parametrize("method", ["attach", "attached"])
 def test_a_failed_attachment_is_a_problem_until_it_works(
     hands: Hands, outside: Outside, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
     outside.fails = {method}
     with caplog.at_level(logging.INFO):
-        hands.carry_out(SetAttachments(frozenset([3])))
+        hands.carry_out(SetAttachments(6, frozenset([3])))
         assert hands.problems == (f"SetAttachments: {method} failed",)
-        slow_tick(hands)
+        hands.reconcile()
         outside.fails = set()
-        slow_tick(hands)
+        hands.reconcile()
     assert hands.problems == ()
     assert outside.on == {3}
     # Said once, not at every try.
     assert [record.message for record in caplog.records] == ["effect-failed", "effect-recovered"]
-
-
-def test_one_device_that_fails_does_not_keep_the_others_from_their_responder(
-    hands: Hands, outside: Outside
-) -> None:
-    attach = outside.attach
-
-    def refuse_2(ifindex: int) -> None:
-        if ifindex == 2:
-            raise Broken("no such device")
-        attach(ifindex)
-
-    outside.attach = refuse_2  # type: ignore[method-assign]
-    told = hands.carry_out(SetAttachments(frozenset([2, 3])))
-    assert told == AttachmentsSeen({2: "no such device"})
-    assert outside.on == {3}
-    assert hands.problems == ("SetAttachments: no such device",)
-
-
-def test_the_slow_tick_tells_when_an_attachment_fails_and_when_it_works_again(
-    hands: Hands, outside: Outside
-) -> None:
-    hands.carry_out(SetAttachments(frozenset([3])))
-    outside.on.clear()
-    outside.fails = {"attach"}
-    assert slow_tick(hands) == AttachmentsSeen({3: "attach failed"})
-    assert slow_tick(hands) is None
-    outside.fails.clear()
-    assert slow_tick(hands) == AttachmentsSeen({})
-
-
-def test_a_look_that_fails_takes_no_device_away_and_the_next_one_counts(
-    hands: Hands, outside: Outside, counters: Counters
-) -> None:
-    hands.carry_out(SetAttachments(frozenset([2, 3])))
-    outside.fails = {"attached"}
-    assert slow_tick(hands) is None
-    assert hands.problems == ("SetAttachments: attached failed",)
-    # Whose responder was never seen does not announce, whatever else was.
-    answer = hands.carry_out(SetAttachments(frozenset([3, 4])))
-    assert answer == AttachmentsSeen({4: "attached failed"})
-    assert slow_tick(hands) is None
-
-    outside.fails = set()
-    assert slow_tick(hands) == AttachmentsSeen({})
-    assert (outside.on, hands.problems, counters.restored) == ({3, 4}, (), 0)
-
-
-def test_what_was_refused_before_a_look_that_fails_stays_refused(
-    hands: Hands, outside: Outside
-) -> None:
-    outside.fails = {"attach"}
-    hands.carry_out(SetAttachments(frozenset([3])))
-    outside.fails = {"attached"}
-    assert slow_tick(hands) is None
-
-
-def test_where_nothing_was_ever_seen_a_look_that_fails_refuses_all(
-    hands: Hands, outside: Outside
-) -> None:
-    outside.fails = {"attached"}
-    answer = hands.carry_out(SetAttachments(frozenset([2, 3])))
-    assert answer == AttachmentsSeen({2: "attached failed", 3: "attached failed"})
-    outside.fails = set()
-    assert slow_tick(hands) == AttachmentsSeen({})
 
 
 def test_problems_can_be_asked_for_while_the_deciding_thread_meets_another(
@@ -405,7 +266,7 @@ def test_problems_can_be_asked_for_while_the_deciding_thread_meets_another(
         def __bool__(self) -> bool:
             if self.asked:
                 self.asked = False
-                hands.carry_out(SetAttachments(frozenset([3])))
+                hands.carry_out(SetAttachments(6, frozenset([3])))
             return True
 
     outside.fails = {"attached"}
@@ -445,45 +306,75 @@ def test_finish_is_the_loop_s_own(hands: Hands, outside: Outside) -> None:
     assert outside.calls == []
 
 
-def test_the_slow_tick_tidies_up(outside: Outside, counters: Counters) -> None:
-    tidied: list[int] = []
-    hands = Hands(
-        outside,
-        outside,
-        outside,
-        outside,
-        outside,
-        counters,
-        lambda: NOW,
-        lambda: tidied.append(1),
-    )
+# --- what may wait ----------------------------------------------------------------------------------
+
+
+def test_attachments_are_answered_later(hands: Hands, outside: Outside, later: list[Event]) -> None:
+    assert hands.carry_out(SetAttachments(6, frozenset([3]))) is None
+    assert later == [AttachmentsSeen(6, frozenset([3]), {})]
+    outside.on.clear()
     hands.reconcile()
-    assert tidied == [1]
+    assert outside.on == {3}
 
 
-def test_a_kernel_that_does_not_say_where_it_is_attached_holds_nobody_up(
+def test_before_the_decider_has_said_where_nothing_is_detached(
+    hands: Hands, outside: Outside
+) -> None:
+    outside.on = {2}
+    hands.reconcile()
+    assert outside.on == {2}
+
+
+def test_groups_are_set_when_they_change_and_only_looked_at_else(
+    hands: Hands, outside: Outside
+) -> None:
+    members = frozenset([(VIP6, 2)])
+    hands.carry_out(JoinGroups(members))
+    hands.reconcile()
+    assert outside.calls == [("set", members)]
+
+
+def test_what_an_earlier_process_left_is_tidied_up_though_there_is_no_group_to_join(
     outside: Outside, counters: Counters
 ) -> None:
-    """As while somebody else holds its lock of all networking configuration."""
+    tidied = threading.Event()
+    hands = hands_with(outside, counters, lambda _: None, Worker, tidied.set)
+    hands.start()
+    try:
+        assert tidied.wait(20)
+    finally:
+        hands.stop()
+
+
+def test_a_kernel_that_keeps_its_lock_of_all_networking_holds_nobody_up(
+    outside: Outside, counters: Counters
+) -> None:
+    """Renewals go on while somebody else holds it: what takes it is done once it is free."""
     free = threading.Event()
-    attached = outside.attached
+    attach, join = outside.attach, outside.set
 
-    def held_up() -> frozenset[int]:
+    def held_up(ifindex: int) -> None:
         assert free.wait(20)
-        return attached()
+        attach(ifindex)
 
-    free.set()
-    outside.attached = held_up  # type: ignore[method-assign]
-    hands = Hands(outside, outside, outside, outside, outside, counters, lambda: NOW)
-    hands.carry_out(SetAttachments(frozenset({3})))
-    free.clear()
-    outside.on.clear()
-    for _ in range(3):
-        hands.reconcile()
-    assert outside.on == set()
-    free.set()
-    deadline = time.monotonic() + 20
-    while not outside.on:
-        assert time.monotonic() < deadline
-        hands.reconcile()
+    def held_up_too(members: Iterable[tuple[Address, int]]) -> str:
+        assert free.wait(20)
+        return join(members)
+
+    outside.attach, outside.set = held_up, held_up_too  # type: ignore[method-assign]
+    told: queue.Queue[Event] = queue.Queue()
+    hands = hands_with(outside, counters, told.put, Worker)
+    hands.start()
+    try:
+        hands.carry_out(SetAttachments(6, frozenset({3})))
+        hands.carry_out(JoinGroups(frozenset([(VIP6, 2)])))
+        for _ in range(3):
+            hands.reconcile()
+            assert hands.carry_out(SESSION) == KernelAnswer(1)
+        assert told.empty()
+        free.set()
+        assert told.get(timeout=20) == AttachmentsSeen(6, frozenset({3}), {})
+    finally:
+        free.set()
+        hands.stop()
     assert outside.on == {3}

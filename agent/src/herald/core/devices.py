@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from herald.core.effects import JoinGroups, SetAttachments
 from herald.core.election.locks import Locks
 from herald.core.election.placement import is_layer3
+from herald.core.events import AttachmentsSeen
 from herald.core.model import Address, Interface
 from herald.core.outbox import Outbox
 from herald.core.world import World
@@ -23,8 +24,14 @@ class Devices:
         self._locks = locks
         self._out = outbox
         self._seen: Mapping[int, Interface] = {}
+        self._wish = 0
         self._attached: frozenset[int] | None = None
         self._joined: frozenset[tuple[Address, int]] = frozenset()
+
+    def seen(self, event: AttachmentsSeen) -> None:
+        """What became of an older wish is no news."""
+        if event.wish == self._wish:
+            self._world.attached, self._world.refused = event.attached, event.refused
 
     def tick(self) -> None:
         """Attach the responder, and join groups, where addresses are or may be announced."""
@@ -44,8 +51,8 @@ class Devices:
 
     def _attach(self, wanted: frozenset[int]) -> None:
         if wanted != self._attached:
-            self._attached = wanted
-            self._out.add(SetAttachments(wanted))
+            self._attached, self._wish = wanted, self._out.new_id()
+            self._out.add(SetAttachments(self._wish, wanted))
 
     def _join(self, wanted: frozenset[tuple[Address, int]]) -> None:
         if wanted != self._joined:

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the decider wants done. Effects are values; the shell (or a simulation) carries them out in order.
 
-Kernel and frame effects are carried out at once, by the deciding thread, in the order in which they stand;
-their answers (KernelAnswer, FramesAnswer) are the next events. API requests leave through writer threads;
-each is answered by exactly one Answer.
+Entries, session and frames are set and sent at once, by the deciding thread, in the order in which they stand;
+their answers (KernelAnswer, FramesAnswer) are the next events. Attachments and groups may have to wait for the
+kernel, in threads of their own, where only the newest wish counts. API requests leave through writer threads; each
+is answered by exactly one Answer.
 """
 
 from __future__ import annotations
@@ -46,9 +47,18 @@ class SetEntries:
 @dataclass(frozen=True, slots=True)
 class SetAttachments:
     """The devices that the responder shall be attached to: all of these, and no others. AttachmentsSeen tells,
-    then and whenever it changes, where that could not be done."""
+    then and whenever it changes, where that is done and where it could not be."""
 
+    id: int
     interfaces: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class JoinGroups:
+    """The solicited-node groups that the node's devices shall hear: those of these addresses, and no others."""
+
+    members: frozenset[tuple[Address, int]]
+    """Address and ifindex."""
 
 
 # --- Frames --------------------------------------------------------------------------------------------
@@ -201,14 +211,6 @@ class Finish:
 
     status: int
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class JoinGroups:
-    """The solicited-node groups that the node's devices shall hear: those of these addresses, and no others."""
-
-    members: frozenset[tuple[Address, int]]
-    """Address and ifindex."""
 
 
 Effect: TypeAlias = (

@@ -152,9 +152,12 @@ class InterfacesSeen:
 
 @dataclass(frozen=True, slots=True)
 class AttachmentsSeen:
-    """What became of SetAttachments: the devices to which the responder could not be attached, and why."""
+    """What became of the SetAttachments of that id. A device that is in neither has yet to have its turn."""
 
+    wish: int
+    attached: frozenset[int]
     refused: Mapping[int, str]
+    """By ifindex: why the responder could not be attached."""
 
 
 @dataclass(frozen=True, slots=True)

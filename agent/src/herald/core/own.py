@@ -69,7 +69,7 @@ class OwnNode:
         self._watch_segment(now)
         if self._presence.resumed is not None and not self._presence.resumed.unproven:
             self._proof.accept()
-        if self._world.looked:
+        if self._world.knows_devices:
             # Until then a restarted agent says what it said before.
             self._describe(now)
             self._presence.describe(self._candidates.own_report, self._owner(), now)
@@ -107,6 +107,7 @@ class OwnNode:
         facts = (
             self._world.interfaces,
             self._world.arp_ignore,
+            self._world.attached,
             self._world.refused,
             heard,
             self.draining,
@@ -153,8 +154,14 @@ class OwnNode:
             if announces
             else tuple(a for a in interface.addresses if _answered_elsewhere(a)),
             heard=heard,
-            refused=self._world.refused.get(interface.index, ""),
+            refused=self._why_unattached(interface) if announces else "",
         )
+
+    def _why_unattached(self, interface: Interface) -> str:
+        """Why it does not bear the responder; empty: it does."""
+        if interface.index in (self._world.attached or ()):
+            return ""
+        return self._world.refused.get(interface.index, "its turn has not come")
 
     def _owner(self) -> Owner | None:
         node = self._world.nodes.get(self._node)

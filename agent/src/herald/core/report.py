@@ -54,4 +54,4 @@ def missing(world: World) -> str:
     names = [name for kind, name in _KIND_NAMES.items() if kind not in world.listed]
     if world.others_unlisted and Service in world.listed:
         names.append("Services of every type")
-    return ", ".join(names + ([] if world.looked else ["this node's interfaces"]))
+    return ", ".join(names + ([] if world.knows_devices else ["this node's interfaces"]))

@@ -185,8 +185,7 @@ class Decider:
                 if self._world.look(event):
                     self._locks.recheck()
             case AttachmentsSeen():
-                self._world.refused = event.refused
-                self._locks.recheck()
+                self._devices.seen(event)
             case ProxySeen():
                 self._world.proxy_problem = event.problem
             case ApiTimed():

@@ -41,11 +41,13 @@ class World:
     interfaces: Mapping[int, Interface] = field(default_factory=dict)
     """By ifindex; another object where anything has changed."""
     looked: bool = False
-    """Whether the node's interfaces are known: until then their absence means nothing."""
+    """The node's interfaces were seen: until then their absence means nothing."""
     arp_ignore: bool = False
     """The kernel answers for an IPv4 address only on the device that bears it."""
     refused: Mapping[int, str] = field(default_factory=dict)
     """By ifindex: why the responder could not be attached."""
+    attached: frozenset[int] | None = None
+    """The devices that bear the responder; None: nobody has looked yet."""
     proxy_problem: str | None = None
     """What kube-proxy's health port said; empty: healthy, or there is none; None: not asked yet."""
     api_timed: bool = False
@@ -61,8 +63,13 @@ class World:
     _slices_of: dict[ServiceKey, tuple[ServiceKey, ...]] = field(default_factory=dict)
 
     @property
+    def knows_devices(self) -> bool:
+        """Whether this node's interfaces, and which of them bear the responder, are known."""
+        return self.looked and self.attached is not None
+
+    @property
     def complete(self) -> bool:
-        return self.looked and len(self.listed) == len(KINDS)
+        return self.knows_devices and len(self.listed) == len(KINDS)
 
     def look(self, event: InterfacesSeen) -> bool:
         """Take this node's interfaces; True if they differ from what was known."""

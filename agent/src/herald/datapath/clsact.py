@@ -13,7 +13,6 @@ its own program in its place at once, and that one which attaches by tcx removes
 from __future__ import annotations
 
 import errno
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,23 +33,18 @@ _ETH_P_ALL = 0x0003
 class Clsact:
     """Attachments of one program as clsact filters, which live as long as their devices.
 
-    One thread may look while another attaches: they share a netlink socket, by turns.
+    Used by one thread at a time.
     """
 
     def __init__(self, folder: Path, program: int) -> None:
         self._folder = folder
         self._program = program
         self._netlink = IPRoute()
-        self._turn = threading.RLock()
         self._put: set[int] = set()
         """Where this process put its program: elsewhere a filter of ours may run an older one."""
 
     def attach(self, ifindex: int) -> None:
         """Have the program on an interface. Raises DatapathError."""
-        with self._turn:
-            self._attach(ifindex)
-
-    def _attach(self, ifindex: int) -> None:
         try:
             present = self._has_ours(ifindex)
             first = present and self._is_first(ifindex)
@@ -83,9 +77,8 @@ class Clsact:
 
     def detach(self, ifindex: int) -> None:
         """Have nothing of ours on an interface. Raises DatapathError."""
-        with self._turn:
-            self.remove_filter(ifindex)
-            self._remove_qdisc(ifindex)
+        self.remove_filter(ifindex)
+        self._remove_qdisc(ifindex)
 
     def _remove_qdisc(self, ifindex: int) -> None:
         try:
@@ -119,8 +112,7 @@ class Clsact:
 
     def attached(self) -> frozenset[int]:
         """The interfaces that the program is first on now, by the kernel's word."""
-        with self._turn:
-            return frozenset(ifindex for ifindex in self._put if self._is_first(ifindex))
+        return frozenset(ifindex for ifindex in self._put if self._is_first(ifindex))
 
     def close(self) -> None:
         """Let go of the netlink socket; filters stay."""

@@ -4,7 +4,8 @@
 
 Everything is pinned by the loader and outlives this object, so that a restarted agent finds what
 its predecessor left, and the kernel answers meanwhile. All calls are synchronous: when one that
-takes something away returns, no program that saw it is still running.
+takes something away returns, no program that saw it is still running. One thread may see to
+attachments while another sets entries and session, and a third reads events.
 """
 
 from __future__ import annotations

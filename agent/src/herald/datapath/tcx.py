@@ -124,7 +124,7 @@ class Tcx:
                 with _open(pin) as fd:
                     if _link(fd) == _Link(self._program_id, ifindex) and self._is_first(ifindex):
                         found.add(ifindex)
-            except OSError as gone:  # another thread has just detached it, or its device went
+            except OSError as gone:  # its device went, or its pin
                 if gone.errno not in (errno.ENOENT, errno.ENODEV):
                     raise
         return frozenset(found)

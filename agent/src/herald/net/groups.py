@@ -45,7 +45,7 @@ def open_group_socket() -> GroupSocket:
 
 
 class Groups:
-    """The memberships of this process, set by difference; used by the deciding thread alone."""
+    """The memberships of this process, set by difference; used by one thread."""
 
     def __init__(
         self,

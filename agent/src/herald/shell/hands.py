@@ -1,18 +1,19 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Carries effects out: the kernel's and the frames' at once and in order, the API's by handing them
-on.
+"""Carries effects out: entries, session and frames at once and in order; what may wait, by handing
+it on.
 
-What always holds: no exception leaves ``carry_out``. What fails becomes the error answer that the
-decider reckons with, or, where an effect has no answer, a line in the log and another try at the
-slow tick.
+What always holds: ``carry_out`` waits for nobody, and no exception leaves it. What fails becomes the
+error answer that the decider reckons with, or, where an effect has no answer, a line in the log and
+another try at the slow tick.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 from herald.core.effects import (
     Announcement,
@@ -39,7 +40,6 @@ from herald.core.effects import (
 from herald.core.events import (
     AddressProbed,
     Answer,
-    AttachmentsSeen,
     Event,
     Failed,
     FramesAnswer,
@@ -47,31 +47,25 @@ from herald.core.events import (
     Kind,
 )
 from herald.core.kernel import EntryKey, EntryValue
-from herald.core.model import MILLISECOND, Address
+from herald.core.model import Address
+from herald.shell import attacher
+from herald.shell.attacher import Attacher
 from herald.shell.counters import Counters
 from herald.shell.log import LEVELS
-from herald.shell.lookout import Found, Lookout
+from herald.shell.worker import Worker
 
-ATTACH_FOR = 250 * MILLISECOND
-"""In one go: the kernel takes some milliseconds for each device, and a node may have hundreds, while a renewal is
-due every half second. The rest follows at the next slow tick."""
+Members: TypeAlias = frozenset[tuple[Address, int]]
 
 log = logging.getLogger(__name__)
 decisions = logging.getLogger("herald")
 
 
-class Responder(Protocol):
+class Responder(attacher.Responder, Protocol):
     def set_session(self, deadline: int, fuse: int, renewed: int, hold: bool) -> None: ...
 
     def set_entries(
         self, remove: Collection[EntryKey], put: Mapping[EntryKey, EntryValue]
     ) -> None: ...
-
-    def attach(self, ifindex: int) -> None: ...
-
-    def detach(self, ifindex: int) -> None: ...
-
-    def attached(self) -> Iterable[int]: ...
 
 
 class Frames(Protocol):
@@ -92,14 +86,6 @@ class Duplicates(Protocol):
     def cancel(self, numbers: frozenset[int]) -> None: ...
 
 
-class Attachments(Protocol):
-    def begin(self) -> None: ...
-
-    def take(self) -> Found | None: ...
-
-    def discard(self) -> None: ...
-
-
 class Api(Protocol):
     def submit(
         self, effect: LeaseRequest | PatchService | PatchPool | PatchPolicy | EmitEvent
@@ -111,7 +97,7 @@ class Api(Protocol):
 
 
 class Hands:
-    """Used by the deciding thread alone; but ``problems`` may be asked for by any."""
+    """Used by the deciding thread alone, and by two of its own; but ``problems`` may be asked for by any."""
 
     def __init__(
         self,
@@ -122,10 +108,12 @@ class Hands:
         api: Api,
         counters: Counters,
         clock: Callable[[], int],
+        post: Callable[[Event], None],
         tidy: Callable[[], None] = lambda: None,
-        lookout: Attachments | None = None,
+        worker: type[Worker[Any]] = Worker,
     ) -> None:
-        """``tidy``: what else there is to do at the slow tick. ``lookout``: the seam for tests."""
+        """``post``: takes what is answered later. ``tidy``: what else there is to do with groups, once a second.
+        ``worker``: the seam for tests."""
         self._responder = responder
         self._frames = frames
         self._groups = groups
@@ -134,14 +122,28 @@ class Hands:
         self._counters = counters
         self._clock = clock
         self._tidy = tidy
-        self._lookout: Attachments = lookout or Lookout(responder.attached)
-        self._attachments: frozenset[int] | None = None
-        self._attached: frozenset[int] = frozenset()
-        """Where the responder was when last looked at."""
-        self._refused: Mapping[int, str] = {}
-        """By ifindex: why it could not be attached."""
+        attachments = Attacher(
+            responder,
+            post,
+            lambda error: self._complain("SetAttachments", error),
+            counters,
+            clock,
+        )
+        self._attaching = worker("attach", attachments.set)
+        self._joining = worker("groups", self._join)
+        self._joined: Members | None = None
+        self._lock = threading.Lock()
         self._complaints: Mapping[str, str] = {}
         """Never changed in place: other threads go through it."""
+
+    def start(self) -> None:
+        self._attaching.start()
+        self._joining.start()
+        self._joining.want(frozenset())
+
+    def stop(self) -> None:
+        self._attaching.stop()
+        self._joining.stop()
 
     def carry_out(self, effect: Effect) -> Event | None:
         """The answer that is the next event; None where there is none, or where it comes later."""
@@ -157,17 +159,10 @@ class Hands:
             self._counters.errors[name] += 1
         return answer
 
-    def reconcile(self) -> Event | None:
-        """At the slow tick: try again what has no answer of its own, and mend what the look that
-        was begun at the last one found. The event that tells of a change, if there is one."""
-        refused = self._refused
-        if self._attachments is not None:
-            if (found := self._lookout.take()) is not None:
-                self._attach(self._attachments, found)
-            self._lookout.begin()
-        self._complain("JoinGroups", self._guarded(self._groups.reconcile))
-        self._tidy()
-        return AttachmentsSeen(self._refused) if self._refused != refused else None
+    def reconcile(self) -> None:
+        """At the slow tick: look whether attachments and groups are as they were wished, and mend them."""
+        self._attaching.again()
+        self._joining.again()
 
     def _carry_out(self, effect: Effect) -> Event | None:
         match effect:
@@ -191,12 +186,9 @@ class Hands:
             case CancelProbes():
                 self._duplicates.cancel(effect.ids)
             case SetAttachments():
-                self._attachments = effect.interfaces
-                self._attach(effect.interfaces, self._look())
-                return AttachmentsSeen(self._refused)
+                self._attaching.want(effect)
             case JoinGroups():
-                error = self._guarded(lambda: self._groups.set(effect.members))
-                self._complain("JoinGroups", error)
+                self._joining.want(effect.members)
             case Note():
                 decisions.log(LEVELS[effect.level], effect.event, extra={"fields": effect.fields})
             case Finish():
@@ -235,60 +227,23 @@ class Hands:
                 return Answer(effect.id, self._clock(), Failed(error))
         return None
 
-    def _look(self) -> Found:
+    def _join(self, members: Members) -> None:
+        again, self._joined = members is self._joined, members
         try:
-            return frozenset(self._responder.attached())
-        except Exception as error:
-            return error
-
-    def _attach(self, wanted: frozenset[int], present: Found) -> None:
-        """Set the attachments by difference. A device may go between the wish and the deed.
-
-        A look that failed tells nothing: where the responder was seen it is taken to be still, until one succeeds.
-        """
-        errors = []
-        if isinstance(present, Exception):
-            self._refused = {
-                ifindex: self._refused.get(ifindex, _text(present))
-                for ifindex in wanted - self._attached
-            }
-            self._complain("SetAttachments", _text(present))
-            return
-        until = self._clock() + ATTACH_FOR
-        for ifindex in sorted(present - wanted):
-            if self._clock() < until:
-                errors.append(self._guarded(self._responder.detach, ifindex))
-        failed = {}
-        for ifindex in sorted(wanted - present):
-            if self._clock() >= until:
-                failed[ifindex] = "its turn has not come"
-            elif why_not := self._guarded(self._responder.attach, ifindex):
-                errors.append(why_not)
-                failed[ifindex] = why_not
-        self._refused = failed
-        # Detached behind our back, or somebody's program was placed before it.
-        if restored := self._attached & wanted - present - failed.keys():
-            self._counters.restored += len(restored)
-            where = ", ".join(map(str, sorted(restored)))
-            log.warning("attachment-restored", extra={"fields": {"interfaces": where}})
-        self._attached = wanted - failed.keys()
-        if present != wanted:
-            self._lookout.discard()
-        self._complain("SetAttachments", "; ".join(filter(None, errors)))
-
-    def _guarded(self, function: Callable[..., str | None], *arguments: int) -> str:
-        try:
-            return function(*arguments) or ""
-        except Exception as error:
-            return _text(error)
+            error = self._groups.reconcile() if again else self._groups.set(members)
+        except Exception as raised:
+            error = _text(raised)
+        self._complain("JoinGroups", error)
+        self._tidy()
 
     def _complain(self, name: str, error: str) -> None:
         """Log a failure when it comes and when it changes, not at every try."""
-        if error:
-            self._counters.errors[name] += 1
-        if error == self._complaints.get(name, ""):
-            return
-        self._complaints = {**self._complaints, name: error}
+        with self._lock:
+            if error:
+                self._counters.errors[name] += 1
+            if error == self._complaints.get(name, ""):
+                return
+            self._complaints = {**self._complaints, name: error}
         if error:
             log.warning("effect-failed", extra={"fields": {"effect": name, "error": error}})
         else:

@@ -139,7 +139,9 @@ def run(
     duplicates = Duplicates(
         lambda number, mac, error: inbox.post(AddressProbed(number, mac, error))
     )
-    hands = Hands(responder, sender, groups, duplicates, client, counters, clock, store.tidy)
+    hands = Hands(
+        responder, sender, groups, duplicates, client, counters, clock, inbox.post, store.tidy
+    )
     decider = Decider(config.settings, identity)
     monitor = Monitor(inbox.post)
     listener = Listener(responder, inbox.post)
@@ -165,7 +167,7 @@ def run(
 
     runner = Runner(decider, hands, inbox, notifier, counters, clock, after_renewal)
     stack.callback(late.stop)
-    for part in (monitor, listener, Ears(inbox.post), duplicates):
+    for part in (hands, monitor, listener, Ears(inbox.post), duplicates):
         part.start()
         stack.callback(part.stop)
     for worker in proving:

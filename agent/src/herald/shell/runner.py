@@ -10,8 +10,8 @@ What always holds:
 
 - A deadline that has come goes before the events that wait: a flood of them cannot delay a renewal.
 - Nothing ends the loop but the decider's own Finish. An exception in the decider is logged and
-counted, and the next event finds the state as it is: everything is recomputed from it anyway. - The
-watchdog hears from a round in which nothing was raised, and from nobody else.
+  counted, and the next event finds the state as it is: everything is recomputed from it anyway.
+- The watchdog hears from a round in which nothing was raised, and from nobody else.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Decider(Protocol):
 class Hands(Protocol):
     def carry_out(self, effect: Effect) -> Event | None: ...
 
-    def reconcile(self) -> Event | None: ...
+    def reconcile(self) -> None: ...
 
 
 class Source(Protocol):
@@ -136,8 +136,7 @@ class Runner:
     def _slowly(self) -> None:
         """What is done once a second."""
         try:
-            if (seen := self._hands.reconcile()) is not None:
-                self._step(seen)
+            self._hands.reconcile()
             if self._begin_lists is not None and self._clock() >= self._started + LISTS_AFTER:
                 self._start_lists("no renewal has succeeded yet")
             self._counters.status = status = self._decider.status(self._clock())
