@@ -18,7 +18,6 @@ from herald.core.kernel import (
     KernelEvent,
     KernelEventKind,
     Seen,
-    Session,
 )
 from herald.datapath import layout, loader
 
@@ -131,7 +130,6 @@ def test_what_the_kernel_wrote_is_read() -> None:
     seen = layout.SEEN.pack(5, 6, 7, 8, 9, 10, 11, MAC, 12)
     assert layout.unpack_seen(seen) == Seen(5, 6, 7, MAC, 9, 12)
     assert layout.unpack_seen(bytes(72)) == Seen(0, 0, 0, None, 0, 0)
-    assert layout.unpack_session(layout.SESSION.pack(1, 2, 3, 1)) == Session(1, 2, 3, True)
     event = layout.EVENT.pack(9, 4, 2, socket.AF_INET, bytes([192, 0, 2, 10]) + bytes(12), MAC)
     assert layout.unpack_event(event) == KernelEvent(
         KernelEventKind.SILENCED, IPv4Address("192.0.2.10"), 4, MAC, 9

@@ -327,9 +327,9 @@ class Machine:
                     for frame in effect.announcements:
                         self.cluster.announced(self, frame)
                 return [ev.FramesAnswer(effect.id, error)]
-            case fx.SendProbes():
-                for probe in effect.probes:
-                    self._probe(probe)
+            case fx.SendSolicitations():
+                for solicitation in effect.solicitations:
+                    self._solicit(solicitation)
             case fx.ProbeAddress():
                 self._look_for(effect)
             case fx.LeaseRequest() | fx.PatchService() | fx.PatchPool() | fx.PatchPolicy():
@@ -375,20 +375,24 @@ class Machine:
             return ev.Removed(Service, event.object.key, event.object.resource_version)
         return event
 
-    def _probe(self, probe: fx.Probe) -> None:
+    def _solicit(self, solicitation: fx.Solicitation) -> None:
         """Who has that address, and is there, answers."""
         life, segment = self.life, self.cluster.segment
 
         def heard() -> None:
             if life == self.life and self.answers_frames:
-                self.post(ev.SegmentHeard(probe.ifindex, probe.target))
+                self.post(ev.SegmentHeard(solicitation.ifindex, solicitation.target))
 
         def ask(other: str) -> None:
             machine = self.cluster.machines.get(other)
             if machine is None or machine.answers_frames:
                 segment.send(other, self.name, heard)
 
-        other = GATEWAY if probe.target == GATEWAY_ADDRESS else self.cluster.owner_of(probe.target)
+        other = (
+            GATEWAY
+            if solicitation.target == GATEWAY_ADDRESS
+            else self.cluster.owner_of(solicitation.target)
+        )
         if other is not None:
             segment.send(self.name, other, lambda: ask(other))
 

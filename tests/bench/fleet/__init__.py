@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "agent" / "src"))
 
-from herald.core.effects import Announcement, Probe
+from herald.core.effects import Announcement, Solicitation
 from herald.core.events import AddressProbed, InterfacesSeen, KernelRead, SegmentHeard
 from herald.core.kernel import EntryKey, EntryValue, Session
 from herald.core.model import (
@@ -76,7 +76,7 @@ class Kernel:
 
 
 class Segment:
-    """Every node on it that lives answers every probe; frames are accepted, and nobody looks."""
+    """Every node on it that lives answers every question; frames are accepted, and nobody looks."""
 
     def __init__(self, alive: Callable[[Address], bool], hear: Callable[[SegmentHeard], None]):
         self._alive = alive
@@ -85,10 +85,10 @@ class Segment:
     def send(self, announcements: Iterable[Announcement]) -> str:
         return ""
 
-    def probe(self, probes: Iterable[Probe]) -> str:
-        for probe in probes:
-            if self._alive(probe.target):
-                self._hear(SegmentHeard(probe.ifindex, probe.target))
+    def solicit(self, solicitations: Iterable[Solicitation]) -> str:
+        for each in solicitations:
+            if self._alive(each.target):
+                self._hear(SegmentHeard(each.ifindex, each.target))
         return ""
 
 
@@ -136,7 +136,10 @@ class Agent:
             self._client,
             self.counters,
             boottime,
+            self._inbox.post,
         )
+        hands.start()
+        self._hands = hands
         decider = Decider(settings, Identity(name, f"machine-{name}", "1", "bench"))
         self._runner = Runner(
             decider,
@@ -164,6 +167,7 @@ class Agent:
         self.dead = True
         self._thread.join(5)
         self._inbox.close()
+        self._hands.stop()
         self._client.stop()
 
     def _run(self) -> None:

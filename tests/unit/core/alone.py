@@ -153,8 +153,8 @@ class Alone:
                 return [ev.AddressProbed(effect.id, None)]
             case fx.PatchService():
                 return self._patch(effect)
-            case fx.SendProbes() if self.neighbours:
-                return [ev.SegmentHeard(p.ifindex, p.target) for p in effect.probes]
+            case fx.SendSolicitations() if self.neighbours:
+                return [ev.SegmentHeard(p.ifindex, p.target) for p in effect.solicitations]
         return []
 
     def attached(self, refused: Mapping[int, str] | None = None) -> ev.AttachmentsSeen:

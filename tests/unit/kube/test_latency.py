@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.kube.fakes import FakeConnection, FakeTransport
 
-from herald.kube.latency import LIMIT, LatencyProbe
+from herald.kube.latency import LIMIT, LatencyTimer
 from herald.kube.transport import NoAnswer, Reply, Request
 
 
@@ -17,8 +17,8 @@ from herald.kube.transport import NoAnswer, Reply, Request
 def test_only_what_the_store_says_is_timed(status: int, took: int | None) -> None:
     clock = iter([100, 112])
     transport = FakeTransport(lambda _, __: Reply(105, status, b"{}"))
-    probe = LatencyProbe(transport, "herald-system", "presence-n1", lambda: next(clock))
-    assert probe.once() == took
+    timer = LatencyTimer(transport, "herald-system", "presence-n1", lambda: next(clock))
+    assert timer.once() == took
     request = transport.requests.get_nowait()
     assert request.path.startswith(
         "/apis/coordination.k8s.io/v1/namespaces/herald-system/leases/presence-n1?"
@@ -31,4 +31,4 @@ def test_no_answer_is_no_time() -> None:
     def silent(_: FakeConnection, __: Request) -> Reply:
         raise NoAnswer("reset")
 
-    assert LatencyProbe(FakeTransport(silent), "ns", "presence-n1", lambda: 0).once() is None
+    assert LatencyTimer(FakeTransport(silent), "ns", "presence-n1", lambda: 0).once() is None

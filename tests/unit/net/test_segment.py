@@ -19,7 +19,7 @@ ASK = """
 import queue, time
 from ipaddress import ip_address
 from socket import if_nametoindex
-from herald.core.effects import Announcement, Probe
+from herald.core.effects import Announcement, Solicitation
 from herald.net.segment import Ears
 from herald.net.sender import Sender
 
@@ -30,7 +30,7 @@ ifindex = if_nametoindex("va")
 mac = bytes.fromhex("02000000000a")
 with Sender.open() as sender:
     def ask(source, target):
-        error = sender.probe([Probe(ifindex, mac, ip_address(source), ip_address(target))])
+        error = sender.solicit([Solicitation(ifindex, mac, ip_address(source), ip_address(target))])
         assert not error, error
     waited = {ip_address("192.0.2.2"), ip_address("2001:db8::2")}
     until = time.monotonic() + 30

@@ -11,8 +11,8 @@ from ipaddress import IPv4Address, IPv6Address
 import pytest
 from tests.unit.net.namespaces import PYTHON, TWO_HOSTS, run
 
-from herald.core.effects import Announcement, Probe
-from herald.net.frames import announcement, probe
+from herald.core.effects import Announcement, Solicitation
+from herald.net.frames import announcement, solicitation
 from herald.net.sender import Sender
 
 MAC = bytes.fromhex("02cafe00017f")
@@ -81,9 +81,12 @@ def test_it_closes_its_socket() -> None:
 def test_probes_are_sent_from_the_address_that_they_name() -> None:
     device = Device()
     own, own6 = IPv4Address("192.0.2.11"), IPv6Address("2001:db8::11")
-    probes = [Probe(LOOPBACK, MAC, own, VIP), Probe(LOOPBACK, MAC, own6, VIP6)]
-    assert Sender(device).probe(probes) == ""
-    assert device.frames == [("lo", probe(VIP, MAC, own)), ("lo", probe(VIP6, MAC, own6))]
+    solicitations = [Solicitation(LOOPBACK, MAC, own, VIP), Solicitation(LOOPBACK, MAC, own6, VIP6)]
+    assert Sender(device).solicit(solicitations) == ""
+    assert device.frames == [
+        ("lo", solicitation(VIP, MAC, own)),
+        ("lo", solicitation(VIP6, MAC, own6)),
+    ]
 
 
 # --- The real kernel ------------------------------------------------------------------------------

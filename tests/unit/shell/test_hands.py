@@ -22,14 +22,14 @@ from herald.core.effects import (
     JoinGroups,
     LeaseRequest,
     Note,
-    Probe,
     ProbeAddress,
     Relist,
     SendFrames,
-    SendProbes,
+    SendSolicitations,
     SetAttachments,
     SetEntries,
     SetSession,
+    Solicitation,
     WatchServices,
 )
 from herald.core.events import (
@@ -97,8 +97,8 @@ class Outside:
         self._do("send", *announcements)
         return self.error
 
-    def probe(self, probes: Iterable[Probe]) -> str:
-        self._do("probe", *probes)
+    def solicit(self, solicitations: Iterable[Solicitation]) -> str:
+        self._do("solicit", *solicitations)
         return self.error
 
     def ask(self, number: int, address: Address, ifindex: int, kin: frozenset[str]) -> None:
@@ -173,7 +173,9 @@ SESSION = SetSession(1, Session(deadline=9, fuse=8, renewed=7, hold=True))
 ENTRIES = SetEntries(2, frozenset([KEY]), {KEY: VALUE})
 FRAMES = SendFrames(3, (Announcement(VIP, 2, MAC),))
 RENEWAL = LeaseRequest(4, "update", Lease("presence-n1"), 0)
-PROBES = SendProbes((Probe(2, MAC, IPv4Address("192.0.2.11"), IPv4Address("192.0.2.1")),))
+SOLICITATIONS = SendSolicitations(
+    (Solicitation(2, MAC, IPv4Address("192.0.2.11"), IPv4Address("192.0.2.1")),)
+)
 EVENT = EmitEvent(("default", "web"), "uid", "Normal", "Announced", "here")
 
 KIN = frozenset(["02:00:00:00:00:0a"])
@@ -186,7 +188,7 @@ GOOD: list[tuple[Effect, tuple[object, ...], Event | None]] = [
     (EVENT, ("submit", EVENT), None),
     (Relist(Lease), ("refresh", Lease), None),
     (WatchServices(True), ("watch_services", True), None),
-    (PROBES, ("probe", *PROBES.probes), None),
+    (SOLICITATIONS, ("solicit", *SOLICITATIONS.solicitations), None),
     (ProbeAddress(5, VIP, 2, KIN), ("ask", 5, VIP, 2, KIN), None),
     (CancelProbes(frozenset([5])), ("cancel", frozenset([5])), None),
     (
@@ -218,7 +220,7 @@ BAD: list[tuple[Effect, str, Event | None]] = [
     (FRAMES, "send", FramesAnswer(3, "send failed")),
     (RENEWAL, "submit", Answer(4, NOW, Failed("submit failed"))),
     (EVENT, "submit", None),
-    (PROBES, "probe", None),
+    (SOLICITATIONS, "solicit", None),
 ]
 
 

@@ -97,7 +97,7 @@ def test_kube_proxy_is_asked_until_it_is_well_or_there_is_none(
     assert [event.problem[: len(text)] for event, text in zip(posted, said, strict=True)] == said
 
 
-class Probe:
+class Timer:
     """Each request takes so many milliseconds by the fake clock; None is not answered."""
 
     def __init__(self, *milliseconds: int | None) -> None:
@@ -120,16 +120,16 @@ class Probe:
         self.closed = True
 
 
-def timed(probe: Probe, duration: int) -> list[Event]:
+def timed(timer: Timer, duration: int) -> list[Event]:
     posted: list[Event] = []
-    latency = ApiLatency(duration, posted.append, probe, probe.clock, 78)
+    latency = ApiLatency(duration, posted.append, timer, timer.clock, 78)
     while not latency.look():
         pass
     return posted
 
 
 def test_one_quick_answer_is_enough() -> None:
-    assert timed(Probe(900, None, 400), 2 * SECOND) == [ApiTimed(400 * MILLISECOND)]
+    assert timed(Timer(900, None, 400), 2 * SECOND) == [ApiTimed(400 * MILLISECOND)]
 
 
 def test_a_duration_below_what_the_latency_allows_is_refused_with_the_figures() -> None:
@@ -138,31 +138,31 @@ def test_a_duration_below_what_the_latency_allows_is_refused_with_the_figures() 
         "lease.duration_ms: wanted 2600 at least, found 2000: the API server took 650 ms for the"
         " quickest of 10 requests, and a renewal is due every quarter of the duration"
     )
-    assert timed(Probe(*slow), 2 * SECOND) == [ApiTimed(650 * MILLISECOND, Stop(78, figures))]
+    assert timed(Timer(*slow), 2 * SECOND) == [ApiTimed(650 * MILLISECOND, Stop(78, figures))]
 
 
 def test_what_it_wanted_is_what_it_takes() -> None:
     slow = [700] * (SAMPLES - 1) + [650]
-    assert timed(Probe(*slow), 2600 * MILLISECOND) == [ApiTimed(650 * MILLISECOND)]
+    assert timed(Timer(*slow), 2600 * MILLISECOND) == [ApiTimed(650 * MILLISECOND)]
 
 
 def test_an_agent_that_has_run_for_a_while_is_not_stopped_by_a_slow_api_server() -> None:
-    probe = Probe(*[None] * (START // (10 * SECOND) + 1), 9000)
-    assert timed(probe, 2 * SECOND) == [ApiTimed(9 * SECOND)]
+    timer = Timer(*[None] * (START // (10 * SECOND) + 1), 9000)
+    assert timed(timer, 2 * SECOND) == [ApiTimed(9 * SECOND)]
 
 
 def test_a_thread_that_never_started_stops_and_lets_go() -> None:
-    probe = Probe()
-    ApiLatency(SECOND, lambda _: None, probe, probe.clock, 78).stop()
-    assert probe.closed
+    timer = Timer()
+    ApiLatency(SECOND, lambda _: None, timer, timer.clock, 78).stop()
+    assert timer.closed
 
 
 def test_the_thread_ends_once_it_has_its_answer() -> None:
     posted: list[Event] = []
-    probe = Probe(5)
-    latency = ApiLatency(SECOND, posted.append, probe, probe.clock, 78)
+    timer = Timer(5)
+    latency = ApiLatency(SECOND, posted.append, timer, timer.clock, 78)
     latency.start()
     latency._thread.join(10)
     assert posted == [ApiTimed(5 * MILLISECOND)]
-    assert probe.closed
+    assert timer.closed
     latency.stop()

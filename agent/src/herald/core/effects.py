@@ -80,7 +80,7 @@ class SendFrames:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class Solicitation:
     """An ARP request, or an NS, from an address of this node: is ``target`` there?"""
 
     ifindex: int
@@ -90,10 +90,10 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class SendProbes:
+class SendSolicitations:
     """Best effort, no answer of its own: who is there becomes SegmentHeard."""
 
-    probes: tuple[Probe, ...]
+    solicitations: tuple[Solicitation, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,7 @@ Effect: TypeAlias = (
     | SetAttachments
     | JoinGroups
     | SendFrames
-    | SendProbes
+    | SendSolicitations
     | ProbeAddress
     | CancelProbes
     | LeaseRequest

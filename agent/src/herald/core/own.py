@@ -10,7 +10,7 @@ from herald.core.election.candidates import Candidates
 from herald.core.election.election import Election
 from herald.core.election.placement import DRAIN_ANNOTATION, is_layer3, is_plumbing
 from herald.core.election.presence import IDLE, OwnPresence
-from herald.core.election.segment import Segment, probes_of
+from herald.core.election.segment import Segment, solicitations_of
 from herald.core.kernelmap import KernelMap
 from herald.core.leases import Presence, PresenceInterface, PresenceReport
 from herald.core.model import SECOND, AddressOnLink, Identity, Interface, Owner
@@ -50,7 +50,7 @@ class OwnNode:
         """What the present report was made of."""
         self._presences: Mapping[str, Presence] = {}
         self._others: list[PresenceReport] = []
-        self._probed: tuple[Mapping[int, Interface], list[PresenceReport]] = ({}, [])
+        self._asked: tuple[Mapping[int, Interface], list[PresenceReport]] = ({}, [])
         self._idle = False
         self._idle_due = 0
 
@@ -77,18 +77,18 @@ class OwnNode:
         self._presence.tick(now)
 
     def _watch_segment(self, now: int) -> None:
-        """Probe whoever is there, and hold on to what is held while they answer and the API server does not."""
+        """Ask whoever is there, and hold on to what is held while they answer and the API server does not."""
         if self._presences is not self._candidates.presences:
             self._presences = self._candidates.presences
             self._others = [p.report for name, p in self._presences.items() if name != self._node]
-        if (self._world.interfaces, self._others) != self._probed:
-            self._probed = (self._world.interfaces, self._others)
-            probes = {
-                interface.index: probes_of(interface, self._node, self._others)
+        if (self._world.interfaces, self._others) != self._asked:
+            self._asked = (self._world.interfaces, self._others)
+            solicitations = {
+                interface.index: solicitations_of(interface, self._node, self._others)
                 for interface in self._world.interfaces.values()
                 if is_layer3(interface) and not is_plumbing(interface)
             }
-            self._segment.watch(probes, now)
+            self._segment.watch(solicitations, now)
         # A renewal in time leaves more than half of D.
         late = (
             self._presence.epoch is not None

@@ -67,7 +67,7 @@ class Watches:
             case Listed():
                 self._listed(event, now)
             case Changed():
-                if self._world.change(event):
+                if self._world.put(event.object):
                     self._changed(event.object, now)
             case Removed():
                 if event.kind is Service and isinstance(event.key, tuple):

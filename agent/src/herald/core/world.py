@@ -9,13 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from herald.core.events import (
-    Changed,
     InterfacesSeen,
     Key,
     Kind,
     KubeObject,
     Listed,
-    Removed,
 )
 from herald.core.model import (
     Endpoints,
@@ -98,12 +96,6 @@ class World:
             if self.put(obj):
                 yield obj
         self.listed.add(event.kind)
-
-    def change(self, event: Changed) -> bool:
-        return self.put(event.object)
-
-    def removed(self, event: Removed) -> bool:
-        return self.remove(event.kind, event.key)
 
     def put(self, obj: KubeObject) -> bool:
         """Take an object; True if it differs from what was known."""

@@ -18,7 +18,6 @@ from herald.core.kernel import (
     KernelEvent,
     KernelEventKind,
     Seen,
-    Session,
 )
 from herald.core.model import Address
 from herald.datapath import loader
@@ -68,12 +67,6 @@ def unpack_seen(data: bytes) -> Seen:
     """A value of seen4 or seen6."""
     answered, conflicts, silenced, _, foreign_at, _, _, mac, ifindex = SEEN.unpack(data)
     return Seen(answered, conflicts, silenced, mac if foreign_at else None, foreign_at, ifindex)
-
-
-def unpack_session(data: bytes) -> Session:
-    """The value of session."""
-    deadline, fuse, renewed, mode = SESSION.unpack(data)
-    return Session(deadline, fuse, renewed, mode == SESSION_HOLD)
 
 
 def unpack_event(data: bytes) -> KernelEvent:

@@ -163,10 +163,6 @@ class Responder:
         """Wait for an event, at most so many seconds (None: for ever); is there one?"""
         return self._events.wait(timeout)
 
-    def fileno_events(self) -> int:
-        """Readable whenever there is an event: for a selector."""
-        return self._events.fd
-
     def close(self) -> None:
         """Let go of everything and leave it pinned."""
         self._attachments.close()

@@ -15,7 +15,7 @@ from herald.core.model import Lease, Service
 from herald.kube.clock import boottime
 from herald.kube.https import Https
 from herald.kube.kinds import watched
-from herald.kube.latency import LatencyProbe
+from herald.kube.latency import LatencyTimer
 from herald.kube.reflector import Reflector
 from herald.kube.times import Times
 from herald.kube.token import TokenFile, TokenRenewal
@@ -113,9 +113,9 @@ class KubeClient:
         """Begin to carry out an effect; its Answer comes as an event. Never blocks."""
         self._writer.submit(effect)
 
-    def latency_probe(self, lease: str) -> LatencyProbe:
+    def latency_timer(self, lease: str) -> LatencyTimer:
         """Times requests about a Lease, on a connection of its own."""
-        return LatencyProbe(self._transport, self._config.namespace, lease, self._clock)
+        return LatencyTimer(self._transport, self._config.namespace, lease, self._clock)
 
     def refresh(self, kind: Kind) -> None:
         """List a kind again, because ``wanted`` now says something else."""

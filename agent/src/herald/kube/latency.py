@@ -15,7 +15,7 @@ LIMIT = 10 * 1_000_000_000
 _READ = (200, 404)
 
 
-class LatencyProbe:
+class LatencyTimer:
     """For one thread; ``abort`` is for any."""
 
     def __init__(

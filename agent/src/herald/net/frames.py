@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The frames that Herald sends, packed by ``struct``.
 
-Announcements tell a segment who has an address now; probes ask who is there. Nothing here pads to
+Announcements tell a segment who has an address now; solicitations ask who is there. Nothing here pads to
 the 60 bytes of the shortest Ethernet frame: drivers do.
 
 Sources: RFC 826 (ARP), RFC 5227 (ARP probes and announcements), RFC 4861 (neighbour discovery), RFC
@@ -55,7 +55,7 @@ def announcement(address: Address, mac: bytes) -> tuple[bytes, ...]:
     return (unsolicited_advertisement(address, mac),)
 
 
-def probe(target: Address, mac: bytes, source: Address) -> bytes:
+def solicitation(target: Address, mac: bytes, source: Address) -> bytes:
     """The question whether ``target`` is there, from an address of this node."""
     if isinstance(target, IPv4Address) and isinstance(source, IPv4Address):
         return arp_request(target, mac, source)

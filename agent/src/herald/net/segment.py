@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Hears who answers this node's probes: the sign that a segment is there, which carrier alone is
+"""Hears who answers this node's questions: the sign that a segment is there, which carrier alone is
 not.
 
 Two packet sockets take the answers that are addressed to this node, ARP replies and neighbour

@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Sends announcements and probes out of the node's devices.
+"""Sends announcements and solicitations out of the node's devices.
 
 An announcement counts as sent when the device has accepted the frame: ``sendto`` took every byte.
 What a switch makes of it, nobody here can know.
@@ -12,13 +12,13 @@ import errno
 import socket
 from typing import TYPE_CHECKING, Protocol, Self
 
-from herald.net.frames import announcement, probe
+from herald.net.frames import announcement, solicitation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
-    from herald.core.effects import Announcement, Probe
+    from herald.core.effects import Announcement, Solicitation
     from herald.core.model import Address
 
 
@@ -55,11 +55,11 @@ class Sender:
                 errors[error] = None
         return "; ".join(errors)
 
-    def probe(self, probes: Iterable[Probe]) -> str:
+    def solicit(self, solicitations: Iterable[Solicitation]) -> str:
         """Ask; what failed, or "". Who answers, ``segment`` hears."""
         errors: dict[str, None] = {}
-        for item in probes:
-            frame = probe(item.target, item.mac, item.source)
+        for item in solicitations:
+            frame = solicitation(item.target, item.mac, item.source)
             if error := self._send(item.ifindex, item.target, (frame,)):
                 errors[error] = None
         return "; ".join(errors)

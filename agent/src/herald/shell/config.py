@@ -13,16 +13,18 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
 from herald.core.model import MILLISECOND, SECOND
 from herald.core.settings import Settings
 
+if TYPE_CHECKING:
+    from herald.datapath.responder import AttachBy
+
 CONFIG_FILE = Path("/etc/herald/agent.toml")
 
 OnApiLoss = Literal["Hold", "Withdraw"]
-Attach = Literal["auto", "tcx", "clsact"]
 Level = Literal["debug", "info", "warning", "error"]
 
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
@@ -63,7 +65,7 @@ class Config:
     api: Api
     namespace: str
     settings: Settings
-    attach: Attach
+    attach: AttachBy
     bpffs: Path
     proxy_port: int
     """kube-proxy's health port on this node; 0: not to be asked."""
@@ -124,7 +126,7 @@ def parse(text: str, path: Path = CONFIG_FILE) -> Config:
             refresh_ns=announce.integer("refresh_seconds", 90, 1, 86_400) * SECOND,
             announce_rate=announce.integer("rate", 2000, 10, 100_000),
         ),
-        attach=cast("Attach", datapath.one_of("attach", "auto", "tcx", "clsact")),
+        attach=cast("AttachBy", datapath.one_of("attach", "auto", "tcx", "clsact")),
         proxy_port=proxy_port,
         bpffs=datapath.path("bpffs", "/sys/fs/bpf/herald"),
         metrics=top.table("metrics").listen("listen", "127.0.0.1:9955"),

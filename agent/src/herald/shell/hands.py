@@ -27,14 +27,14 @@ from herald.core.effects import (
     PatchPolicy,
     PatchPool,
     PatchService,
-    Probe,
     ProbeAddress,
     Relist,
     SendFrames,
-    SendProbes,
+    SendSolicitations,
     SetAttachments,
     SetEntries,
     SetSession,
+    Solicitation,
     WatchServices,
 )
 from herald.core.events import (
@@ -71,7 +71,7 @@ class Responder(attacher.Responder, Protocol):
 class Frames(Protocol):
     def send(self, announcements: Iterable[Announcement]) -> str: ...
 
-    def probe(self, probes: Iterable[Probe]) -> str: ...
+    def solicit(self, solicitations: Iterable[Solicitation]) -> str: ...
 
 
 class Memberships(Protocol):
@@ -177,10 +177,10 @@ class Hands:
                 return KernelAnswer(effect.id)
             case SendFrames():
                 return FramesAnswer(effect.id, self._frames.send(effect.announcements))
-            case SendProbes():
-                if error := self._frames.probe(effect.probes):
+            case SendSolicitations():
+                if error := self._frames.solicit(effect.solicitations):
                     # Nobody will answer then, which is what the decider goes by.
-                    log.debug("probes-failed", extra={"fields": {"error": error}})
+                    log.debug("solicitations-failed", extra={"fields": {"error": error}})
             case ProbeAddress():
                 self._duplicates.ask(effect.id, effect.address, effect.ifindex, effect.kin)
             case CancelProbes():

@@ -34,7 +34,7 @@ from herald.core.model import (
     presence_lease_name,
 )
 from herald.core.step import Decider
-from herald.datapath.responder import DatapathError, Responder
+from herald.datapath.responder import AttachBy, DatapathError, Responder
 from herald.kube.client import KubeClient, KubeConfig
 from herald.net.duplicates import Duplicates
 from herald.net.groups import Groups
@@ -42,7 +42,7 @@ from herald.net.monitor import Monitor
 from herald.net.segment import Ears
 from herald.net.sender import Sender
 from herald.shell.clock import boottime
-from herald.shell.config import CONFIG_FILE, Attach, Config, ConfigError, load
+from herald.shell.config import CONFIG_FILE, Config, ConfigError, load
 from herald.shell.control import CONTROL_SOCKET, Control
 from herald.shell.counters import Counters
 from herald.shell.fdstore import FdStore
@@ -80,7 +80,7 @@ class StartError(Exception):
 
 def main(
     arguments: Sequence[str] | None = None,
-    open_responder: Callable[[Path, Attach], Responder] = Responder.open,
+    open_responder: Callable[[Path, AttachBy], Responder] = Responder.open,
 ) -> int:
     options = _options(arguments)
     notifier = Notifier()
@@ -103,7 +103,7 @@ def run(
     notifier: Notifier,
     stack: ExitStack,
     run_dir: Path,
-    open_responder: Callable[[Path, Attach], Responder],
+    open_responder: Callable[[Path, AttachBy], Responder],
 ) -> int:
     """Until the decider has let go of everything; the exit status. Raises StartError."""
     # Blocked before the first thread, so that only the thread that waits for them gets them.
@@ -151,7 +151,7 @@ def run(
         ApiLatency(
             config.settings.duration_ns,
             inbox.post,
-            client.latency_probe(presence_lease_name(config.node)),
+            client.latency_timer(presence_lease_name(config.node)),
             clock,
             EX_TEMPFAIL,
         )
@@ -162,16 +162,16 @@ def run(
     def after_renewal() -> None:
         client.start(KINDS)
         late.start()
-        for worker in proving:
-            worker.start()
+        for onlooker in proving:
+            onlooker.start()
 
     runner = Runner(decider, hands, inbox, notifier, counters, clock, after_renewal)
     stack.callback(late.stop)
     for part in (hands, monitor, listener, Ears(inbox.post), duplicates):
         part.start()
         stack.callback(part.stop)
-    for worker in proving:
-        stack.callback(worker.stop)
+    for onlooker in proving:
+        stack.callback(onlooker.stop)
     stack.callback(client.stop)
     # Before any part is stopped: none may go on waiting for room in the inbox.
     stack.callback(inbox.close)

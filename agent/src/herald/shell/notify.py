@@ -37,10 +37,6 @@ class Notifier:
         self._status = status
         self._send(f"STOPPING=1\nSTATUS={_line(status)}")
 
-    def extend_timeout(self, seconds: float) -> None:
-        """Ask for so much more time to start or stop, counted from now."""
-        self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
-
     def status(self, text: str) -> None:
         """What `systemctl status` shows; sent when it changes."""
         if text != self._status:

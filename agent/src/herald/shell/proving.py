@@ -31,7 +31,7 @@ START = 60 * SECOND
 log = logging.getLogger(__name__)
 
 
-class Probe(Protocol):
+class Timer(Protocol):
     def once(self) -> int | None: ...
 
     def abort(self) -> None: ...
@@ -39,7 +39,7 @@ class Probe(Protocol):
     def close(self) -> None: ...
 
 
-class _Worker:
+class _Onlooker:
     """A thread that looks once a second until it has seen enough."""
 
     def __init__(self, name: str) -> None:
@@ -69,7 +69,7 @@ class _Worker:
         """It has seen enough, or is to stop."""
 
 
-class ProxyHealth(_Worker):
+class ProxyHealth(_Onlooker):
     """Asks kube-proxy's health port until it is well, or it is sure that there is none."""
 
     def __init__(
@@ -117,7 +117,7 @@ def health(port: int) -> str | None:
     return "" if status == http.client.OK else f"port {port} says {status}"
 
 
-class ApiLatency(_Worker):
+class ApiLatency(_Onlooker):
     """Times the API server until a request was quick enough, or all of ten were not.
 
     A renewal is due every quarter of the lease's duration, and must be answered before the next one is.
@@ -127,7 +127,7 @@ class ApiLatency(_Worker):
         self,
         duration: int,
         post: Callable[[ApiTimed], None],
-        probe: Probe,
+        timer: Timer,
         clock: Callable[[], int],
         refused: int,
     ) -> None:
@@ -135,18 +135,18 @@ class ApiLatency(_Worker):
         super().__init__("latency")
         self._duration = duration
         self._post = post
-        self._probe = probe
+        self._timer = timer
         self._clock = clock
         self._refused = refused
         self._began = clock()
         self._slow: list[int] = []
 
     def stop(self) -> None:
-        self._probe.abort()
+        self._timer.abort()
         super().stop()
 
     def look(self) -> bool:
-        took = self._probe.once()
+        took = self._timer.once()
         if took is None:
             return False
         self._slow.append(took)
@@ -167,4 +167,4 @@ class ApiLatency(_Worker):
         return True
 
     def end(self) -> None:
-        self._probe.close()
+        self._timer.close()

@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from herald.core.effects import Probe, SendProbes
+from herald.core.effects import SendSolicitations, Solicitation
 from herald.core.election.placement import rank_of
 from herald.core.leases import PresenceReport
 from herald.core.model import MILLISECOND, SECOND, Address, Interface
 from herald.core.outbox import Outbox
 
 EVERY = 500 * MILLISECOND
-"""Between two probes on an interface."""
+"""Between two solicitations on an interface."""
 URGENT = 200 * MILLISECOND
 """The same while the API server is lost: a held address hangs on the answers."""
 QUIET = 700 * MILLISECOND
@@ -32,10 +32,10 @@ TARGETS = 8
 
 
 @dataclass(slots=True)
-class _Side:
+class _Wire:
     """One interface."""
 
-    probes: tuple[Probe, ...]
+    solicitations: tuple[Solicitation, ...]
     since: int
     next_at: int
     turn: int = 0
@@ -45,27 +45,27 @@ class _Side:
 class Segment:
     def __init__(self, outbox: Outbox) -> None:
         self._out = outbox
-        self._sides: dict[int, _Side] = {}
+        self._wires: dict[int, _Wire] = {}
 
-    def watch(self, probes: Mapping[int, tuple[Probe, ...]], now: int) -> None:
+    def watch(self, solicitations: Mapping[int, tuple[Solicitation, ...]], now: int) -> None:
         """Whom to ask, by ifindex; an interface with nobody to ask is not watched."""
-        for index in [index for index in self._sides if not probes.get(index)]:
-            del self._sides[index]
-        for index, wanted in probes.items():
-            side = self._sides.get(index)
-            if side is None and wanted:
-                self._sides[index] = _Side(wanted, since=now, next_at=now)
-            elif side is not None:
-                side.probes = wanted
+        for index in [index for index in self._wires if not solicitations.get(index)]:
+            del self._wires[index]
+        for index, wanted in solicitations.items():
+            wire = self._wires.get(index)
+            if wire is None and wanted:
+                self._wires[index] = _Wire(wanted, since=now, next_at=now)
+            elif wire is not None:
+                wire.solicitations = wanted
 
     def answered(self, ifindex: int, address: Address, now: int) -> None:
-        side = self._sides.get(ifindex)
-        if side is not None and any(probe.target == address for probe in side.probes):
-            side.heard_at = now
+        wire = self._wires.get(ifindex)
+        if wire is not None and any(each.target == address for each in wire.solicitations):
+            wire.heard_at = now
 
     def heard(self, now: int) -> Mapping[int, bool | None]:
         """Whether somebody answers, by ifindex where anybody is asked; None: asked too recently to tell."""
-        return {index: _heard(side, now) for index, side in self._sides.items()}
+        return {index: _heard(wire, now) for index, wire in self._wires.items()}
 
     def asking(self, now: int) -> bool:
         """Whether some device's segment was asked too recently to tell whether anybody answers."""
@@ -73,52 +73,52 @@ class Segment:
 
     def hears(self, indexes: Iterable[int], now: int) -> bool:
         """Whether somebody was just heard on each of these devices."""
-        sides = [self._sides.get(index) for index in indexes]
-        return bool(sides) and all(
-            side is not None and side.heard_at and now < side.heard_at + HOLD_WITHIN
-            for side in sides
+        wires = [self._wires.get(index) for index in indexes]
+        return bool(wires) and all(
+            wire is not None and wire.heard_at and now < wire.heard_at + HOLD_WITHIN
+            for wire in wires
         )
 
     def next_deadline(self) -> int | None:
-        return min((side.next_at for side in self._sides.values()), default=None)
+        return min((wire.next_at for wire in self._wires.values()), default=None)
 
     def tick(self, now: int, *, urgent: bool) -> None:
         """Ask whose turn it is; ``urgent``: all of them."""
-        due: list[Probe] = []
-        for side in self._sides.values():
-            all_of_them = urgent or (side.heard_at and now >= side.heard_at + QUIET)
+        due: list[Solicitation] = []
+        for wire in self._wires.values():
+            all_of_them = urgent or (wire.heard_at and now >= wire.heard_at + QUIET)
             if all_of_them:
-                side.next_at = min(side.next_at, now + URGENT)
-            if now < side.next_at:
+                wire.next_at = min(wire.next_at, now + URGENT)
+            if now < wire.next_at:
                 continue
-            side.next_at = now + (URGENT if all_of_them else EVERY)
+            wire.next_at = now + (URGENT if all_of_them else EVERY)
             if all_of_them:
-                due += side.probes
+                due += wire.solicitations
             else:
-                due.append(side.probes[side.turn % len(side.probes)])
-                side.turn += 1
+                due.append(wire.solicitations[wire.turn % len(wire.solicitations)])
+                wire.turn += 1
         if due:
-            self._out.add(SendProbes(tuple(due)))
+            self._out.add(SendSolicitations(tuple(due)))
 
 
-def _heard(side: _Side, now: int) -> bool | None:
-    if not side.heard_at and now < side.since + DEAF_AFTER:
+def _heard(wire: _Wire, now: int) -> bool | None:
+    if not wire.heard_at and now < wire.since + DEAF_AFTER:
         return None
-    return now < side.heard_at + DEAF_AFTER
+    return now < wire.heard_at + DEAF_AFTER
 
 
-def probes_of(
+def solicitations_of(
     interface: Interface, node: str, others: Iterable[PresenceReport]
-) -> tuple[Probe, ...]:
+) -> tuple[Solicitation, ...]:
     """Whom a node may ask on one of its interfaces: the gateways, and peers with an address on its networks."""
     own = [address for address in interface.addresses if not address.is_link_local]
-    found: list[Probe] = []
+    found: list[Solicitation] = []
     for gateway in interface.gateways:
         source = next((a.ip for a in own if a.version == gateway.version), None)
         if source is not None:
-            found.append(Probe(interface.index, interface.mac, source, gateway))
+            found.append(Solicitation(interface.index, interface.mac, source, gateway))
     peers = [
-        (report.node, Probe(interface.index, interface.mac, mine.ip, theirs.ip))
+        (report.node, Solicitation(interface.index, interface.mac, mine.ip, theirs.ip))
         for report in others
         for mine in own
         for other in report.interfaces
@@ -127,7 +127,7 @@ def probes_of(
         if mine.version == theirs.version and theirs.ip in mine.network and theirs.ip != mine.ip
     ]
     peers.sort(key=lambda peer: (rank_of(peer[0], node, [name for name, _ in peers]), peer[0]))
-    return (*found, *(probe for _, probe in peers[:TARGETS]))
+    return (*found, *(solicitation for _, solicitation in peers[:TARGETS]))
 
 
 def deaf(report: PresenceReport, hearing_nodes: Iterable[PresenceReport]) -> frozenset[str]:
