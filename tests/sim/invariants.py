@@ -88,8 +88,8 @@ class Invariants:
         """By node: when something that may take an address from it was last the matter. (An API server that is away
         for all is none: who was well before is not lost when it is back.)"""
         self._alone_since: dict[str, int] = {}
-        self._latched: dict[str, int] = {}
-        """By machine that was alone past its deadline: that deadline."""
+        self._latched: set[str] = set()
+        """Machines that were alone past their deadline, and have not been valid since."""
         self._watch_time()
 
     # --- safety -----------------------------------------------------------------------------------------------
@@ -180,20 +180,20 @@ class Invariants:
 
     def _hold(self, machine: Machine) -> None:
         """What is held past the deadline was confirmed by a renewal; and nothing is, from when nobody is heard until
-        the next renewal (rule 8)."""
-        now, name, deadline = self._cluster.now, machine.name, machine.kernel.session.deadline
-        if not machine.powered or machine.clock() < deadline:
-            self._latched.pop(name, None)
+        a renewal makes it valid again (rule 8): the late answer of an earlier one does not."""
+        now, name = self._cluster.now, machine.name
+        if not machine.powered or machine.clock() < machine.kernel.session.deadline:
+            self._latched.discard(name)
             self._alone_since.pop(name, None)
             return
         if machine.alone and not machine.frozen:
             since = self._alone_since.setdefault(name, now)
             if now - since > ALONE:
-                self._latched[name] = deadline
+                self._latched.add(name)
         else:
             self._alone_since.pop(name, None)
         for address in machine.kernel.answers(machine.clock()):
-            if self._latched.get(name) == deadline:
+            if name in self._latched:
                 self._fail(f"{name} answers for {address} although it was cut off from all")
             if self._given[address].claims[name] > machine.renewed:
                 self._fail(f"{name} holds {address}, which no renewal has confirmed")

@@ -439,8 +439,8 @@ def joined_unwritten(patch: Any) -> None:
 # --- 8: the API server lost ---------------------------------------------------------------------------------
 
 
-def _hold(name: str, rule: str, *steps: Step) -> Callable[[Plant], Plant]:
-    return mutant(name, f"8: {rule}", *steps, mode="Hold")
+def _hold(name: str, rule: str, *steps: Step, nodes: int = 3) -> Callable[[Plant], Plant]:
+    return mutant(name, f"8: {rule}", *steps, mode="Hold", nodes=nodes)
 
 
 @_hold(
@@ -505,6 +505,38 @@ def hold_resumed(patch: Any) -> None:
 )
 def hold_deaf(patch: Any) -> None:
     patch.setattr(Segment, "hears", lambda self, *_: True)
+
+
+@_hold(
+    "late-answer-holds",
+    "held again by the answer to a renewal that was given up",
+    # Nobody at all is heard, and nobody is there who could fence it.
+    Step("cut", lasts=(6000, 6000), much=(0, 1)),
+    Step("segment", after=(0, 0), lasts=(5500, 5700), much=(0, 0)),
+    Step("kill", after=(500, 500), lasts=(10000, 10000), much=(0, 0), neighbour=1),
+    # Then its neighbour's kernel is heard, and one renewal arrives, whose answer comes late.
+    Step("slow answers", after=(4500, 4500), lasts=(6000, 6000), much=(21, 23)),
+    Step("cut", after=(1000, 1000), lasts=(1200, 1300), much=(2, 2)),
+    Step("cut", after=(1300, 1300), lasts=(3000, 4000), much=(3, 3)),
+    nodes=2,
+)
+def late_answer_holds(patch: Any) -> None:
+    answer = OwnPresence.answer
+    given_up: set[tuple[int, int]] = set()
+
+    def rearm(self: OwnPresence, given: Answer, now: int) -> bool:
+        number = id(self), given.request
+        if number in given_up and isinstance(given.outcome, Done):
+            self._may_hold = self.epoch is not None
+            return True
+        if answer(self, given, now):
+            if isinstance(given.outcome, Failed):
+                given_up.add(number)
+            return True
+        return False
+
+    patch.setattr(OwnPresence, "answer", rearm)
+    patch.setattr(Machine, "late_answers", True)
 
 
 @_hold(
