@@ -74,7 +74,7 @@ class Kernel:
         """As if a conflict had silenced a claim of these addresses before."""
         row = layout.SEEN.pack(0, 0, claimed, 0, 0, 0, 0, bytes(6), 0)
         for address in addresses:
-            self.seen_maps[address.version].put([(address.packed, row)])
+            self.seen_maps[address.version].put([address.packed], [row])
 
     def run(self, frame: bytes, ifindex: int = IFINDEX) -> Outcome:
         """One frame in."""

@@ -117,12 +117,16 @@ def test_maps_have_the_sizes_of_their_structs() -> None:
 def test_keys_and_values_come_back_as_they_went(address: IPv4Address | IPv6Address) -> None:
     key = EntryKey(address, 7)
     value = EntryValue(MAC, 123456789, EntryFlags.ANSWER_PING)
-    assert layout.unpack_key(layout.pack_key(key)) == key
-    assert layout.unpack_value(layout.pack_value(value)) == value
+    packed = layout.pack_entries({key: value})
+    (keys, values) = packed.pop(address.version)
+    assert list(packed.values()) == [([], [])]
+    assert [layout.unpack_key(each) for each in keys] == [key]
+    assert [layout.unpack_value(each) for each in values] == [value]
+    assert layout.pack_keys([key])[address.version] == keys
 
 
 def test_key_bytes_are_in_network_order_before_the_interface() -> None:
-    packed = layout.pack_key(EntryKey(IPv4Address("192.0.2.10"), 7))
+    (packed,) = layout.pack_keys([EntryKey(IPv4Address("192.0.2.10"), 7)])[4]
     assert packed == bytes([192, 0, 2, 10]) + (7).to_bytes(4, "little")
 
 

@@ -33,7 +33,7 @@ BPF_LINK_DETACH = 34
 BPF_TCX_INGRESS = 46
 BPF_F_BEFORE = 1 << 3
 
-_BATCH = 8192
+_READ = 8192  # elements at once
 
 Buffer = ctypes.Array[ctypes.c_char]
 
@@ -68,37 +68,31 @@ class HashMap:
         """Let go of it; the pin stays."""
         os.close(self.fd)
 
-    def put(self, elements: Sequence[tuple[bytes, bytes]]) -> None:
-        """Add or replace elements.
+    def put(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """Add or replace elements: each key with the value at its place.
 
         Raises DatapathError where the map is full, saying how many it took; what it held before
         stays.
         """
-        done = 0
-        while done < len(elements):
-            part = elements[done : done + _BATCH]
-            keys = _buffer(b"".join(key for key, _ in part))
-            values = _buffer(b"".join(value for _, value in part))
-            attr = _batch(self.fd, len(part), keys, values)
-            try:
-                count = _call_batch(BPF_MAP_UPDATE_BATCH, attr)
-            except _Stopped as stopped:
-                done += stopped.count
-                if stopped.errno == errno.E2BIG:
-                    raise DatapathError(
-                        f"map {self.name} is full: it has room for {self._shape.max_entries} "
-                        f"entries, {len(elements) - done} of {len(elements)} were left out"
-                    ) from None
-                raise DatapathError(f"map {self.name}: {os.strerror(stopped.errno)}") from None
-            done += count
+        if not keys:
+            return
+        names, contents = _buffer(b"".join(keys)), _buffer(b"".join(values))
+        try:
+            _call_batch(BPF_MAP_UPDATE_BATCH, _batch(self.fd, len(keys), names, contents))
+        except _Stopped as stopped:
+            if stopped.errno == errno.E2BIG:
+                raise DatapathError(
+                    f"map {self.name} is full: it has room for {self._shape.max_entries} "
+                    f"entries, {len(keys) - stopped.count} of {len(keys)} were left out"
+                ) from None
+            raise DatapathError(f"map {self.name}: {os.strerror(stopped.errno)}") from None
 
     def remove(self, keys: Sequence[bytes]) -> None:
         """Remove elements; those that are not there are no error."""
+        names = _buffer(b"".join(keys))
         done = 0
         while done < len(keys):
-            part = keys[done : done + _BATCH]
-            names = _buffer(b"".join(part))
-            attr = _batch(self.fd, len(part), names, None)
+            attr = _batch(self.fd, len(keys) - done, names, None, skip=done * self._shape.key_size)
             try:
                 done += _call_batch(BPF_MAP_DELETE_BATCH, attr)
             except _Stopped as stopped:
@@ -109,13 +103,13 @@ class HashMap:
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """All elements. Ones that others add or remove meanwhile may be among them or not."""
         key_size, value_size = self._shape.key_size, self._shape.value_size
-        keys = _buffer(bytes(key_size * _BATCH))
-        values = _buffer(bytes(value_size * _BATCH))
+        keys = _buffer(bytes(key_size * _READ))
+        values = _buffer(bytes(value_size * _READ))
         # The kernel's own place mark, of at least 4 bytes; the key's size bounds it.
         mark = _buffer(bytes(max(key_size, 8)))
         in_mark = 0
         while True:
-            attr = _batch(self.fd, _BATCH, keys, values, in_mark, address_of(mark))
+            attr = _batch(self.fd, _READ, keys, values, in_mark, address_of(mark))
             last = False
             try:
                 count = _call_batch(BPF_MAP_LOOKUP_BATCH, attr)
@@ -197,12 +191,19 @@ def _buffer(data: bytes) -> Buffer:
 
 
 def _batch(
-    fd: int, count: int, keys: Buffer, values: Buffer | None, in_mark: int = 0, out_mark: int = 0
+    fd: int,
+    count: int,
+    keys: Buffer,
+    values: Buffer | None,
+    in_mark: int = 0,
+    out_mark: int = 0,
+    *,
+    skip: int = 0,
 ) -> bytes:
+    """``skip``: so many bytes of the keys are done already."""
+    key_address = address_of(keys) + skip
     value_address = address_of(values) if values is not None else 0
-    return struct.pack(
-        "=QQQQIIQQ", in_mark, out_mark, address_of(keys), value_address, count, fd, 0, 0
-    )
+    return struct.pack("=QQQQIIQQ", in_mark, out_mark, key_address, value_address, count, fd, 0, 0)
 
 
 def _call_batch(command: int, attr: bytes) -> int:

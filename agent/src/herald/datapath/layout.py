@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 
 from herald.core.kernel import (
@@ -37,14 +38,40 @@ OWN_IFINDEX = struct.Struct("=I")
 SESSION_HOLD = 1
 
 
-def pack_key(key: EntryKey) -> bytes:
-    """The key of vip4 or vip6."""
-    layout = VIP4_KEY if isinstance(key.address, IPv4Address) else VIP6_KEY
-    return layout.pack(key.address.packed, key.ifindex)
+_KEYS = {4: (4, VIP4_KEY.pack), 16: (6, VIP6_KEY.pack)}
+"""By the length of an address: its family, and what packs the key."""
+
+
+def pack_keys(keys: Iterable[EntryKey]) -> dict[int, list[bytes]]:
+    """By family: the keys of vip4 and of vip6."""
+    found: dict[int, list[bytes]] = {4: [], 6: []}
+    for key in keys:
+        address = key.address.packed
+        family, pack = _KEYS[len(address)]
+        found[family].append(pack(address, key.ifindex))
+    return found
+
+
+def pack_entries(
+    entries: Mapping[EntryKey, EntryValue],
+) -> dict[int, tuple[list[bytes], list[bytes]]]:
+    """By family: the keys of vip4 and of vip6, and the value of each.
+
+    In one loop without a call of ours: thousands of addresses move at once.
+    """
+    found: dict[int, tuple[list[bytes], list[bytes]]] = {4: ([], []), 6: ([], [])}
+    pack_value = ENTRY.pack
+    for key, value in entries.items():
+        address = key.address.packed
+        family, pack = _KEYS[len(address)]
+        keys, values = found[family]
+        keys.append(pack(address, key.ifindex))
+        values.append(pack_value(value.mac, value.flags, value.claimed))
+    return found
 
 
 def unpack_key(data: bytes) -> EntryKey:
-    """The reverse; the length says the family."""
+    """A key of vip4 or vip6; the length says the family."""
     if len(data) == VIP4_KEY.size:
         packed4, ifindex = VIP4_KEY.unpack(data)
         return EntryKey(IPv4Address(packed4), ifindex)
@@ -52,13 +79,8 @@ def unpack_key(data: bytes) -> EntryKey:
     return EntryKey(IPv6Address(packed6), ifindex)
 
 
-def pack_value(value: EntryValue) -> bytes:
-    """The value of vip4 or vip6."""
-    return ENTRY.pack(value.mac, value.flags, value.claimed)
-
-
 def unpack_value(data: bytes) -> EntryValue:
-    """The reverse."""
+    """A value of vip4 or vip6."""
     mac, flags, claimed = ENTRY.unpack(data)
     return EntryValue(mac, claimed, EntryFlags(flags))
 

@@ -31,10 +31,8 @@ class OwnMacs:
     def put(self, interfaces: Mapping[bytes, int]) -> None:
         """Add MACs, each with its interface. Raises DatapathError."""
         self._map.put(
-            [
-                (layout.OWN_KEY.pack(mac), layout.OWN_IFINDEX.pack(ifindex))
-                for mac, ifindex in interfaces.items()
-            ]
+            [layout.OWN_KEY.pack(mac) for mac in interfaces],
+            [layout.OWN_IFINDEX.pack(ifindex) for ifindex in interfaces.values()],
         )
 
     def learn(self, ifindex: int) -> None:

@@ -100,19 +100,15 @@ class Responder:
 
         A full table keeps what it has and raises DatapathError with the count.
         """
-        gone: dict[int, list[bytes]] = {family: [] for family in self._vips}
-        for key in remove:
-            gone[key.address.version].append(layout.pack_key(key))
+        gone = layout.pack_keys(remove)
         for family, table in self._vips.items():
             table.remove(gone[family])
         if remove:
             settle()
         self._own.put({value.mac: key.ifindex for key, value in put.items()})
-        come: dict[int, list[tuple[bytes, bytes]]] = {family: [] for family in self._vips}
-        for key, value in put.items():
-            come[key.address.version].append((layout.pack_key(key), layout.pack_value(value)))
+        come = layout.pack_entries(put)
         for family, table in self._vips.items():
-            table.put(come[family])
+            table.put(*come[family])
 
     def entries(self) -> dict[EntryKey, EntryValue]:
         """What the kernel holds."""
