@@ -18,6 +18,7 @@ import time
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from sys import intern
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "agent" / "src"))
@@ -31,14 +32,16 @@ _PORTS = (ServicePort("TCP", 80), ServicePort("TCP", 443))
 
 
 def make_service(number: int, pools: int) -> Service:
+    """As it is decoded: a namespace and a label's value are kept once."""
+    app = f"app-{number}"
     return plain_service(
-        namespace=f"namespace-{number % 1000}",
+        namespace=intern(f"namespace-{number % 1000}"),
         name=f"service-{number}",
         uid=f"00000000-0000-0000-0000-{number:012}",
         resource_version=number,
-        labels={"app": f"app-{number}", "pool": f"pool-{number % pools}"},
+        labels={"app": app, "pool": intern(f"pool-{number % pools}")},
         ports=_PORTS,
-        selector={"app": f"app-{number}"},
+        selector={"app": app},
     )
 
 

@@ -10,7 +10,7 @@ IPv6, netmasks and host bits are refused.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from herald.core.allocation.ranges import Range, Version
@@ -22,9 +22,15 @@ _SHOWN_MAX = 64
 _TEXT_MAX = 64
 """No address or CIDR is longer (45 characters and a prefix length)."""
 
-_NEVER: dict[Version, tuple[IPv4Network | IPv6Network, ...]] = {
-    4: tuple(map(IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32"))),
-    6: tuple(map(IPv6Network, ("::/127", "::ffff:0:0/96", "ff00::/8"))),
+
+def _taboo(*networks: str) -> tuple[tuple[str, Range], ...]:
+    whole = map(ip_network, networks)
+    return tuple((str(each), Range(int(each[0]), int(each[-1]))) for each in whole)
+
+
+_NEVER: dict[Version, tuple[tuple[str, Range], ...]] = {
+    4: _taboo("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32"),
+    6: _taboo("::/127", "::ffff:0:0/96", "ff00::/8"),
 }
 """What no host on a segment can have: unspecified, loopback, multicast, broadcast, IPv4-mapped."""
 
@@ -79,8 +85,8 @@ def parse_address(text: str) -> Address | Malformed:
             return Malformed(f"wanted an address without a zone, found {shown(text)}")
         if address.ipv4_mapped is not None:
             return Malformed(f"wanted {address.ipv4_mapped}, found IPv4-mapped {shown(text)}")
-    unfit = _never(Span(address.version, Range(int(address), int(address))))
-    return unfit or address
+    number = int(address)
+    return _never(address.version, Range(number, number)) or address
 
 
 def parse_block(block: Block) -> Span | Malformed:
@@ -93,7 +99,7 @@ def parse_block(block: Block) -> Span | Malformed:
     span = _parse_cidr(block.cidr) if block.cidr else _parse_range(block)
     if isinstance(span, Malformed):
         return span
-    return _never(span) or span
+    return _never(span.version, span.range) or span
 
 
 def _parse_cidr(text: str) -> Span | Malformed:
@@ -137,10 +143,9 @@ def _prefix_length(text: str) -> int | None:
     return int(text)
 
 
-def _never(span: Span) -> Malformed | None:
-    for network in _NEVER[span.version]:
-        low, high = int(network.network_address), int(network.broadcast_address)
-        if low <= span.range.last and span.range.first <= high:
-            found = spelled(span.version, span.range)
+def _never(version: Version, addresses: Range) -> Malformed | None:
+    for network, taboo in _NEVER[version]:
+        if taboo.first <= addresses.last and addresses.first <= taboo.last:
+            found = spelled(version, addresses)
             return Malformed(f"wanted unicast addresses, found {found}, which overlaps {network}")
     return None

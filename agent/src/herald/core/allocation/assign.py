@@ -31,8 +31,7 @@ _HELD = "held: "
 _MESSAGE_MAX = 2048
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What a Service shall hold, and what to do for it."""
 
     addresses: tuple[Address, ...] = ()
@@ -333,6 +332,10 @@ class _Case:
 
     def _condition(self, texts: list[str], *, orphaned: bool) -> Condition:
         held = listed(texts, "; ")
+        status: Literal["True", "False"] = "True" if held else "False"
+        reason = "Orphaned" if orphaned else "Allocated"
+        if not (self.problems or self.lacking or self.book.strangers):
+            return _told(status, reason, [held])
         missing = dict.fromkeys(problem.text for problem in self.problems)
         remarks = [each.text for each in self.lacking.values() if each.text not in missing]
         remarks += (
@@ -342,8 +345,7 @@ class _Case:
         if self.problems:
             parts = [listed(missing, "; "), f"{_HELD}{held}" if held else "", *remarks]
             return _told("False", self.problems[0].reason, parts)
-        status: Literal["True", "False"] = "True" if held else "False"
-        return _told(status, "Orphaned" if orphaned else "Allocated", [held, *remarks])
+        return _told(status, reason, [held, *remarks])
 
 
 def _told(status: Literal["True", "False"], reason: str, parts: list[str]) -> Condition:

@@ -171,9 +171,10 @@ class Book:
         given = self.given.get(key, ())
         for address in given:
             self._ungroup(address, key)
-        self.services.pop(key, None)
         self._showing.pop(key, None)
-        if known:
+        if known is None:
+            self.services.pop(key, None)
+        else:
             self.services[key] = known
             for address in given:
                 record = self.record(address)
@@ -201,9 +202,8 @@ class Book:
         Of two that may not share it is the one that edited last what the rules look at; if that was not
         seen, the one that was written last.
         """
-        group = self._groups.get(address)
-        record = self.record(address)
-        if group is None or record is None or not group.at_odds:
+        group = self._groups.get(address) if self._groups else None
+        if group is None or not group.at_odds or (record := self.record(address)) is None:
             return set()
         known = {key: self.services[key] for key in record.services if key in group}
         standing = sorted(
@@ -212,7 +212,7 @@ class Book:
         return group.leavers(standing)
 
     def is_at_odds(self, address: Address) -> bool:
-        group = self._groups.get(address)
+        group = self._groups.get(address) if self._groups else None
         return group is not None and group.at_odds
 
     def shared_by(self, known: Known) -> set[Address]:

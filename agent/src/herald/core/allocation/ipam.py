@@ -229,7 +229,7 @@ class Ipam:
             self._book.open(address).holders += (key,)
         for address in {*before, *after}:
             self._recount(self._book.open(address))
-            self._mark(self._awaiting.get(address, ()))
+            self._mark_waiting(address)
 
     def _care_changed(self, key: ServiceKey) -> None:
         """The Service came into Herald's care, or left it."""
@@ -238,7 +238,7 @@ class Ipam:
             if record:
                 self._judge_need(record)
         for address in self._book.showing(key):
-            self._mark(self._awaiting.get(address, ()))
+            self._mark_waiting(address)
 
     def _terms_changed(self, key: ServiceKey, known: Known | None, at_odds: set[Address]) -> None:
         """The Service may share with others than before; ``at_odds``: where the rules failed before."""
@@ -247,7 +247,7 @@ class Ipam:
             record = self._book.record(address)
             if record and (address in at_odds or self._book.is_at_odds(address)):
                 self._mark(record.services)
-            self._mark(self._awaiting.get(address, ()))
+            self._mark_waiting(address)
         if given and known and known.request.sharing_key:
             self._mark(self._lonely.get(known.request.sharing_key, ()))
 
@@ -268,7 +268,7 @@ class Ipam:
                 self._judge_need(after)
             self._recount(entry)
             self._members_changed(entry, before, after, decided)
-        self._mark(self._awaiting.get(address, ()))
+        self._mark_waiting(address)
 
     def _members_changed(
         self,
@@ -293,7 +293,7 @@ class Ipam:
 
     def _stranger_changed(self, entry: Entry, aside: Aside) -> None:
         self._mark(aside.services | (entry.record.services if entry.record else frozenset()))
-        self._mark(self._awaiting.get(entry.address, ()))
+        self._mark_waiting(entry.address)
         self._recount(entry)
 
     def _recount(self, entry: Entry) -> None:
@@ -357,6 +357,11 @@ class Ipam:
                 known = self._book.services.get(key)
                 names = known is None or bool(known.shown or known.request.wanted)
                 self._turns.add(key, first=names or key in self._book.given)
+
+    def _mark_waiting(self, address: Address) -> None:
+        """Those who wait for this very address."""
+        if self._awaiting:
+            self._mark(self._awaiting.get(address, ()))
 
     def _next_hungry(self) -> ServiceKey | None:
         """A Service that waits for any address of a line that has one again, and was not asked yet."""

@@ -10,8 +10,7 @@ little as a single address. Every step is a binary search.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
 Version: TypeAlias = Literal[4, 6]
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Range:
+class Range(NamedTuple):
     """The numbers from ``first`` to ``last``, both in it; never empty."""
 
     first: int

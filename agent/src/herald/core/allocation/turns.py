@@ -18,14 +18,12 @@ if TYPE_CHECKING:
 class Turns:
     """A queue of Services, each in it at most once."""
 
-    __slots__ = ("_members", "_rounds", "_waiting")
+    __slots__ = ("_classes", "_members")
 
     def __init__(self) -> None:
         self._members: set[ServiceKey] = set()
-        self._rounds: tuple[list[ServiceKey], list[ServiceKey]] = ([], [])
-        """Those of this round, the next one last: first class, second class."""
-        self._waiting: tuple[list[ServiceKey], list[ServiceKey]] = ([], [])
-        """Those of the next round."""
+        self._classes: tuple[tuple[list[ServiceKey], list[ServiceKey]], ...] = (([], []), ([], []))
+        """First class, second class: those of this round, the next one last, and those of the round after it."""
 
     def __contains__(self, key: ServiceKey) -> bool:
         return key in self._members
@@ -34,11 +32,11 @@ class Turns:
         """Who is in the queue already stays where it is."""
         if key not in self._members:
             self._members.add(key)
-            self._waiting[not first].append(key)
+            self._classes[not first][1].append(key)
 
     def next(self) -> ServiceKey | None:
         """Take the next one out; None: nobody waits."""
-        for turns, waiting in zip(self._rounds, self._waiting, strict=True):
+        for turns, waiting in self._classes:
             if not turns and waiting:
                 turns.extend(sorted(waiting, reverse=True))
                 waiting.clear()
