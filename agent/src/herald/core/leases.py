@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from ipaddress import IPv4Interface, IPv6Interface
+from sys import intern
 
 from herald.core.model import (
     FINALIZER,
@@ -64,7 +65,9 @@ class Epoch:
         return f"{self.uid}/{self.transitions}"
 
     @staticmethod
+    @lru_cache(maxsize=1024)
     def parse(text: str) -> Epoch | None:
+        """The same for all the leases of one holder."""
         uid, slash, transitions = text.rpartition("/")
         sound = transitions.isascii() and transitions.isdigit() and len(transitions) <= 10
         if not (uid and slash and sound):
@@ -303,7 +306,7 @@ def parsed_services(text: str) -> frozenset[ServiceKey]:
     for part in text.split(","):
         namespace, slash, name = part.strip().partition("/")
         if namespace and slash and name:
-            keys.add((namespace, name))
+            keys.add((intern(namespace), intern(name)))
     return frozenset(keys)
 
 

@@ -100,13 +100,14 @@ class World:
     def put(self, obj: KubeObject) -> bool:
         """Take an object; True if it differs from what was known."""
         if isinstance(obj, Endpoints):
-            old = self._slices.get(obj.key)
+            key = obj.key
+            old = self._slices.get(key)
             if old == obj:
                 return False
             if old is not None:
                 self._drop_slice(old)
-            self._slices[obj.key] = obj
-            self._slices_of[obj.service] = (*self._slices_of.get(obj.service, ()), obj.key)
+            self._slices[key] = obj
+            self._slices_of[obj.service] = (*self._slices_of.get(obj.service, ()), key)
             return True
         table = self._table(type(obj))
         if table.get(obj.key) == obj:

@@ -9,9 +9,9 @@ expressions) stays text: the module that understands it refuses it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, TypeVar, cast
 
 from herald.core.events import Key, Kind, KubeObject
 from herald.core.model import (
@@ -72,7 +72,7 @@ def _service(json: Fields) -> Service:
     metadata, spec, status = json.record("metadata"), json.record("spec"), json.record("status")
     return Service(
         namespace=sys.intern(metadata.required("namespace")),
-        name=metadata.required("name"),
+        name=sys.intern(metadata.required("name")),
         uid=metadata.text("uid"),
         resource_version=metadata.resource_version(),
         labels=metadata.labels("labels"),
@@ -80,12 +80,14 @@ def _service(json: Fields) -> Service:
         type=spec.word("type", "ClusterIP"),
         load_balancer_class=spec.word("loadBalancerClass") if "loadBalancerClass" in spec else None,
         load_balancer_ip=spec.text("loadBalancerIP"),
-        ip_families=tuple(_families(spec)),
+        ip_families=_once(tuple(_families(spec))),
         ip_family_policy=spec.word("ipFamilyPolicy"),
         external_ips=spec.texts("externalIPs"),
-        ports=tuple(
-            ServicePort(port.word("protocol", "TCP"), port.number("port"))
-            for port in spec.records("ports")
+        ports=_once(
+            tuple(
+                ServicePort(port.word("protocol", "TCP"), port.number("port"))
+                for port in spec.records("ports")
+            )
         ),
         external_traffic_policy=spec.word("externalTrafficPolicy", "Cluster"),
         selector=spec.labels("selector"),
@@ -129,15 +131,22 @@ def _endpoints(json: Fields) -> Endpoints:
     return Endpoints(
         name=metadata.required("name"),
         service=(metadata.word("namespace"), service),
-        nodes=_alike(frozenset(ready)),
-        ending=_alike(frozenset(ending - ready)),
+        nodes=_once(frozenset(ready)),
+        ending=_once(frozenset(ending - ready)),
     )
 
 
+_T = TypeVar("_T", bound=Hashable)
+
+
+def _once(value: _T) -> _T:
+    """The value, or one that is equal to it: what many objects have alike (nodes, ports) is kept once."""
+    return cast("_T", _kept(value))
+
+
 @lru_cache(maxsize=4096)
-def _alike(nodes: frozenset[str]) -> frozenset[str]:
-    """Many Services run on the same nodes: those are kept once."""
-    return nodes
+def _kept(value: Hashable) -> Hashable:
+    return value
 
 
 def _node(json: Fields) -> Node:
@@ -264,7 +273,7 @@ def _lease(json: Fields) -> Lease:
         duration_seconds=spec.number("leaseDurationSeconds"),
         labels=metadata.labels("labels"),
         annotations=metadata.labels("annotations"),
-        finalizers=metadata.texts("finalizers"),
+        finalizers=_once(metadata.texts("finalizers")),
         owner=owner,
         deleting="deletionTimestamp" in metadata,
     )

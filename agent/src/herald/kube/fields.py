@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from herald.kube.transport import Json
 
 _FOUND_MAX = 60
+_NONE: Mapping[str, str] = {}
+"""Thousands of objects have no labels or annotations that matter: they have this in common."""
 
 
 class Undecodable(ValueError):
@@ -92,7 +94,7 @@ class Fields:
         """A map of strings; of those with a key that begins with one of the prefixes."""
         value = self._json.get(name)
         if value is None:
-            return {}
+            return _NONE
         if not isinstance(value, dict):
             raise self._wrong(name, "an object", value)
         kept: dict[str, str] = {}
@@ -102,7 +104,7 @@ class Fields:
             if not isinstance(text, str):
                 raise self._wrong(f"{name}[{key}]", "a string", text)
             kept[sys.intern(key)] = sys.intern(text) if len(text) < 64 else text
-        return kept
+        return kept or _NONE
 
     def resource_version(self) -> int:
         text = self.text("resourceVersion")

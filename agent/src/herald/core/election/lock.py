@@ -118,6 +118,9 @@ class Request:
     epoch: Epoch | None
 
 
+_UNPLACED = Placement()
+
+
 @dataclass(slots=True)
 class Lock:
     """Stands for one VIP lease, or, without an address, for the lease ``ipam``."""
@@ -134,7 +137,7 @@ class Lock:
     """Those that have it as an external one."""
     holder: Epoch | None = None
     """The epoch that the lease names."""
-    placement: Placement = field(default_factory=Placement)
+    placement: Placement = _UNPLACED
     placed_at: int = 0
     request: Request | None = None
     unsure: bool = False
