@@ -48,6 +48,28 @@ def test_a_lost_node_is_replaced_within_its_duration() -> None:
     assert cluster.holder("web0") != lost
 
 
+@pytest.mark.parametrize(
+    ("lose", "find"), [("power_off", "power_on"), ("pause", "resume"), ("cut", "join")]
+)
+def test_another_node_allocates_within_the_duration_and_two_at_once_give_no_address_twice(
+    lose: str, find: str
+) -> None:
+    cluster, _ = served_cluster()
+    cluster.run(5)
+    was = cluster.machines[cluster.allocator()]
+    getattr(was, lose)()
+    seconds = cluster.run_until(lambda: cluster.allocator() not in ("", was.name), 5)
+    assert seconds <= 2.5
+    names = [f"new{number}" for number in range(20)]
+    for name in names:
+        cluster.service(name)
+    getattr(was, find)()  # for a moment it may believe that it allocates still
+    cluster.run_until(lambda: cluster.served("web0", *names), 10)
+    addresses = [cluster.get(name).ingress for name in ("web0", *names)]
+    assert len(set(addresses)) == len(addresses)
+    assert cluster.vip_leases() == {f"vip-{address}" for (address,) in addresses}
+
+
 def test_a_killed_agent_comes_back_into_its_epoch_and_nothing_moves() -> None:
     cluster, _ = served_cluster()
     cluster.run(5)

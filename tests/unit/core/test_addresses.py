@@ -30,6 +30,34 @@ def test_an_address_in_any_spelling(text: str, address: str) -> None:
     assert parse_address(text) == ip_address(address)
 
 
+@given(st.ip_addresses(v=6), st.data())
+def test_every_spelling_of_an_ipv6_address_is_that_address(
+    address: IPv6Address, data: st.DataObject
+) -> None:
+    """Either case, any leading zeros, ``::`` for any run of zeros, the last 32 bits as IPv4 (RFC 4291, 2.2)."""
+    groups = [
+        data.draw(st.sampled_from((f"{group:x}", f"{group:X}", f"{group:04x}", f"{group:04X}")))
+        for group in (int(address) >> shift & 0xFFFF for shift in range(112, -16, -16))
+    ]
+    if data.draw(st.booleans()):
+        groups[6:] = [str(IPv4Address(int(address) & 0xFFFFFFFF))]
+    zeros = [
+        (first, last)
+        for first in range(len(groups))
+        for last in range(first + 1, len(groups) + 1)
+        if all(group.strip("0") == "" for group in groups[first:last])
+    ]
+    text = ":".join(groups)
+    if zeros and data.draw(st.booleans()):
+        first, last = data.draw(st.sampled_from(zeros))
+        text = ":".join(groups[:first]) + "::" + ":".join(groups[last:])
+    plain = parse_address(str(address))
+    if isinstance(plain, Malformed):
+        assert isinstance(parse_address(text), Malformed)
+    else:
+        assert parse_address(text) == address
+
+
 REFUSED = [
     ("", "wanted an IPv4 or IPv6 address, found ''"),
     (" 192.0.2.1", "wanted an IPv4 or IPv6 address"),
