@@ -133,12 +133,13 @@ class Cluster:
             watch.reset("connection reset")
 
     def restore(self, backup: Backup) -> None:
+        """Watches are resumed from a revision of the future, of which the API server has nothing to say."""
         self.disturbed()
         self.api.restore(backup)
         for address in self.addresses():
             self.invariants.edited(address)
         for machine in self.machines.values():
-            machine.relist()
+            machine.reconnect()
 
     def execute(
         self, effect: fx.LeaseRequest | fx.PatchService | fx.PatchPool | fx.PatchPolicy

@@ -236,6 +236,11 @@ class Machine:
         """``what`` (pause, kill) comes between two effects of one decision."""
         self._breaks_after, self._break = effects, what
 
+    def reconnect(self) -> None:
+        """All connections of watches are lost; each goes on from where it was."""
+        for watch in self.watches:
+            watch.reset("connection lost")
+
     def relist(self) -> None:
         """All watches begin anew."""
         for watch in self.watches:

@@ -283,6 +283,24 @@ def test_an_etcd_restored_from_a_backup_makes_no_two_nodes_answer(
     assert cluster.served(*names)
 
 
+def test_nothing_is_left_of_what_came_after_the_backup_that_an_etcd_was_restored_from() -> None:
+    cluster, _ = served_cluster(services=2)
+    backup = cluster.api.backup()
+    (address,) = cluster.get("web1").ingress
+    cluster.delete_service("web1")
+    cluster.run(3)
+    cluster.service("heir")
+    cluster.run_until(lambda: cluster.served("heir"), 5)
+    assert cluster.get("heir").ingress == (address,)
+    cluster.restore(backup)
+    cluster.run(15)
+    assert cluster.served("web0", "web1")
+    assert cluster.get("web1").ingress == (address,)
+    cluster.delete_service("web1")  # nobody may believe that the heir needs it still
+    cluster.run(3)
+    assert cluster.api.lease(f"vip-{address}") is None
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_who_holds_nothing_hastens_before_its_claim_and_loses_no_time(seed: int) -> None:
     cluster, _ = served_cluster(nodes=3, seed=seed)

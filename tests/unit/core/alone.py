@@ -99,6 +99,8 @@ class Alone:
         self.agent = Decider(settings or Settings(on_api_loss="Withdraw"), identity)
         self.session, self.entries = session or Session(), dict(entries or {})
         self.store: dict[str, Lease] = {}
+        self.objects: dict[ev.Kind, dict[ev.Key, ev.KubeObject]] = {}
+        """What the API server has shown, by kind."""
         self.version = 100
         self.pending: list[fx.LeaseRequest] = []
         self.done: list[fx.Effect] = []
@@ -121,10 +123,7 @@ class Alone:
         waiting = list(events)
         while waiting:
             event = waiting.pop(0)
-            if isinstance(event, ev.Removed):
-                self.gone.add(event.key)
-            elif isinstance(event, ev.Changed):
-                self.gone.discard(event.object.key)
+            self._note(event)
             for effect in self.agent.step(event, self.now):
                 self.done.append(effect)
                 if isinstance(effect, fx.LeaseRequest):
@@ -134,8 +133,22 @@ class Alone:
                 else:
                     waiting += self._carry_out(effect)
 
+    def _note(self, event: ev.Event) -> None:
+        match event:
+            case ev.Listed():
+                self.objects[event.kind] = {each.key: each for each in event.objects}
+            case ev.Changed():
+                self.objects.setdefault(type(event.object), {})[event.object.key] = event.object
+                self.gone.discard(event.object.key)
+            case ev.Removed():
+                self.gone.add(event.key)
+                self.objects.get(event.kind, {}).pop(event.key, None)
+
     def _carry_out(self, effect: fx.Effect) -> list[ev.Event]:
+        """Leases are listed again by the test."""
         match effect:
+            case fx.Relist() if effect.kind is not Lease:
+                return [ev.Listed(effect.kind, tuple(self.objects[effect.kind].values()))]
             case fx.SetSession():
                 self.session = effect.session
                 return [ev.KernelAnswer(effect.id)]

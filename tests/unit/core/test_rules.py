@@ -46,6 +46,7 @@ from herald.core.leases import (
 from herald.core.leaving import LIMIT
 from herald.core.model import MILLISECOND, SECOND, Address, Lease, Service, vip_lease_name
 from herald.core.settings import Settings
+from herald.core.world import KINDS
 
 D = 2 * SECOND
 HOLD = Settings(on_api_loss="Hold")
@@ -729,9 +730,9 @@ def test_rule_9_a_failed_renewal_is_tried_again_for_ever() -> None:
 
 
 def rewound(alone: Alone) -> None:
-    """The map was emptied, an epoch begun anew, and nothing is claimed for the longest D."""
+    """The map was emptied, an epoch begun anew, all listed, and nothing is claimed for the longest D."""
     began = alone.now
-    assert [e.kind for e in alone.effects(fx.Relist)] == [Lease]
+    assert [e.kind for e in alone.effects(fx.Relist)] == list(KINDS)
     assert not alone.held
     alone.serve()
     alone.post(ev.Listed(Lease, tuple(alone.store.values()), asked=alone.now))

@@ -418,6 +418,19 @@ def test_writes_that_the_watch_shows_are_as_they_should_be(start: Start, inbox: 
         assert told(inbox.take(1)) == [f"+a{version}"]
 
 
+def test_a_list_of_an_older_etcd_has_writes_awaited_from_there(start: Start, inbox: Inbox) -> None:
+    transport = FakeTransport(lists(version=100), STAYS)
+    reflector = start(transport)
+    queries(transport, 2)
+    transport.then(lists(version=4), STAYS)
+    reflector.refresh()
+    queries(transport, 2)
+    reflector.wrote(5)
+    transport.then(lists(lease("a", 5), version=5), STAYS)
+    reflector.wrote(6)
+    assert told(inbox.take(4)) == ["list", "list", "broken", "list a5"]
+
+
 # --- patience ---------------------------------------------------------------------------------------------
 
 

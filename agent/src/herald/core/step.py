@@ -49,14 +49,14 @@ from herald.core.kernelmap import KernelMap
 from herald.core.leases import PresenceReport
 from herald.core.leaving import Leaving
 from herald.core.membership import Membership
-from herald.core.model import MILLISECOND, Identity, Lease, vip_lease_name
+from herald.core.model import MILLISECOND, Identity, vip_lease_name
 from herald.core.outbox import Outbox
 from herald.core.own import OwnNode
 from herald.core.report import HeldAddress, Status, missing
 from herald.core.settings import Settings
 from herald.core.status import ServiceStatus
 from herald.core.watches import Watches
-from herald.core.world import World
+from herald.core.world import KINDS, World
 
 
 class Decider:
@@ -265,15 +265,17 @@ class Decider:
 
     def _begin_anew(self, now: int) -> None:
         """Time ran backwards (rule 10): the presence falls silent and begins a new epoch; whatever else was seen of
-        leases is forgotten and listed again, and nothing is claimed for the longest D."""
+        leases is forgotten, and nothing is claimed for the longest D. Every kind is listed again: a watch from a
+        resourceVersion of the future says nothing, neither what is there again nor what is no more."""
         self._presence.rewound = False
         self._out.note("time ran backwards", level="warning", node=self._node)
         self._claims_from = now + self._observer.longest()
         self._observer.forget()
         self._election.forget()
         self._world.leases.clear()
-        self._world.listed.discard(Lease)
-        self._out.add(Relist(Lease))
+        self._world.listed.clear()
+        for kind in KINDS:
+            self._out.add(Relist(kind))
 
     def _follow_locks(self) -> None:
         """What the allocator, the bound on each node's load and the Services' statuses make of changed locks."""

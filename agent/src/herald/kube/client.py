@@ -118,8 +118,10 @@ class KubeClient:
         return LatencyTimer(self._transport, self._config.namespace, lease, self._clock)
 
     def refresh(self, kind: Kind) -> None:
-        """List a kind again, because ``wanted`` now says something else."""
-        self._reflectors[kind].refresh()
+        """List a kind again, because ``wanted`` now says something else, or what was seen holds no more. (Who has not
+        begun yet lists anyway.)"""
+        if (reflector := self._reflectors.get(kind)) is not None:
+            reflector.refresh()
 
     def watch_services(self, *, all_types: bool) -> None:
         """List and watch Services anew: those of every type that matter, or those of type LoadBalancer alone."""

@@ -204,6 +204,9 @@ class Reflector:
         version = metadata.required("resourceVersion")
         self._times.only(self.kind, {each.key for each in objects})
         self._tell(Listed(self.kind, tuple(objects), narrowed=narrowed, asked=asked))
+        with self._lock:
+            # Of what came before nothing counts: it may be of a future that an older etcd has not seen.
+            self._seen, self._awaited = 0, None
         self._reached(version)
         self._broken = False
 
