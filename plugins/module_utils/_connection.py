@@ -4,31 +4,29 @@
 """From module options to a connection, as C(kubernetes.core) reads them.
 
 The C(kubernetes) library reads kubeconfigs of every kind (tokens, client certificates, exec plugins, OIDC) and makes
-the TLS pool; only that is used of it. Options win over C(K8S_AUTH_*), these over the kubeconfig.
+the TLS pool; only that is used of it, and only where the way is no plain one (C(_plain)). Options win over
+C(K8S_AUTH_*), these over the kubeconfig.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
-import traceback
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib
 from ansible_collections.baremetal.herald.plugins.module_utils._client import Client, Response
 from ansible_collections.baremetal.herald.plugins.module_utils._errors import (
     BadConnection,
+    HeraldError,
     Unreachable,
 )
+from ansible_collections.baremetal.herald.plugins.module_utils._plain import plain
 
 try:
     import urllib3
-    from kubernetes import config as kubernetes_config
-    from kubernetes.client import Configuration
-    from kubernetes.client.rest import RESTClientObject
-
-    IMPORT_ERROR = None
 except ImportError:
-    IMPORT_ERROR = traceback.format_exc()
+    pass  # C(require_library) says so: the library brings it
 
 # seconds
 _CONNECT = 10.0
@@ -71,11 +69,11 @@ CONNECTION_SPEC: dict[str, Any] = {
 
 
 class Urllib3Transport:
-    """Sends by the pool and with the credentials of a C(kubernetes.client.Configuration)."""
+    """Sends by a pool and with the credentials of a C(kubernetes.client.Configuration), or what stands for it."""
 
-    def __init__(self, configuration: Any, impersonate: list[tuple[str, str]]) -> None:
+    def __init__(self, configuration: Any, pool: Any, impersonate: list[tuple[str, str]]) -> None:
         self._configuration = configuration
-        self._pool = RESTClientObject(configuration).pool_manager
+        self._pool = pool
         self._impersonate = impersonate
 
     def send(self, method: str, target: str, headers: dict[str, str], body: str | None) -> Response:
@@ -109,26 +107,41 @@ class Urllib3Transport:
 
 def connect(module: AnsibleModule) -> Client:
     """The client of a module that has C(CONNECTION_SPEC). Raises HeraldError."""
-    require_library(module)
     return client_of(module.params, module.check_mode)[0]
 
 
-def require_library(module: AnsibleModule) -> None:
-    """End the module, and say what to install, where the C(kubernetes) library is missing."""
-    if IMPORT_ERROR is not None:
-        module.fail_json(msg=missing_required_lib("kubernetes"), exception=IMPORT_ERROR)
-
-
 def client_of(params: dict[str, Any], dry_run: bool) -> tuple[Client, Any]:
-    """A client and the C(Configuration) that it goes by. Raises BadConnection."""
-    configuration = configure(params)
-    return Client(
-        Urllib3Transport(configuration, _impersonation(params)), dry_run=dry_run
-    ), configuration
+    """A client, and the C(Configuration) that it goes by or what stands for it. Raises HeraldError."""
+    configuration = plain(params)
+    if configuration is not None:
+        pool = configuration.pool
+    else:
+        require_library()
+        configuration = configure(params)
+        pool = pool_of(configuration)
+    transport = Urllib3Transport(configuration, pool, _impersonation(params))
+    return Client(transport, dry_run=dry_run), configuration
+
+
+def require_library() -> None:
+    """Raises HeraldError, which says what to install, where the C(kubernetes) library is missing."""
+    try:
+        importlib.import_module("kubernetes.config")
+    except ImportError:
+        raise HeraldError(missing_required_lib("kubernetes")) from None
+
+
+def pool_of(configuration: Any) -> Any:
+    """The pool of connections that the library makes of a C(Configuration)."""
+    from kubernetes.client.rest import RESTClientObject
+
+    return RESTClientObject(configuration).pool_manager
 
 
 def configure(params: dict[str, Any]) -> Any:
     """A C(Configuration) from module options. Raises BadConnection."""
+    from kubernetes.client import Configuration
+
     configuration = Configuration()
     own = bool(params["host"])
     if not own or params["kubeconfig"] or params["context"]:
@@ -162,6 +175,8 @@ def configure(params: dict[str, Any]) -> Any:
 
 
 def _load(configuration: Any, params: dict[str, Any]) -> None:
+    from kubernetes import config as kubernetes_config
+
     kubeconfig = params["kubeconfig"]
     options = {
         "context": params["context"],
@@ -188,6 +203,8 @@ def _load(configuration: Any, params: dict[str, Any]) -> None:
 
 def _load_default(configuration: Any, options: dict[str, Any]) -> None:
     """The kubeconfig of KUBECONFIG or ~/.kube/config; inside a pod, the pod's own credentials."""
+    from kubernetes import config as kubernetes_config
+
     path = os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
     if any(os.access(part, os.R_OK) for part in path.split(os.pathsep)):
         kubernetes_config.load_kube_config(path, **options)

@@ -73,7 +73,6 @@ from ansible_collections.baremetal.herald.plugins.module_utils._client import Cl
 from ansible_collections.baremetal.herald.plugins.module_utils._connection import (
     CONNECTION_SPEC,
     client_of,
-    require_library,
 )
 from ansible_collections.baremetal.herald.plugins.module_utils._errors import ApiError, HeraldError
 
@@ -84,7 +83,6 @@ CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap", namespaced=True)
 def main() -> None:
     """See DOCUMENTATION."""
     module = AnsibleModule(argument_spec=dict(CONNECTION_SPEC), supports_check_mode=True)
-    require_library(module)
     try:
         client, configuration = client_of(module.params, module.check_mode)
         info = look(client)

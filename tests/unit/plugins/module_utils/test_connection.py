@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,6 +16,7 @@ import yaml
 from ansible_collections.baremetal.herald.plugins.module_utils import _connection
 from ansible_collections.baremetal.herald.plugins.module_utils._errors import (
     BadConnection,
+    HeraldError,
     Unreachable,
 )
 
@@ -123,6 +125,13 @@ def test_no_kubeconfig_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         _connection.configure(params())
 
 
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("kubernetes", "kubernetes.config"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(HeraldError, match=r"Failed to import the required .*kubernetes"):
+        _connection.client_of(params(host="https://c.example", username="u"), False)
+
+
 class Echo(BaseHTTPRequestHandler):
     """Answers with what it was asked."""
 
@@ -158,7 +167,8 @@ def test_what_is_sent_and_what_comes_back(server: HTTPServer) -> None:
         ("Impersonate-Group", "a"),
         ("Impersonate-Group", "b"),
     ]
-    transport = _connection.Urllib3Transport(configuration, impersonated)
+    pool = _connection.pool_of(configuration)
+    transport = _connection.Urllib3Transport(configuration, pool, impersonated)
     answer = transport.send("GET", "/x?y=1", {"Accept": "application/json"}, None)
     assert (answer.status, answer.text, answer.headers["retry-after"]) == (429, "{}", "7")
     [(path, headers)] = server.seen  # type: ignore[attr-defined]
@@ -170,7 +180,8 @@ def test_what_is_sent_and_what_comes_back(server: HTTPServer) -> None:
 
 def test_nobody_there() -> None:
     configuration = _connection.configure(params(host="https://127.0.0.1:1", api_key="x"))
-    transport = _connection.Urllib3Transport(configuration, [])
+    pool = _connection.pool_of(configuration)
+    transport = _connection.Urllib3Transport(configuration, pool, [])
     with pytest.raises(
         Unreachable, match=r"https://127\.0\.0\.1:1 cannot be reached: .*[Rr]efused"
     ):

@@ -1,0 +1,347 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A plain way to the API says what the library would say of it; whatever is not plain is left to the library."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.baremetal.herald.plugins.module_utils import _connection
+from ansible_collections.baremetal.herald.plugins.module_utils._errors import (
+    BadConnection,
+    Unreachable,
+)
+from ansible_collections.baremetal.herald.plugins.module_utils._plain import plain
+from ansible_collections.baremetal.herald.plugins.modules.cluster_info import authorities
+
+Json = dict[str, Any]
+
+
+def make_certificate(folder: Path, name: str) -> None:
+    """One that is an authority, a server's at 127.0.0.1, and a client's: NAME.crt and NAME.key."""
+    subject = ("-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1")
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    files = ("-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.crt"))
+    command = ("openssl", "req", "-x509", *key, "-days", "2", *subject, *files)
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("certificates")
+    for name in ("one", "two"):
+        make_certificate(folder, name)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+def params(**given: Any) -> Json:
+    return {**dict.fromkeys(_connection.CONNECTION_SPEC), **given}
+
+
+def data(file: Path) -> str:
+    return base64.b64encode(file.read_bytes()).decode()
+
+
+@pytest.fixture
+def kubeconfig(certificates: Path) -> Json:
+    """A client certificate as files beside it, a token, and the authority as content."""
+    authority = data(certificates / "one.crt")
+    cluster = {"server": "https://a.example:6443", "certificate-authority-data": authority}
+    other = {"server": "https://b.example", "certificate-authority": "two.crt"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "token",
+        "clusters": [{"name": "a", "cluster": cluster}, {"name": "b", "cluster": other}],
+        "users": [
+            {"name": "token", "user": {"token": "from-file"}},
+            {
+                "name": "certificate",
+                "user": {"client-certificate": "one.crt", "client-key": "one.key"},
+            },
+        ],
+        "contexts": [
+            {"name": "token", "context": {"cluster": "a", "user": "token", "namespace": "x"}},
+            {"name": "files", "context": {"cluster": "b", "user": "certificate"}},
+        ],
+    }
+
+
+@pytest.fixture
+def file(kubeconfig: Json, certificates: Path) -> Path:
+    path = certificates / "config"
+    path.write_text(yaml.safe_dump(kubeconfig))
+    return path
+
+
+# --- what is plain is as the library has it -----------------------------------------------------
+
+PLAIN: dict[str, Callable[[Path], Json]] = {
+    "a token": lambda folder: {"kubeconfig": str(folder / "config")},
+    "a client certificate": lambda folder: {
+        "kubeconfig": str(folder / "config"),
+        "context": "files",
+    },
+    "the kubeconfig of the environment": lambda folder: {},
+    "another host": lambda folder: {
+        "kubeconfig": str(folder / "config"),
+        "host": "https://c.example",
+    },
+    "another token": lambda folder: {"kubeconfig": str(folder / "config"), "api_key": "mine"},
+    "another authority": lambda folder: {
+        "kubeconfig": str(folder / "config"),
+        "ca_cert": str(folder / "two.crt"),
+    },
+    "no client certificate": lambda folder: {
+        "kubeconfig": str(folder / "config"),
+        "context": "files",
+        "client_cert": "",
+        "client_key": "",
+        "api_key": "mine",
+    },
+    "no kubeconfig": lambda folder: {
+        "host": "https://c.example",
+        "api_key": "mine",
+        "ca_cert": str(folder / "one.crt"),
+        "validate_certs": True,
+    },
+}
+
+
+@pytest.mark.parametrize("case", PLAIN)
+def test_a_plain_way_is_as_the_library_has_it(
+    case: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    given = params(**PLAIN[case](file.parent))
+    found, wanted = plain(copy.deepcopy(given)), _connection.configure(given)
+    assert found is not None
+    assert found.host == wanted.host
+    assert authorities(found) == authorities(wanted)
+    assert header(found) == header(wanted)
+
+
+def header(way: Any) -> str:
+    return str(way.auth_settings().get("BearerToken", {}).get("value") or "")
+
+
+def test_a_kubeconfig_by_its_content_is_left_as_it_is(kubeconfig: Json) -> None:
+    given = params(kubeconfig=kubeconfig, host="https://c.example", api_key="mine")
+    before = copy.deepcopy(given)
+    found = plain(given)
+    assert found is not None
+    assert (found.host, found.token) == ("https://c.example", "mine")
+    assert given == before
+
+
+def test_the_library_is_not_imported_for_it(file: Path) -> None:
+    """That is what it is for; in a process where nobody else has."""
+    code = (
+        "import sys\n"
+        "from ansible_collections.baremetal.herald.plugins.module_utils import _connection\n"
+        "given = dict.fromkeys(_connection.CONNECTION_SPEC)\n"
+        f"_connection.client_of({{**given, 'kubeconfig': {str(file)!r}}}, False)\n"
+        "assert 'kubernetes' not in sys.modules\n"
+        f"_connection.client_of({{**given, 'kubeconfig': {str(file)!r}, 'validate_certs': False}}, False)\n"
+        "assert 'kubernetes' in sys.modules\n"
+    )
+    path = [entry for entry in sys.path if entry]
+    command = (sys.executable, "-c", f"import sys; sys.path[:0] = {path!r}\n{code}")
+    subprocess.run(command, check=True)
+
+
+# --- what is not plain is the library's ----------------------------------------------------------
+
+
+def of_user(**more: Any) -> Callable[[Json], None]:
+    return lambda config: config["users"][0]["user"].update(more)
+
+
+def of_cluster(**more: Any) -> Callable[[Json], None]:
+    return lambda config: config["clusters"][0]["cluster"].update(more)
+
+
+NOT_PLAIN: dict[str, Callable[[Json], None]] = {
+    "an exec plugin": of_user(exec={"command": "aws"}),
+    "OIDC": of_user(**{"auth-provider": {"name": "oidc"}}),
+    "a token's file": of_user(tokenFile="/token"),
+    "a password": of_user(username="u", password="p"),
+    "a proxy": of_cluster(**{"proxy-url": "http://proxy"}),
+    "another name in TLS": of_cluster(**{"tls-server-name": "api"}),
+    "no verification": of_cluster(**{"insecure-skip-tls-verify": True}),
+    "no TLS": of_cluster(server="http://a.example"),
+    "no content": of_cluster(**{"certificate-authority-data": "!!"}),
+    "another authority's rubbish": of_cluster(**{"certificate-authority-data": "cnViYmlzaA=="}),
+    "a number for a token": of_user(token=7),
+    "the system's authorities": lambda config: config["clusters"][0]["cluster"].pop(
+        "certificate-authority-data"
+    ),
+    "a certificate without a key": of_user(**{"client-certificate": "one.crt"}),
+    "a certificate that is not there": of_user(
+        **{"client-certificate": "none.crt", "client-key": "none.key"}
+    ),
+    "a key of another certificate": of_user(
+        **{"client-certificate": "one.crt", "client-key": "two.key"}
+    ),
+    "no such context": lambda config: config.update({"current-context": "none"}),
+    "two contexts of one name": lambda config: config["contexts"].append(config["contexts"][0]),
+    "no list of users": lambda config: config.update(users={"token": {}}),
+    "no context at all": lambda config: config.pop("current-context"),
+    "no user": lambda config: config["contexts"][0]["context"].pop("user"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_PLAIN)
+def test_a_kubeconfig_that_is_not_plain(case: str, kubeconfig: Json, certificates: Path) -> None:
+    NOT_PLAIN[case](kubeconfig)
+    path = certificates / "not-plain"
+    path.write_text(yaml.safe_dump(kubeconfig))
+    assert plain(params(kubeconfig=str(path))) is None
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"username": "u", "password": "p"},
+        {"proxy": "http://proxy"},
+        {"proxy_headers": {"user_agent": "x"}},
+        {"persist_config": True},
+        {"validate_certs": False},
+        {"ca_cert": "/nowhere"},
+        {"client_key": ""},
+    ],
+)
+def test_an_option_that_is_not_plain(more: Json, file: Path) -> None:
+    context = {"context": "files"} if "client_key" in more else {}
+    assert plain(params(kubeconfig=str(file), **context, **more)) is None
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "http_proxy"])
+def test_a_proxy_of_the_environment(name: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "http://proxy")
+    assert plain(params(kubeconfig=str(file))) is None
+
+
+@pytest.mark.parametrize("text", ["- a\n", "a: [\n", "\0", ""])
+def test_a_file_that_is_no_kubeconfig(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text(text)
+    assert plain(params(kubeconfig=str(path))) is None
+
+
+def test_several_files(file: Path) -> None:
+    assert plain(params(kubeconfig=f"{file}:{file}")) is None
+
+
+def test_what_is_wrong_is_said_in_the_words_of_the_library(kubeconfig: Json) -> None:
+    kubeconfig["current-context"] = "none"
+    with pytest.raises(BadConnection, match="kubeconfig: wanted one with a cluster"):
+        _connection.client_of(params(kubeconfig=kubeconfig), False)
+
+
+# --- TLS ----------------------------------------------------------------------------------------
+
+
+class Who(BaseHTTPRequestHandler):
+    """Answers with the common name of the client's certificate."""
+
+    def do_GET(self) -> None:
+        subject = self.connection.getpeercert()["subject"]  # type: ignore[attr-defined]
+        body = f'{{"who": "{subject[0][0][1]}"}}'.encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: the test says it all."""
+
+
+class Quiet(HTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """A handshake that fails is what a test is about."""
+
+
+@pytest.fixture
+def server(certificates: Path) -> Iterator[str]:
+    """An API server whose authority is `one`, and knows clients of the same alone; its URL."""
+    context = ssl.create_default_context(
+        ssl.Purpose.CLIENT_AUTH, cafile=str(certificates / "one.crt")
+    )
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(certificates / "one.crt", certificates / "one.key")
+    found = Quiet(("127.0.0.1", 0), Who)
+    found.socket = context.wrap_socket(found.socket, server_side=True)
+    thread = threading.Thread(target=found.serve_forever)
+    thread.start()
+    yield f"https://127.0.0.1:{found.server_port}"
+    found.shutdown()
+    thread.join()
+    found.server_close()
+
+
+def as_one(kubeconfig: Json, server: str, certificates: Path) -> Json:
+    """The kubeconfig for that server, by the client certificate `one` as content."""
+    kubeconfig["clusters"][0]["cluster"]["server"] = server
+    kubeconfig["users"][0]["user"] = {
+        "client-certificate-data": data(certificates / "one.crt"),
+        "client-key-data": data(certificates / "one.key"),
+    }
+    return kubeconfig
+
+
+def test_both_ends_are_verified(kubeconfig: Json, server: str, certificates: Path) -> None:
+    given = params(kubeconfig=as_one(kubeconfig, server, certificates))
+    client, way = _connection.client_of(given, False)
+    assert client.request("GET", "/") == {"who": "one"}
+    assert way.ca_cert_data == (certificates / "one.crt").read_text()
+
+
+def test_a_server_of_another_authority_is_not_trusted(
+    kubeconfig: Json, server: str, certificates: Path
+) -> None:
+    given = params(
+        kubeconfig=as_one(kubeconfig, server, certificates), ca_cert=str(certificates / "two.crt")
+    )
+    assert plain(given) is not None
+    client, _ = _connection.client_of(given, False)
+    with pytest.raises(Unreachable, match="certificate verify failed"):
+        client.request("GET", "/")
+
+
+def test_a_server_of_another_name_is_not_trusted(
+    kubeconfig: Json, server: str, certificates: Path
+) -> None:
+    elsewhere = server.replace("127.0.0.1", "localhost")
+    client, _ = _connection.client_of(
+        params(kubeconfig=as_one(kubeconfig, elsewhere, certificates)), False
+    )
+    with pytest.raises(Unreachable, match=r"[Hh]ostname|certificate"):
+        client.request("GET", "/")
+
+
+def test_nothing_is_left_of_a_key(
+    kubeconfig: Json, certificates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    given = params(kubeconfig=as_one(kubeconfig, "https://a.example", certificates))
+    assert plain(given) is not None
+    assert list(tmp_path.iterdir()) == []
