@@ -4,14 +4,19 @@
 """Server-side apply of manifests, and their removal.
 
 Apply leaves to others what others set, upgrades in place, and says by its answer what the object became: it changed
-if that differs from what was there.
+if that differs from what was there. Where it is known beforehand to change nothing, it is not sent.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.baremetal.herald.plugins.module_utils._client import Client, Resource
+from ansible_collections.baremetal.herald.plugins.module_utils._applied import stands
+from ansible_collections.baremetal.herald.plugins.module_utils._client import (
+    MANAGER,
+    Client,
+    Resource,
+)
 from ansible_collections.baremetal.herald.plugins.module_utils._diff import shown
 from ansible_collections.baremetal.herald.plugins.module_utils._errors import ApiError, BadOption
 from ansible_collections.baremetal.herald.plugins.module_utils._runner import Outcome
@@ -28,6 +33,8 @@ class Manifests:
         """Make the object so. Raises HeraldError."""
         resource, name, namespace = self.locate(manifest)
         before = self._client.get(resource, name, namespace)
+        if before is not None and stands(before, manifest, MANAGER):
+            return Outcome(name, "unchanged", before, before)
         try:
             after = self._client.apply(resource, manifest, namespace, force=self._force)
         except ApiError as error:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import NODES, OLDER
 from published import install
-from watched import agent_status, await_health
-from witnessed import foretold, play, succeed
+from watched import agent_status, await_health, main_process
+from witnessed import foretold, play, succeed, writes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,14 +27,24 @@ SITE = PLAYBOOKS / "site.yml"
 MEMORY = 48 * 1024  # KiB, resident
 
 
-def test_second_run_of_the_playbook_changes_nothing(herald: Lab, tmp_path: Path) -> None:
+def test_second_run_of_the_playbook_changes_nothing_and_sends_no_write(
+    herald: Lab, tmp_path: Path
+) -> None:
     """The second one is the published collection's, and finds what the tree's has done."""
     install(tmp_path)
+    herald.kubectl("label", "namespace", "default", "test-install=seen", "--overwrite")
+    try:
+        unseen = writes(herald)
+    finally:
+        herald.kubectl("label", "namespace", "default", "test-install-")
+    before = writes(herald)
+    assert before != unseen
     again = play(
         herald, tmp_path, "baremetal.herald.site", "--diff", ANSIBLE_COLLECTIONS_PATH=str(tmp_path)
     )
     assert again.status == 0, again.said
     assert again.changed == set(), again.said
+    assert writes(herald) == before
 
 
 def test_check_mode_foretells_a_drain_and_its_end(herald: Lab, tmp_path: Path) -> None:
@@ -78,13 +88,6 @@ def test_agent_is_small_and_the_loader_gone(herald: Lab, figure: Callable[[str],
     each = ", ".join(f"{node} {size / 1024:.1f}" for node, size in found.items())
     figure(f"agents' resident memory in MB: {each}")
     assert max(found.values()) <= MEMORY
-
-
-def main_process(lab: Lab, node: str) -> str:
-    shown = ("systemctl", "show", "--property=MainPID", "--value", "herald-agent")
-    pid = lab.exec(node, *shown).strip()
-    assert pid != "0", f"{node}: the agent does not run"
-    return pid
 
 
 # --- nodes that are not as they should be; what runs is left alone --------------------------------

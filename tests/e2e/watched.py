@@ -203,6 +203,14 @@ def agent_status(lab: Lab, node: str) -> Json:
     return found
 
 
+def main_process(lab: Lab, node: str) -> str:
+    """The process number of the node's agent."""
+    shown = ("systemctl", "show", "--property=MainPID", "--value", "herald-agent")
+    pid = lab.exec(node, *shown).strip()
+    assert pid != "0", f"{node}: the agent does not run"
+    return pid
+
+
 def assert_one_at_a_time(answers: Json) -> None:
     """Somebody answered, never two at once, and the meter missed nothing."""
     assert answers["verdict"] == "one", (

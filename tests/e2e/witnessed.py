@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ COLLECTIONS = (
     "/apis/herald.dev/v1alpha1/l2announcementpolicies",
 )
 """All that a playbook writes, but leases: agents renew those all the time."""
+WRITES = {"POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"}
 FILES = """
 for place in /etc/herald /opt/herald /var/lib/herald /etc/systemd/system/herald-agent.service; do
   find $place -printf '%p %M %u %g %T@ %l\\n' 2>/dev/null
@@ -67,12 +69,19 @@ class Run:
         return [e["task"] for e in self.entries if e["status"] == "begun"]
 
 
-def play(lab: Lab, folder: Path, *arguments: str | Path, **environment: str) -> Run:
+def play(
+    lab: Lab,
+    folder: Path,
+    *arguments: str | Path,
+    inventory: Path | None = None,
+    **environment: str,
+) -> Run:
     """Run a playbook before a witness; `environment` may tell it what to do (callback/witness.py)."""
     file = folder / "witness.jsonl"
     file.unlink(missing_ok=True)
     done = lab.attempt_playbook(
         *arguments,
+        inventory=inventory,
         ANSIBLE_CALLBACK_PLUGINS=str(CALLBACKS),
         ANSIBLE_CALLBACKS_ENABLED="witness",
         WITNESS_FILE=str(file),
@@ -116,4 +125,18 @@ def standing(lab: Lab, nodes: Sequence[str]) -> dict[str, Any]:
             found[key] = metadata["resourceVersion"]
     for node in nodes:
         found[node] = lab.exec(node, "sh", "-c", FILES, check=False)
+    return found
+
+
+def writes(lab: Lab) -> dict[str, int]:
+    """How often the API server was asked to write what playbooks write, in vain too, by resource and verb."""
+    resources = {path.rpartition("/")[2] for path in COLLECTIONS} - {"services"}
+    found: dict[str, int] = {}
+    metrics = lab.kubectl("get", "--raw", "/metrics")
+    for line in re.findall(r"^apiserver_request_total\{.*", metrics, re.MULTILINE):
+        labels, number = line.rsplit(" ", 1)
+        asked = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+        if asked["resource"] in resources and not asked["subresource"] and asked["verb"] in WRITES:
+            key = f"{asked['verb']} {asked['resource']}"
+            found[key] = found.get(key, 0) + int(float(number))
     return found

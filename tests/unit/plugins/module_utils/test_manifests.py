@@ -75,6 +75,22 @@ def test_apply_says_whose_the_fields_become() -> None:
     assert "force=false" in target
 
 
+def test_what_stands_as_applied_is_not_applied_again() -> None:
+    api = Server()
+    api.put(THING, manifest(spec={"size": 1}))
+    applied: Object = {
+        "manager": "baremetal.herald",
+        "operation": "Apply",
+        "apiVersion": "example.com/v1",
+    }
+    applied["fieldsV1"] = {"f:spec": {"f:size": {}}}
+    api.objects[THING]["metadata"]["managedFields"] = [applied]
+    assert Manifests(Client(api)).apply(manifest(spec={"size": 1})).action == "unchanged"
+    assert api.writes == []
+    assert Manifests(Client(api)).apply(manifest(spec={"size": 2})).action == "updated"
+    assert [method for method, _ in api.writes] == ["PATCH"]
+
+
 def test_check_mode_foretells_what_needs_a_namespace_that_the_run_would_make() -> None:
     api = Server()
     api.namespaces = ()
