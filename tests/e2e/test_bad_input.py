@@ -225,9 +225,9 @@ def kubeconfig(lab: Lab, folder: Path, change: Callable[[Json], None]) -> str:
     return str(file)
 
 
-def refused(lab: Lab, path: str) -> str:
+def refused(lab: Lab, path: str, *arguments: str) -> str:
     """What site.yml says when it is run with that kubeconfig, and fails."""
-    done = lab.attempt_playbook(SITE, KUBECONFIG=path)
+    done = lab.attempt_playbook(SITE, *arguments, KUBECONFIG=path)
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert "Traceback" not in said
@@ -256,3 +256,19 @@ def test_playbook_says_that_the_token_is_wrong(herald: Lab, tmp_path: Path) -> N
 
     said = refused(herald, kubeconfig(herald, tmp_path, stranger))
     assert "does not accept these credentials" in said
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("herald_log_level=verbose", "value of herald_log_level must be one of"),
+        ("herald_duration_ms=soon", "herald_duration_ms"),
+    ],
+)
+def test_playbook_refuses_an_option_before_any_request(
+    herald: Lab, option: str, words: str
+) -> None:
+    """There is no kubeconfig to send one by."""
+    said = refused(herald, "/nowhere", "--tags", "agent", "--extra-vars", option)
+    assert words in said
+    assert "/nowhere" not in said

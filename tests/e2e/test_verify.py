@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from herald_lab import ansible
 from herald_lab.layout import NODES
+from witnessed import standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +37,9 @@ def served(
     return {address: herald.holder(address) for address in addresses}
 
 
-def verify(lab: Lab, folder: Path, addresses: list[str]) -> subprocess.CompletedProcess[str]:
+def verify(
+    lab: Lab, folder: Path, addresses: list[str], *options: str
+) -> subprocess.CompletedProcess[str]:
     """Run the playbook in the client's seat, with the operator's kubeconfig."""
     local = {
         "ansible_connection": "local",
@@ -48,16 +52,28 @@ def verify(lab: Lab, folder: Path, addresses: list[str]) -> subprocess.Completed
     inventory.write_text(json.dumps({"all": hosts}))
     kubeconfig = lab("run", "--", "sh", "-c", "echo $KUBECONFIG").strip()
     playbook = str(ROOT / "playbooks/verify.yml")
-    command = ("ansible-playbook", "--inventory", str(inventory), playbook)
+    command = ("ansible-playbook", "--inventory", str(inventory), playbook, *options)
     return lab.attempt("client", "--", *ansible.env(KUBECONFIG=kubeconfig), *command)
 
 
 def test_one_node_answers_for_each_address(
     herald: Lab, served: dict[str, str], tmp_path: Path
 ) -> None:
-    done = verify(herald, tmp_path, list(served))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "changed=0" in done.stdout.partition("PLAY RECAP")[2]
+    before = untouched(herald)
+    for options in ([], ["--check"]):
+        done = verify(herald, tmp_path, list(served), *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert set(re.findall(r"changed=\d+", done.stdout.partition("PLAY RECAP")[2])) == {
+            "changed=0"
+        }
+    assert untouched(herald) == before
+
+
+def untouched(lab: Lab) -> dict[str, str]:
+    """What a playbook could change, but what agents may still be saying of a new Service."""
+    said = ("/services ", "/loadbalancerippools ")
+    found = standing(lab, list(MACS))
+    return {key: value for key, value in found.items() if not any(kind in key for kind in said)}
 
 
 def test_a_second_answerer_is_named(herald: Lab, served: dict[str, str], tmp_path: Path) -> None:
@@ -66,12 +82,13 @@ def test_a_second_answerer_is_named(herald: Lab, served: dict[str, str], tmp_pat
     ip = ("ip", "address", "add", f"{address}/32", "dev", "host0")
     herald.exec(other, *ip)
     try:
-        done = verify(herald, tmp_path, list(served))
+        runs = [verify(herald, tmp_path, list(served), *options) for options in ([], ["--check"])]
     finally:
         herald.exec(other, *("del" if word == "add" else word for word in ip))
-    assert done.returncode != 0
-    assert f"{address}: wanted one answering MAC, found 2" in done.stdout
-    assert MACS[other] in done.stdout
+    for done in runs:
+        assert done.returncode != 0
+        assert f"{address}: wanted one answering MAC, found 2" in done.stdout
+        assert MACS[other] in done.stdout
 
 
 def test_an_address_that_herald_did_not_give_is_refused(
