@@ -22,6 +22,8 @@ _FILES = ("certificate-authority", "client-certificate", "client-key")
 _GIVEN = {"host": "server", **dict(zip(("ca_cert", "client_cert", "client_key"), _FILES))}
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
+_CONNECTIONS = 4  # that are kept; see C(_runner)
+
 # All that may stand in a kubeconfig's entries.
 _CONTEXT = {"cluster", "user", "namespace", "extensions"}
 _CLUSTER = {"server", "extensions", _FILES[0], _FILES[0] + "-data"}
@@ -167,4 +169,6 @@ def _pool(authority: str, certificate: str, key: str) -> Any:
                 context.load_cert_chain(file.name)
     except (OSError, ValueError):  # ssl.SSLError is the former; what is not ASCII the latter
         raise _NotPlain from None
-    return urllib3.PoolManager(ssl_context=context, cert_reqs=ssl.CERT_REQUIRED)
+    return urllib3.PoolManager(
+        ssl_context=context, cert_reqs=ssl.CERT_REQUIRED, maxsize=_CONNECTIONS
+    )

@@ -3,15 +3,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bring objects of one kind to their wanted state, with as few requests as that takes.
 
-One list reads them all; only what differs is written, each write bound to the resourceVersion that the decision was
-made on. Whoever changed an object in between makes that write fail, and the decision is made anew on what is there
-now. So nothing that others wrote is ever overwritten unseen, and a second run writes nothing.
+One list reads them all; only what differs is written, a few at a time, each write bound to the resourceVersion that
+the decision was made on. Whoever changed an object in between makes that write fail, and the decision is made anew on
+what is there now. So nothing that others wrote is ever overwritten unseen, and a second run writes nothing.
 """
 
 from __future__ import annotations
 
 import copy
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Callable, TypeVar
 
@@ -19,6 +20,7 @@ from ansible_collections.baremetal.herald.plugins.module_utils._client import Cl
 from ansible_collections.baremetal.herald.plugins.module_utils._errors import ApiError, HeraldError
 
 _TRIES = 5
+_AT_ONCE = 4
 
 T = TypeVar("T")
 
@@ -63,10 +65,10 @@ class Runner:
     def run(self, wanted: list[Wanted]) -> list[Outcome]:
         """Raises HeraldError; what was done before that stays done, and a rerun goes on from there."""
         if len(wanted) == 1:
-            live = {wanted[0].name: self._client.get(self._resource, wanted[0].name)}
-        else:
-            live = {obj["metadata"]["name"]: obj for obj in self._client.list(self._resource)}
-        return [self._settle(want, live.get(want.name)) for want in wanted]
+            return [self._settle(wanted[0], self._client.get(self._resource, wanted[0].name))]
+        live = {obj["metadata"]["name"]: obj for obj in self._client.list(self._resource)}
+        with ThreadPoolExecutor(_AT_ONCE) as workers:
+            return list(workers.map(lambda want: self._settle(want, live.get(want.name)), wanted))
 
     def _settle(self, want: Wanted, live: dict[str, Any] | None) -> Outcome:
         step = self._present if want.present else self._absent

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -25,6 +26,7 @@ class FakeApi:
         self.before: Callable[[str, str], None] = lambda method, path: None
         self.refusals: list[Response] = []
         self._version = 0
+        self._one_at_a_time = threading.Lock()
         for path, obj in objects:
             self.put(path, obj)
 
@@ -42,6 +44,10 @@ class FakeApi:
         return [request for request in self.requests if request[0] != "GET"]
 
     def send(self, method: str, target: str, headers: dict[str, str], body: str | None) -> Response:
+        with self._one_at_a_time:
+            return self._answer(method, target, body)
+
+    def _answer(self, method: str, target: str, body: str | None) -> Response:
         url = urlsplit(target)
         self.requests.append((method, target))
         self.before(method, url.path)

@@ -112,6 +112,24 @@ def test_many_are_read_at_once_and_a_rerun_writes_nothing() -> None:
     assert [method for method, _target in api.requests] == ["GET"]
 
 
+def test_one_of_many_that_is_refused_is_said_and_those_before_it_are_done() -> None:
+    api = FakeApi()
+
+    def refuse(method: str, path: str) -> None:
+        if method == "POST" and len(api.writes) == 3:
+            api.refusals.append(refusal(422, "Invalid", "spec.size: wanted less"))
+
+    api.before = refuse
+    wanted = [Wanted(str(number), spec={"size": number}) for number in range(20)]
+    with pytest.raises(ApiError, match=r"spec\.size: wanted less"):
+        Runner(Client(api), THINGS).run(wanted)
+    assert len(api.objects) >= 2
+    api.before = lambda method, path: None
+    actions = [outcome.action for outcome in Runner(Client(api), THINGS).run(wanted)]
+    assert actions.count("created") + actions.count("unchanged") == 20
+    assert len(api.objects) == 20
+
+
 def test_somebody_elses_write_in_between_is_seen_and_kept() -> None:
     api = FakeApi(thing(labels={"mine": "1"}))
     rivals = [{"mine": "1", "theirs": "1"}]
