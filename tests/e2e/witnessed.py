@@ -91,9 +91,9 @@ def play(
     return Run(done.returncode, done.stdout + done.stderr, entries)
 
 
-def succeed(lab: Lab, folder: Path, *arguments: str | Path) -> Run:
+def succeed(lab: Lab, folder: Path, *arguments: str | Path, inventory: Path | None = None) -> Run:
     """A run that must come to its end."""
-    run = play(lab, folder, *arguments)
+    run = play(lab, folder, *arguments, inventory=inventory)
     assert run.status == 0, run.said
     return run
 

@@ -9,9 +9,11 @@ reset         connections are taken and reset
 cut           they reach the API server, and are reset in the middle of an answer: what was asked
               has been done, and the client does not know
 hang          connections are taken, and nothing ever comes back
+front         TLS ends here, by the certificate that is given: to clients, one more API server
 
-`lab api` starts it and leads the nodes' connections to it (faults.py). To answer with errors it
-ends TLS with the API server's own certificate, so that clients get as far as the HTTP status.
+`lab api` starts it and leads the nodes' connections to it (faults.py); `front` is started by a test,
+on a port of its own. To answer with errors it ends TLS with the API server's own certificate, so
+that clients get as far as the HTTP status.
 """
 
 from __future__ import annotations
@@ -33,11 +35,11 @@ Handler = Callable[[Reader, Writer], Awaitable[None]]
 _CHUNK = 65_536
 
 
-def relay(port: int, delay: float) -> Handler:
-    """Forward to `port` of this host; what the client says waits `delay` seconds."""
+def relay(port: int, delay: float, tls: ssl.SSLContext | None = None) -> Handler:
+    """Forward to `port` of this host, by `tls` if it is given; what the client says waits `delay` seconds."""
 
     async def handle(reader: Reader, writer: Writer) -> None:
-        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_pump(reader, server_writer, delay))
@@ -64,7 +66,8 @@ async def _pump(reader: Reader, writer: Writer, delay: float) -> None:
             due, data = await under_way.get()
             await asyncio.sleep(max(0.0, due - loop.time()))
             if not data:
-                writer.write_eof()
+                # TLS ends both directions at once.
+                (writer.write_eof if writer.can_write_eof() else writer.close)()
                 return
             writer.write(data)
             await writer.drain()
@@ -163,25 +166,42 @@ def shared(handler: Handler, other: Handler, share: float) -> Handler:
     return handle
 
 
+def inside() -> ssl.SSLContext:
+    """To ask the API server of this host, whoever signed its certificate."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+    return tls
+
+
+def outside(arguments: argparse.Namespace) -> ssl.SSLContext:
+    """To be an API server, by the certificate that is given."""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(arguments.certificate, arguments.key)
+    tls.set_alpn_protocols(["http/1.1"])
+    return tls
+
+
 def _handler(arguments: argparse.Namespace) -> Handler:
     match arguments.mode:
         case "slow":
             return relay(arguments.to, arguments.milliseconds / 1000)
         case "errors":
-            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            tls.load_cert_chain(arguments.certificate, arguments.key)
-            tls.set_alpn_protocols(["http/1.1"])
-            return shared(refuse(arguments.code, tls), relay(arguments.to, 0), arguments.share)
+            refusing = refuse(arguments.code, outside(arguments))
+            return shared(refusing, relay(arguments.to, 0), arguments.share)
         case "reset":
             return reset
         case "cut":
             return cut(arguments.to)
+        case "front":
+            return relay(arguments.to, 0, inside())
         case _:
             return hang
 
 
-async def serve(port: int, handler: Handler) -> None:
-    server = await asyncio.start_server(safely(handler), host=None, port=port, backlog=1024)
+async def serve(port: int, handler: Handler, tls: ssl.SSLContext | None) -> None:
+    server = await asyncio.start_server(
+        safely(handler), host=None, port=port, backlog=1024, ssl=tls
+    )
     async with server:
         await server.serve_forever()
 
@@ -202,8 +222,10 @@ def main() -> int:
     modes.add_parser("reset")
     modes.add_parser("cut")
     modes.add_parser("hang")
+    modes.add_parser("front")
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.port, _handler(arguments)))
+    tls = outside(arguments) if arguments.mode == "front" else None
+    asyncio.run(serve(arguments.port, _handler(arguments), tls))
     return 0
 
 
