@@ -64,11 +64,6 @@ def spelled(sizes: dict[str, float]) -> str:
     return ", ".join(f"{node} {size:.1f} MB" for node, size in sizes.items())
 
 
-def have_addresses(many: Many, count: int) -> bool:
-    shown = many.addresses()
-    return len(shown) == count and all(shown.values())
-
-
 def quiet(many: Many) -> None:
     """Until two looks at all that could be written are the same."""
     last = None
@@ -86,7 +81,7 @@ def measure(many: Many, at_once: int, count: int) -> bool:
     begun = time.monotonic()
     many.make(names[:at_once])
     made = time.monotonic() - begun
-    wait("addresses", lambda: have_addresses(many, at_once))
+    wait("addresses", lambda: many.served(at_once))
     given = time.monotonic() - begun
     good = given <= WITHIN
     print(
@@ -94,7 +89,7 @@ def measure(many: Many, at_once: int, count: int) -> bool:
     )
     begun = time.monotonic()
     many.make(names[at_once:])
-    wait("addresses", lambda: have_addresses(many, count))
+    wait("addresses", lambda: many.served(count))
     print(f"{count - at_once} more: {time.monotonic() - begun:.1f} s")
     quiet(many)
     sizes = resident()
@@ -127,7 +122,6 @@ def main() -> int:
         finally:
             begun = time.monotonic()
             many.remove()
-            wait("all addresses to be freed", lambda: not many.given())
             print(f"all deleted and freed: {time.monotonic() - begun:.1f} s")
     except (LabError, subprocess.SubprocessError) as error:
         print(f"addresses: {error}", file=sys.stderr)

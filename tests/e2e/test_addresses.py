@@ -5,10 +5,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from conftest import NODES
+from harm import configured
+from herald_lab.api import MERGE
+from watched import LEASES, agent_status, await_health, linger, targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,6 +93,14 @@ class Kubectl:
             entry["ip"] for entry in self.get(name)["status"]["loadBalancer"].get("ingress", [])
         ]
 
+    def show(self, name: str, *addresses: str) -> None:
+        """Write these into the Service's status, as another load balancer would."""
+        ingress = [{"ip": address} for address in addresses]
+        patch = json.dumps({"status": {"loadBalancer": {"ingress": ingress}}})
+        self(
+            "patch", "service", name, "--subresource", "status", "--type", "merge", "--patch", patch
+        )
+
     def condition(self, name: str, kind: str = "Allocated") -> tuple[str, str]:
         """Reason and message; empty where it says nothing."""
         for each in self.get(name)["status"].get("conditions", []):
@@ -148,6 +161,7 @@ class Row:
     spec: Json = field(default_factory=dict)
 
 
+LONGEST = "p" * 253
 SHARED = {"ips": V4 + "215", "sharing-key": "k"}
 SIX = {"ipFamilies": ["IPv6"]}
 ROWS = [
@@ -160,6 +174,7 @@ ROWS = [
     Row("b2", "in MetalLB's older words", V4 + "191", {"metallb.universe.tf/address-pool": "few"}),
     Row("b3", "a full pool", "PoolExhausted", {"pool": "few"}, "pool few"),
     Row("b4", "a pool that is not there", "NoPool", {"pool": "no"}, "herald.dev/pool"),
+    Row("b5", "a pool of the longest name", V4 + "197", {"pool": LONGEST}),
     Row("c1", "taken", "AddressTaken", {"ips": V4 + "210"}, "addresses/a1"),
     Row("c2", "outside every pool", "NoPool", {"ips": "10.9.9.9"}, "10.9.9.9"),
     Row("c3", "leading zeros", "InvalidRequest", {"ips": "192.168.077.214"}, "'192.168.077.214'"),
@@ -173,8 +188,14 @@ ROWS = [
 ]
 
 
-def test_services_get_what_they_ask_for_or_are_told_why_not(kubectl: Kubectl) -> None:
-    kubectl.apply(*(service(row.name, row.annotations, row.port, row.spec) for row in ROWS))
+def test_services_get_what_they_ask_for_or_are_told_why_not(
+    kubectl: Kubectl, wait_for: Callable[..., None]
+) -> None:
+    kubectl.apply(
+        pool(LONGEST, {"start": V4 + "197"}, autoAssign=False),
+        pool("vast", {"cidr": "FD00:0::/28"}, {"start": "fD78:00::01"}, autoAssign=False),
+        *(service(row.name, row.annotations, row.port, row.spec) for row in ROWS),
+    )
     other = service("e1", {"ips": V4 + "216"}, spec={"loadBalancerClass": "example.com/other"})
     kubectl.apply(other)
     many = ",".join(f"10.9.{number // 100}.{number % 100}" for number in range(200))
@@ -189,6 +210,9 @@ def test_services_get_what_they_ask_for_or_are_told_why_not(kubectl: Kubectl) ->
     kubectl.await_reason("f" * 63, "NoPool", "and 195 more")
     assert kubectl.addresses("e1") == []
     assert "conditions" not in kubectl.get("e1")["status"]
+
+    total = ("get", "lbpool", "vast", "--output", "jsonpath={.status.ipsTotal}")
+    wait_for("a pool of 2^100 addresses and one", lambda: kubectl(*total) == str(2**100 + 1))
 
     # Who leaves makes room, for those whom the rules allow.
     kubectl("delete", "service", "a1", "d1", "b1")
@@ -311,3 +335,161 @@ def test_an_external_address_is_announced_by_one_node_and_given_to_nobody(
     kubectl("delete", "l2policy", "external")
     wait_for("its record to go", lambda: herald.lease(external) is None)
     wait_for("Herald's condition to go", lambda: not kubectl.get("s")["status"].get("conditions"))
+
+
+OLD, OTHER = "example.com/old", "example.com/other"
+
+
+def test_a_class_is_adopted_with_its_addresses_and_who_has_none_is_served_only_by_default(
+    kubectl: Kubectl, herald: Lab, wait_for: Callable[..., None]
+) -> None:
+    """A migration: another implementation's Services stay as they are until their class is adopted."""
+    kubectl.apply(
+        service("old", spec={"loadBalancerClass": OLD}),
+        service("old-in-no-pool", spec={"loadBalancerClass": OLD}),
+        service("other", spec={"loadBalancerClass": OTHER}),
+        service("no-class", {"ips": V4 + "222"}),
+        service("herald", {"ips": V4 + "223"}, spec={"loadBalancerClass": "herald.dev/l2"}),
+    )
+    held = {"old": V4 + "219", "old-in-no-pool": V4 + "189", "other": V4 + "221"}
+    for name, address in held.items():
+        kubectl.show(name, address)
+    kubectl.await_addresses("no-class", V4 + "222")
+    kubectl.await_addresses("herald", V4 + "223")
+    kubectl.apply(service("second", {"ips": held["old"]}))
+    kubectl.await_reason("second", "AddressTaken", "addresses/old")
+    for name in held:
+        assert "conditions" not in kubectl.get(name)["status"]
+    untouched = kubectl.get("other")
+
+    with configured(herald, {"adopt_classes": f'["{OLD}"]', "default_class": "false"}):
+        kubectl.await_reason("old", "Allocated", f"{V4}219 of pool lab")
+        kubectl.await_reason("old-in-no-pool", "Orphaned", f"{V4}189, which is in no pool")
+        for name in ("old", "old-in-no-pool"):
+            assert kubectl.addresses(name) == [held[name]]
+            wait_for(f"{name} to be announced", lambda name=name: herald.holder(held[name]) != "")
+        kubectl.await_addresses("no-class")
+        wait_for("its record to go", lambda: herald.lease(V4 + "222") is None)
+        kubectl.apply(service("new", {"ips": V4 + "222"}, spec={"loadBalancerClass": OLD}))
+        kubectl.await_addresses("new", V4 + "222")
+        for name in ("no-class", "second"):
+            wait_for(
+                f"Herald's conditions of {name} to go",
+                lambda name=name: not kubectl.get(name)["status"].get("conditions"),
+            )
+        assert kubectl.addresses("herald") == [V4 + "223"]
+
+    # Another implementation's again: what Herald gave or took over goes with its conditions.
+    for name in ("old", "old-in-no-pool", "new"):
+        kubectl.await_addresses(name)
+    kubectl.await_addresses("no-class", V4 + "222")
+    kubectl.await_addresses("second", held["old"])
+    assert kubectl.addresses("herald") == [V4 + "223"]
+    assert kubectl.get("other") == untouched
+
+
+def test_what_services_show_wins_where_its_record_is_missing(
+    kubectl: Kubectl, herald: Lab, wait_for: Callable[..., None]
+) -> None:
+    """As after a restore from a backup that is older than the records: the agents find them gone as they start."""
+    both = {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv4", "IPv6"]}
+    kubectl.apply(
+        service("first", {"pool": "few"}),
+        service("second", {"pool": "few"}),
+        service("dual", spec=both),
+        *(service(f"shared-{port}", SHARED, port) for port in (80, 443)),
+    )
+    kubectl.await_addresses("first", V4 + "190")
+    kubectl.await_addresses("second", V4 + "191")
+    names = ("second", "dual", "shared-80", "shared-443")
+    wait_for("all to have addresses", lambda: all(map(kubectl.addresses, names)))
+    shown = {name: kubectl.addresses(name) for name in names}
+    assert len(shown["dual"]) == 2
+
+    with no_agent(herald):
+        tear_out_records(herald)
+        kubectl("delete", "service", "first")
+        kubectl.apply(
+            service("a-thief", {"ips": V4 + "191"}),
+            service("newcomer", {"pool": "few"}),
+        )
+    kubectl.await_addresses("newcomer", V4 + "190")
+    kubectl.await_reason("a-thief", "AddressTaken", "addresses/second")
+    for address in (each for addresses in shown.values() for each in addresses):
+        wait_for(f"{address} to be announced", lambda address=address: herald.holder(address) != "")
+    assert services_of(herald, V4 + "191") == ["addresses/second"]
+    assert {name: kubectl.addresses(name) for name in names} == shown
+    assert services_of(herald, V4 + "215") == ["addresses/shared-443", "addresses/shared-80"]
+
+
+def test_an_etcd_restored_from_a_backup_is_the_truth_and_nothing_else_is_answered(
+    kubectl: Kubectl, herald: Lab, wait_for: Callable[..., None], tmp_path: Path
+) -> None:
+    """Agents run, and remember what is no more: a Service that has moved, one that is gone, one that is there again."""
+    stays, moved, back, before = V4 + "224", V4 + "225", V4 + "226", V4 + "227"
+    kubectl.apply(
+        service("stays", {"ips": stays}),
+        service("moves", {"ips": before}),
+        service("goes", {"ips": back}),
+    )
+    for address in (stays, before, back):
+        wait_for(f"{address} to be announced", lambda address=address: herald.holder(address) != "")
+    herald("api", "backup")
+    kubectl.patch("service", "moves", {"metadata": {"annotations": {"herald.dev/ips": moved}}})
+    kubectl("delete", "service", "goes")
+    wait_for("its address to be freed", lambda: herald.lease(back) is None)
+    kubectl.apply(service("heir", {"ips": back}))
+    for address in (moved, back):
+        wait_for(f"{address} to be announced", lambda address=address: herald.holder(address) != "")
+
+    watched = ",".join((stays, moved, back, before))
+    with herald.meter("answers", watched, file=tmp_path / "answers.json") as answers:
+        herald("api", "restore")
+        await_health(herald)
+        for name, address in (("stays", stays), ("moves", before), ("goes", back)):
+            kubectl.await_addresses(name, address)
+            wait_for(f"{address} to be held", lambda address=address: is_held(herald, address))
+            assert services_of(herald, address) == [f"addresses/{name}"]
+        linger(1)
+    assert herald.lease(moved) is None
+    verdicts = {each["address"]: each["verdict"] for each in targets(answers)}
+    assert verdicts == dict.fromkeys((stays, moved, back, before), "one")
+    with herald.meter("answers", moved, file=tmp_path / "silence.json") as silence:
+        linger(1)
+    assert silence["verdict"] == "nobody"
+
+
+@contextmanager
+def no_agent(lab: Lab) -> Iterator[None]:
+    """No agent runs; then all are well again."""
+    try:
+        for node in NODES:
+            lab.exec(node, "systemctl", "stop", "herald-agent")
+        yield
+    finally:
+        for node in NODES:
+            lab.exec(node, "systemctl", "start", "herald-agent")
+        await_health(lab)
+
+
+def tear_out_records(lab: Lab) -> None:
+    """Every VIP lease is gone, whoever was to agree."""
+    for lease in lab.api.request("GET", LEASES)["items"]:
+        if (name := lease["metadata"]["name"]).startswith("vip-"):
+            path = f"{LEASES}/{name}"
+            lab.api.request("PATCH", path, {"metadata": {"finalizers": None}}, MERGE)
+            lab.api.delete(path)
+
+
+def is_held(lab: Lab, address: str) -> bool:
+    """Whether an agent says that it announces the address: a lease may name one that does not know of it."""
+    return any(
+        address in {each["address"] for each in agent_status(lab, node)["held"]} for node in NODES
+    )
+
+
+def services_of(lab: Lab, address: str) -> list[str]:
+    """Who has the address by its record."""
+    lease = lab.lease(address)
+    assert lease is not None, f"{address} has no record"
+    return sorted(lease["metadata"]["annotations"]["herald.dev/services"].split(","))

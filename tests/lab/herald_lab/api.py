@@ -7,6 +7,9 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 from herald_lab import network
@@ -33,18 +36,19 @@ class Api:
     def __init__(self, lab: Lab, user: str = "operator") -> None:
         self._lab = lab
         self._tls = ssl.create_default_context(cafile=str(lab.pki / "ca.crt"))
+        self._kept = threading.local()
         self._tls.load_cert_chain(lab.pki / f"{user}.crt", lab.pki / f"{user}.key")
 
     def request(
         self, method: str, path: str, body: Object | None = None, kind: str = "application/json"
     ) -> Object:
         """One request; its answer. Refusals are `Refused`, an unreachable server a LabError."""
-        connection = http.client.HTTPSConnection(
-            "127.0.0.1", API_PORT, context=self._tls, timeout=30
-        )
+        kept: http.client.HTTPSConnection | None = getattr(self._kept, "connection", None)
+        connection = kept or self._new_connection()
         try:
-            with network.entered(self._lab.netns):
-                connection.connect()
+            if connection.sock is None:
+                with network.entered(self._lab.netns):
+                    connection.connect()
             data = None if body is None else json.dumps(body)
             connection.request(method, path, data, {"Content-Type": kind})
             answer = connection.getresponse()
@@ -52,12 +56,25 @@ class Api:
         except (OSError, http.client.HTTPException) as error:
             raise LabError(f"the API server does not answer ({error}); `lab status`") from error
         finally:
-            connection.close()
+            if kept is None:
+                connection.close()
         if answer.status >= 300:
             raise Refused(answer.status, f"{method} {path}: {answer.status} {_message(text)}")
         is_json = answer.headers.get("Content-Type", "").startswith("application/json")
         found: Object = json.loads(text) if is_json else {"text": text}
         return found
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """This thread's requests go over one connection: for one that makes many."""
+        with closing(self._new_connection()) as self._kept.connection:
+            try:
+                yield
+            finally:
+                del self._kept.connection
+
+    def _new_connection(self) -> http.client.HTTPSConnection:
+        return http.client.HTTPSConnection("127.0.0.1", API_PORT, context=self._tls, timeout=30)
 
     def get(self, path: str) -> Object | None:
         """The object, or None where there is none."""

@@ -17,6 +17,7 @@ from typing import Any
 from herald_lab import (
     access,
     cgroups,
+    control,
     faults,
     layout,
     lifecycle,
@@ -218,6 +219,10 @@ def _api(lab: Lab, arguments: Arguments) -> None:
             faults.api_start(lab, arguments.seats)
         case "etcd-restart":
             faults.etcd_restart(lab)
+        case "backup":
+            control.back_up(lab)
+        case "restore":
+            control.restore(lab)
         case "slow":
             faults.api_fault(lab, "slow", f"{arguments.milliseconds:g}")
         case "errors":
@@ -388,6 +393,9 @@ def _add_faults(command: Callable[..., argparse.ArgumentParser]) -> None:
     text = "start it again as a small one, that works on so many requests at a time"
     start.add_argument("--seats", type=int, metavar="N", help=text)
     modes.add_parser("etcd-restart", help="etcd is killed and started again, on its data")
+    modes.add_parser("backup", help="etcd's data is put aside as it is now")
+    text = "the control plane begins anew on the data that was put aside"
+    modes.add_parser("restore", help=text)
     slow = modes.add_parser("slow", help="the nodes' requests reach it late")
     slow.add_argument("milliseconds", type=_number(0, 60_000), metavar="MS")
     errors = modes.add_parser("errors", help="the nodes get this HTTP status for an answer")

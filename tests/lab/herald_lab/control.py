@@ -8,6 +8,7 @@ the controllers that would call them dead are left out.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -76,6 +77,33 @@ def start_etcd(lab: Lab) -> None:
 def stop_etcd(lab: Lab) -> None:
     """etcd is gone from one moment to the next; its data stays."""
     cgroups.remove(_cgroup(lab, "etcd"))
+
+
+def back_up(lab: Lab) -> None:
+    """Put etcd's data aside, as it is now; etcd is away for that long."""
+    stop_etcd(lab)
+    try:
+        shutil.rmtree(_backup(lab), ignore_errors=True)
+        shutil.copytree(lab.disk / "etcd", _backup(lab))
+    finally:
+        start_etcd(lab)
+    wait(lab)
+
+
+def restore(lab: Lab) -> None:
+    """The whole control plane begins anew, on the data that was put aside."""
+    if not _backup(lab).exists():
+        raise LabError("there is no backup; `lab api backup` makes one")
+    for part in ("kube-controller-manager", "kube-apiserver", "etcd"):
+        cgroups.remove(_cgroup(lab, part))
+    shutil.rmtree(lab.disk / "etcd")
+    shutil.copytree(_backup(lab), lab.disk / "etcd")
+    start(lab)
+    wait(lab)
+
+
+def _backup(lab: Lab) -> Path:
+    return lab.disk / "etcd-backup"
 
 
 def start_api(lab: Lab, seats: int | None = None) -> None:

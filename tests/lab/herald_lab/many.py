@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from herald_lab.api import Api
+from herald_lab.commands import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -68,15 +69,34 @@ class Many:
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
         )
 
-    def make(self, names: Iterable[str], meanwhile: Callable[[int], None] = lambda _: None) -> None:
-        """Make these Services as fast as the API server takes them; `meanwhile` is called after each."""
+    def make(self, names: Iterable[str]) -> None:
+        """Make these Services as fast as the API server takes them."""
+        self._all(lambda name: self._api.request("POST", SERVICES, service(name)), names)
+
+    def _all(self, request: Callable[[str], object], names: Iterable[str]) -> None:
+        every = list(names)
+
+        def some(first: int) -> None:
+            with self._api.kept():
+                for name in every[first::AT_ONCE]:
+                    request(name)
+
         with ThreadPoolExecutor(AT_ONCE) as threads:
-            requests = (
-                threads.submit(self._api.request, "POST", SERVICES, service(name)) for name in names
-            )
-            for number, done in enumerate(list(requests)):
-                done.result()
-                meanwhile(number)
+            for _ in threads.map(some, range(AT_ONCE)):
+                pass  # raises what a request raised
+
+    def used(self) -> int:
+        """How many addresses are given, as the pool says: cheap to look at often."""
+        found = self._api.get(f"{POOLS}/{POOL}") or {}
+        return int(found.get("status", {}).get("ipsUsed", 0))
+
+    def served(self, count: int) -> bool:
+        """Whether there are so many, and all have addresses. They are listed only once the pool says that so many are
+        given: looking often must not cost what is measured."""
+        if self.used() < count:
+            return False
+        shown = self.addresses()
+        return len(shown) == count and all(shown.values())
 
     def addresses(self) -> dict[str, list[str]]:
         """What each of them shows."""
@@ -121,7 +141,9 @@ class Many:
         return found
 
     def remove(self) -> None:
-        """Services first and at once; then what is left."""
-        self._api.request("DELETE", SERVICES)
+        """Nothing is left of them; the pool goes last, since it says how many addresses are not free yet."""
+        self._all(lambda name: self._api.delete(f"{SERVICES}/{name}"), self.addresses())
+        what = "every address to be freed"
+        wait_until(what, lambda: not (self.used() or self.given()), seconds=300, interval=0.5)
         self._api.delete(f"/api/v1/namespaces/{NAMESPACE}")
         self._api.delete(f"{POOLS}/{POOL}")

@@ -1,0 +1,72 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A thousand Services at once, while the agent that gives the addresses is killed: none lost, none double."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+from herald_lab.many import Many
+from watched import LEASES, await_health, lease_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Lab
+
+pytestmark = pytest.mark.lab
+
+COUNT = 1000
+KILLS = (100, 500)  # so many addresses are given then
+CIDR = "10.77.0.0/21"  # 2048 addresses
+
+
+@pytest.fixture
+def many(herald: Lab) -> Iterator[Many]:
+    found = Many(herald.api, CIDR)
+    try:
+        yield found
+    finally:
+        found.remove()
+
+
+def test_an_allocator_killed_in_the_middle_of_a_thousand_creations_loses_none_and_doubles_none(
+    herald: Lab, many: Many, wait_for: Callable[..., None], figure: Callable[[str], None]
+) -> None:
+    shown_before: list[dict[str, list[str]]] = []
+    begun = time.monotonic()
+    with ThreadPoolExecutor(1) as aside:
+        making = aside.submit(many.make, [f"s{number:04}" for number in range(COUNT)])
+        for count in KILLS:
+            enough = lambda count=count: many.used() >= count  # noqa: E731
+            wait_for(f"{count} addresses to be given", enough, seconds=300)
+            herald("fault", allocator(herald), "agent-kill")
+            shown_before.append(many.addresses())
+        making.result()
+    wait_for("every Service to have an address", lambda: many.served(COUNT), seconds=300)
+    figure(
+        f"{COUNT} Services, the allocator killed {len(KILLS)} times: all have addresses after "
+        f"{time.monotonic() - begun:.1f} s"
+    )
+    assert sum(map(bool, shown_before[-1].values())) < COUNT, "the last kill came after the end"
+    await_health(herald)
+
+    shown = many.addresses()
+    assert {len(addresses) for addresses in shown.values()} == {1}
+    times = Counter(address for (address,) in shown.values())
+    assert [address for address, count in times.items() if count > 1] == []
+    leases = {lease_name(address): f"many/{name}" for name, (address,) in shown.items()}
+    wait_for("a lease for each, and no other", lambda: many.given() == leases)
+    assert many.addresses() == shown
+    for name, before in ((name, ips) for each in shown_before for name, ips in each.items()):
+        assert before in ([], shown[name]), f"{name}: an address that was shown has changed"
+
+
+def allocator(lab: Lab) -> str:
+    """The node that holds the lease `ipam`."""
+    holder: str = lab.api.request("GET", f"{LEASES}/ipam")["spec"]["holderIdentity"]
+    return holder
