@@ -22,14 +22,18 @@ SECONDS = 3600 if DEEPER else 600
 
 WITHDRAW = ("DURATION=3",)
 HOLD = ("DURATION=3", "HOLD")
+TWO = ("NODES=2", "ADDRESSES=2")
 
 GOOD = {
     "withdraw, 2 nodes, 3 faults": (*WITHDRAW, "NODES=2", "MAX_FAULTS=3"),
     "withdraw, 3 nodes, 1 fault": (*WITHDRAW, "NODES=3", "MAX_FAULTS=1"),
     "hold, 2 nodes, 2 faults": (*HOLD, "NODES=2", "MAX_FAULTS=2"),
     "hold, 3 nodes, 1 fault": (*HOLD, "NODES=3", "MAX_FAULTS=1"),
+    "withdraw, 2 nodes, 2 addresses, 1 fault": (*WITHDRAW, *TWO, "MAX_FAULTS=1"),
+    "hold, 2 nodes, 2 addresses, 1 fault": (*HOLD, *TWO, "MAX_FAULTS=1"),
     "found again, 2 nodes, 2 faults": (*WITHDRAW, "NODES=2", "MAX_FAULTS=2", "LIVENESS"),
     "found again, 3 nodes, 1 fault": (*WITHDRAW, "NODES=3", "MAX_FAULTS=1", "LIVENESS"),
+    "found again, 2 nodes, 2 addresses, 1 fault": (*WITHDRAW, *TWO, "MAX_FAULTS=1", "LIVENESS"),
     "found again in hold, 2 nodes, 2 faults": (*HOLD, "NODES=2", "MAX_FAULTS=2", "LIVENESS"),
 }
 DEEP = {
@@ -37,6 +41,7 @@ DEEP = {
     "withdraw, 3 nodes, 2 faults": (*WITHDRAW, "NODES=3", "MAX_FAULTS=2"),
     "withdraw, 2 nodes, D of 10 ticks": ("DURATION=10", "NODES=2", "MAX_FAULTS=1"),
     "hold, 2 nodes, 3 faults": (*HOLD, "NODES=2", "MAX_FAULTS=3"),
+    "withdraw, 2 nodes, 2 addresses, 2 faults": (*WITHDRAW, *TWO, "MAX_FAULTS=2"),
     "found again in hold, 3 nodes, 1 fault": (*HOLD, "NODES=3", "MAX_FAULTS=1", "LIVENESS"),
 }
 if DEEPER:
@@ -63,6 +68,12 @@ IN_HOLD = (
     "CONFIRMED_SINCE_CLAIM",
     "LATE_ANSWER_HOLDS",
 )
+BETWEEN_ADDRESSES = {
+    "CLAIM_FILLS_ANOTHER": WITHDRAW,
+    "EPOCH_OF_ANOTHER": WITHDRAW,
+    "CLAIM_ENDS_EVERY_SILENCE": HOLD,
+}
+"""What is confused between two addresses: with one alone there is nothing to break."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +126,19 @@ def test_the_protocol_holds(macros: tuple[str, ...], tmp_path: Path) -> None:
 @pytest.mark.parametrize("variant", [*IN_BOTH, *IN_HOLD])
 def test_without_the_rule_two_nodes_answer(variant: str, tmp_path: Path) -> None:
     mode = HOLD if variant in IN_HOLD else WITHDRAW
-    verdict = check(tmp_path, *mode, "NODES=2", "MAX_FAULTS=2", variant, shortest=True)
+    refute(tmp_path, variant, *mode, "NODES=2", "MAX_FAULTS=2")
+
+
+@pytest.mark.timeout(SECONDS)
+@pytest.mark.parametrize(("variant", "mode"), BETWEEN_ADDRESSES.items(), ids=BETWEEN_ADDRESSES)
+def test_with_two_addresses_confused_two_nodes_answer(
+    variant: str, mode: tuple[str, ...], tmp_path: Path
+) -> None:
+    refute(tmp_path, variant, *mode, *TWO, "MAX_FAULTS=1")
+
+
+def refute(where: Path, variant: str, *macros: str) -> None:
+    verdict = check(where, *macros, variant, shortest=True)
     assert verdict.errors >= 1, f"{variant} is not refuted: {verdict.said}"
     assert "assertion violated" in verdict.said
     print(f"{variant}: refuted by {verdict.depth} steps ({verdict.states} states)")
