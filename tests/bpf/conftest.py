@@ -94,7 +94,8 @@ def loaded(loaded_bpffs: Path) -> Iterator[Kernel]:
 
 
 @pytest.fixture
-def kernel(loaded: Kernel) -> Kernel:
-    """The same with empty maps and no session."""
+def kernel(loaded: Kernel) -> Iterator[Kernel]:
+    """The same with empty maps and no session, which it also leaves."""
     loaded.clear()
-    return loaded
+    yield loaded
+    loaded.clear()

@@ -59,9 +59,19 @@ def test_where_everything_is_pinned_bcc_is_not_imported(bpffs: Path) -> None:
 
 
 def test_nothing_stays_mounted(bpffs: Path) -> None:
-    before = Path("/proc/self/mounts").read_text()
-    assert loader(bpffs).returncode == 0
-    assert Path("/proc/self/mounts").read_text() == before
+    """In a mount namespace where nobody else mounts anything, and whose mounts spread as a node's do."""
+    mounts = "cat /proc/self/mounts"
+    load = f"/usr/bin/python3 -I {LOADER} --bpffs {bpffs}"
+    script = f"mount --make-rshared / && {mounts} && echo && {load} >&2 && {mounts}"
+
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("pinned ")
+    before, after = done.stdout.split("\n\n")
+    assert after.strip() == before
 
 
 def test_a_new_program_keeps_maps_and_entries(bpffs: Path, changed_source: ChangedSource) -> None:
