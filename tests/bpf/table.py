@@ -13,6 +13,7 @@ from tests.bpf.frames import MAC, OWN_MAC, VIP4, VIP6
 from tests.bpf.kernel import HOUR, IFINDEX, PASS, SENT, Kernel, boottime
 
 from herald.core.kernel import EntryFlags, EntryKey, EntryValue, KernelEventKind, Seen
+from herald.core.model import Address
 
 CLAIMED = 1000  # boot-time nanoseconds: long ago
 CONFLICT, SILENCED, PROBE, FIRST_ANSWER = (
@@ -80,7 +81,7 @@ def answered(address: str) -> dict[str, Counts]:
     return {address: Counts(answered=1)}
 
 
-def prepare(kernel: Kernel, row: Row) -> None:
+def prepare(kernel: Kernel, row: Row, ifindex: int = IFINDEX) -> None:
     """Fill the maps as the row says."""
     now = boottime()
     if row.session is not None:
@@ -89,7 +90,7 @@ def prepare(kernel: Kernel, row: Row) -> None:
             now + row.session.deadline, fuse, row.session.renewed, row.session.hold
         )
     kernel.hold_entries(
-        {EntryKey(ip_address(vip), IFINDEX): entry(ping=row.ping) for vip in row.vips}
+        {EntryKey(ip_address(vip), ifindex): entry(ping=row.ping) for vip in row.vips}
     )
     if row.silenced:
         kernel.silence([ip_address(vip) for vip in row.vips], row.silenced)
@@ -108,15 +109,7 @@ def check(kernel: Kernel, row: Row) -> None:
         assert (outcome.verdict, outcome.frame.hex()) == (PASS, frame.hex())
     else:
         assert (outcome.verdict, outcome.frame.hex()) == (SENT, bytes(row.answer).hex())
-    assert {
-        str(address): Counts(
-            row_seen.answered,
-            row_seen.conflicts,
-            row_seen.silenced,
-            row_seen.foreign_mac.hex(":") if row_seen.foreign_mac else None,
-        )
-        for address, row_seen in outcome.seen.items()
-    } == _with_silence(row)
+    assert counted(outcome.seen) == left(row)
     assert tuple(event.kind for event in outcome.events) == row.events
     for event in outcome.events:
         assert event.ifindex == IFINDEX
@@ -133,7 +126,21 @@ def _check_time(seen: Seen, before: int) -> None:
         assert seen.foreign_ifindex == IFINDEX
 
 
-def _with_silence(row: Row) -> dict[str, Counts]:
+def counted(seen: Mapping[Address, Seen]) -> dict[str, Counts]:
+    """What the kernel has, as rows say it."""
+    return {
+        str(address): Counts(
+            row.answered,
+            row.conflicts,
+            row.silenced,
+            row.foreign_mac.hex(":") if row.foreign_mac else None,
+        )
+        for address, row in seen.items()
+    }
+
+
+def left(row: Row) -> dict[str, Counts]:
+    """What a row wants to be left, with the silence that was there before."""
     wanted = dict(row.seen)
     if row.silenced:
         for vip in row.vips:

@@ -21,6 +21,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from tests.bpf import test_arp, test_nd, test_ping
 from tests.bpf.conftest import AGENT, ChangedSource, loader
 from tests.bpf.frames import (
     OTHER_MAC,
@@ -37,8 +38,8 @@ from tests.bpf.frames import (
     ping4_reply,
     sllao,
 )
-from tests.bpf.kernel import HOUR, boottime
-from tests.bpf.table import entry
+from tests.bpf.kernel import HOUR, Kernel, boottime
+from tests.bpf.table import counted, entry, left, prepare
 from tests.bpf.wire import Wire, inside, ip, wire
 
 from herald.core.kernel import EntryKey, KernelEventKind, Session
@@ -49,6 +50,9 @@ from herald.datapath.responder import AttachBy, Responder
 
 ASK, ANSWER = bytes(arp()), bytes(arp_reply())
 BOTH = pytest.mark.parametrize("by", ["tcx", "clsact"])
+ROWS = [
+    *test_arp.ROWS, *test_nd.ROWS, *test_ping.PING4, *test_ping.PASSED4, *test_ping.PING6, *test_ping.PASSED6
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -109,6 +113,17 @@ def assert_silent(cable: Wire) -> None:
     ip("address", "add", "192.0.2.50/24", "dev", "node")
     mark, marked = bytes(arp(tpa="192.0.2.50")), bytes(arp_reply(spa="192.0.2.50"))
     assert cable.ask(ASK, mark, marked) == []
+
+
+def chain(ifindex: int) -> list[int]:
+    """Identifiers of the programs on an interface's tcx, in the order in which they run."""
+    programs = (ctypes.c_uint32 * 8)()
+    attr = struct.pack(
+        "=IIIIQI",
+        *(ifindex, tcx.BPF_TCX_INGRESS, 0, 0, ctypes.addressof(programs), len(programs)),
+    )
+    tcx.bpf(tcx.BPF_PROG_QUERY, attr)
+    return [program for program in programs if program]
 
 
 @contextmanager
@@ -175,6 +190,28 @@ def test_answers_on_the_wire_are_the_golden_ones(responder: Responder, cable: Wi
     assert cable.receive() == ANSWER
     cable.send(bytes(ns(sllao())))
     assert cable.receive() == bytes(na_answer())
+
+
+@BOTH
+def test_every_row_of_the_tables_holds_on_the_wire(
+    kernel: Kernel, loaded_bpffs: Path, cable: Wire, by: AttachBy
+) -> None:
+    """Behind each frame the kernel itself is asked for an address that it has: what came before is the answer."""
+    ip("address", "add", "192.0.2.50/24", "dev", "node")
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
+    mark, marked = bytes(arp(tpa="192.0.2.50")), bytes(arp_reply(spa="192.0.2.50"))
+    attached = Responder.open(loaded_bpffs, by)
+    attached.attach(cable.ifindex)
+    try:
+        for row in ROWS:
+            kernel.clear()
+            prepare(kernel, row, cable.ifindex)
+            came = cable.ask(bytes(row.frame), mark, marked)
+            assert came == ([bytes(row.answer)] if row.answer else []), row.description
+            assert counted(kernel.seen()) == left(row), row.description
+    finally:
+        attached.detach(cable.ifindex)
+        attached.close()
 
 
 @BOTH
@@ -491,6 +528,9 @@ def test_programs_of_others_that_drop_cannot_hide_requests(
     cable.send(ASK)
 
     assert cable.receive() == ANSWER
+    # All else they see as before: they drop what the kernel itself would answer.
+    ip("address", "add", "192.0.2.50/24", "dev", "node")
+    assert cable.ask(bytes(arp(tpa="192.0.2.50")), ASK, ANSWER) == []
     subprocess.run(["tc", "qdisc", "delete", "dev", "node", "clsact"], check=True)
 
 
@@ -501,13 +541,17 @@ def test_a_program_that_was_put_before_ours_is_overtaken(
     program = obj_get(dropper)
     before = struct.pack("=IIIII", program, cable.ifindex, tcx.BPF_TCX_INGRESS, tcx.BPF_F_BEFORE, 0)
     theirs = tcx.bpf(tcx.BPF_LINK_CREATE, before)
+    (their_id, our_id) = chain(cable.ifindex)
     assert responder.attached() == frozenset()
 
     responder.attach(cable.ifindex)
 
     assert responder.attached() == {cable.ifindex}
+    assert chain(cable.ifindex) == [our_id, their_id]
     cable.send(ASK)
     assert cable.receive() == ANSWER
+    responder.detach(cable.ifindex)
+    assert chain(cable.ifindex) == [their_id]
     os.close(theirs)
     os.close(program)
 
