@@ -10,7 +10,7 @@ from tests.sim.test_life_of_an_address import served_cluster
 
 from herald.core import effects as fx
 from herald.core import events as ev
-from herald.core.model import Interface, Pool
+from herald.core.model import SECOND, Interface, Pool
 from herald.core.settings import Settings
 
 
@@ -52,6 +52,34 @@ def test_an_entry_that_the_kernel_refuses_once_is_asked_for_again() -> None:
     cluster.service("web0")
     cluster.start()
     cluster.run_until(lambda: cluster.served("web0"), 3)
+
+
+def test_a_full_table_keeps_what_it_has_and_the_rest_goes_elsewhere() -> None:
+    cluster = Cluster(2)
+    full = cluster.machines["n1"]
+
+    def refuse(effect: fx.Effect) -> str:
+        put = effect.put if isinstance(effect, fx.SetEntries) else {}
+        if len(full.kernel.entries.keys() | put.keys()) <= 2:
+            return ""
+        cluster.invariants.trouble["n1"] = cluster.now
+        return "map vip4 is full"
+
+    full.refuse = refuse
+    names = [f"web{number}" for number in range(8)]
+    for name in names:
+        cluster.service(name)
+    cluster.start()
+    cluster.run_until(lambda: len(full.kernel.entries) == 2, 10)
+    oldest = dict(full.kernel.entries)
+
+    cluster.run_until(lambda: cluster.served(*names), 60)
+
+    until = cluster.now + 3 * SECOND
+    while cluster.now < until:
+        cluster.run(0.1)
+        assert full.kernel.entries == oldest
+        assert {key.address for key in oldest} <= full.kernel.answers(full.clock())
 
 
 def test_a_silenced_address_is_claimed_anew_by_an_agent_that_did_not_see_it_silenced() -> None:
