@@ -13,7 +13,7 @@ import pytest
 from conftest import NODES, OLDER
 from published import install
 from watched import agent_status, await_health, main_process
-from witnessed import foretold, play, succeed, writes
+from witnessed import foretold, play, standing, succeed, writes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -167,6 +167,19 @@ def test_node_that_cannot_run_the_agent_is_refused_by_what_is_in_the_way(
     assert words in run.said, run.said
     assert "Traceback" not in run.said
     assert main_process(herald, "n1") == before
+
+
+def test_a_configuration_that_the_agent_would_refuse_is_refused_before_anything_is_touched(
+    herald: Lab, tmp_path: Path
+) -> None:
+    """By check mode too. Where it reached the agent, the node's addresses would be lost: see `herald.shell.main`."""
+    wrong = (SITE, "--limit", "n1", "--extra-vars", "herald_metrics_listen=nonsense")
+    before = standing(herald, ["n1"])["n1"]
+    for run in (play(herald, tmp_path, *wrong, "--check"), play(herald, tmp_path, *wrong)):
+        assert run.status != 0
+        assert "/etc/herald/agent.toml: metrics.listen: wanted " in run.said, run.said
+    assert standing(herald, ["n1"])["n1"] == before
+    await_health(herald)
 
 
 def test_another_distribution_is_named_as_untested_and_goes_on(herald: Lab, tmp_path: Path) -> None:

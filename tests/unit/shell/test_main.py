@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from tests.unit.kube.servers import make_certificate
 
 import herald
 from herald.cli.main import ask
+from herald.shell.main import main
 
 LIMIT = 30.0
 """Seconds that a busy machine may take for anything here."""
@@ -186,6 +188,32 @@ def test_a_bad_configuration(node: Node) -> None:
             " found 'http://127.0.0.1:1'"
         ),
     )
+
+
+@pytest.mark.parametrize(
+    ("servers", "status", "said"),
+    [
+        ('["https://127.0.0.1:1"]', 0, ""),
+        (
+            '["http://127.0.0.1:1"]',
+            78,
+            "api.servers[0]: wanted https://host:port, found 'http://127.0.0.1:1'\n",
+        ),
+    ],
+    ids=["good", "bad"],
+)
+def test_a_configuration_is_judged_and_nothing_begun(
+    node: Node, capfd: pytest.CaptureFixture[str], servers: str, status: int, said: str
+) -> None:
+    node.write(servers=servers)
+    (node.folder / "token").unlink()
+    assert main([*node.arguments(), "--check"], never) == status
+    assert capfd.readouterr().err.removeprefix(f"{node.folder}/agent.toml: ") == said
+    assert list(node.run_dir.iterdir()) == []
+
+
+def never(*_: object) -> NoReturn:
+    raise AssertionError("the responder was opened")
 
 
 def test_no_configuration(node: Node) -> None:

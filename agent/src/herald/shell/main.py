@@ -83,6 +83,8 @@ def main(
     open_responder: Callable[[Path, AttachBy], Responder] = Responder.open,
 ) -> int:
     options = _options(arguments)
+    if options.check:
+        return _check(options.config)
     notifier = Notifier()
     set_up()
     try:
@@ -310,6 +312,15 @@ def _check_ca(path: Path) -> None:
     )
 
 
+def _check(path: Path) -> int:
+    try:
+        load(path)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EX_CONFIG
+    return 0
+
+
 def _give_up(notifier: Notifier, status: int, message: str) -> int:
     log.error("cannot-start", extra={"fields": {"error": message, "status": status}})
     notifier.status(f"cannot start: {message}")
@@ -325,6 +336,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=LOCK_FILE.parent,
         metavar="DIR",
         help="folder of the lock file and the control socket (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="judge the configuration and end: exit 0, or 78 and what is wrong with it",
     )
     parser.add_argument("--version", action="version", version=__version__)
     return parser.parse_args(arguments)
