@@ -5,17 +5,19 @@ last tests by their name: they take away what the others stand on, and each stan
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import NODES
 from test_admission import Bearer
 from watched import NAMESPACE, await_health
 from witnessed import foretold, play, succeed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from conftest import Lab, Service
 
@@ -23,7 +25,8 @@ pytestmark = pytest.mark.lab
 
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
 SITE, UNINSTALL = PLAYBOOKS / "site.yml", PLAYBOOKS / "uninstall.yml"
-NODES = ("n1", "n2", "n3")
+WHEELHOUSE = PLAYBOOKS.parent / "build/wheelhouse"
+EXTERNAL = "192.168.77.195"
 FILES = "find / -xdev -path /var/log -prune -o -iname '*herald*' -print"
 VOLATILE = "find /run /tmp /dev/shm /sys/fs/bpf -iname '*herald*'"
 # How many programs there are on the tcx ingress of a device: bpf(2), BPF_PROG_QUERY. This system's tools show none.
@@ -48,11 +51,35 @@ INTERRUPTED = (
 )
 
 
+@pytest.fixture
+def external(herald: Lab, service: Callable[..., Service], tmp_path: Path) -> Iterator[str]:
+    """The external address of a Service, which Herald announces and did not give."""
+    name, _ = service("outside")
+    spec = {"spec": {"externalIPs": [EXTERNAL]}}
+    herald.kubectl("patch", "service", name, "--patch", json.dumps(spec))
+    policy = {
+        "apiVersion": "herald.dev/v1alpha1",
+        "kind": "L2AnnouncementPolicy",
+        "metadata": {"name": "outside"},
+        "spec": {"externalIPs": True},
+    }
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps(policy))
+    herald.kubectl("apply", "--filename", str(file))
+    yield EXTERNAL
+    herald.kubectl("delete", "l2policy", "outside")
+
+
 def test_uninstall_leaves_nothing_and_check_mode_foretells_it(
-    herald: Lab, service: Callable[..., Service], wait_for: Callable[..., None], tmp_path: Path
+    herald: Lab,
+    service: Callable[..., Service],
+    external: str,
+    wait_for: Callable[..., None],
+    tmp_path: Path,
 ) -> None:
     name, (address,) = service("web")
-    wait_for("the address to be announced", lambda: herald.holder(address) in NODES)
+    for announced in (address, external):
+        wait_for(f"a holder of {announced}", lambda ip=announced: herald.holder(ip) in NODES)
     herald.kubectl("annotate", "node", "n3", "herald.dev/drain=true")
 
     assert [attached(herald, node) for node in NODES] == ["1", "1", "1"]
@@ -62,13 +89,20 @@ def test_uninstall_leaves_nothing_and_check_mode_foretells_it(
         assert left_on(herald, node) == {}, node
     assert left_in_the_cluster(herald) == {}
     assert given(herald, name) == []
+    assert herald.get("service", "outside")["spec"]["externalIPs"] == [external]
     assert succeed(herald, tmp_path, UNINSTALL).changed == set()
 
 
 def test_herald_can_be_installed_again_and_check_mode_foretells_it(
     herald: Lab, service: Callable[..., Service], wait_for: Callable[..., None], tmp_path: Path
 ) -> None:
-    foretold(herald, tmp_path, SITE)
+    """Also what the controller does, which has no wheels for nodes yet: its index is a folder here."""
+    cache = tmp_path / "cache"
+    index = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(WHEELHOUSE)}
+    foretold(herald, tmp_path, SITE, HERALD_CACHE=str(cache), **index)
+    assert {wheel.name for wheel in cache.glob("wheelhouse-*/*.whl")} == {
+        wheel.name for wheel in WHEELHOUSE.iterdir()
+    }
     await_health(herald)
     name, (address,) = service("web")
     page = ("client", "--", "curl", "-s", "-m", "2", f"http://{address}/")

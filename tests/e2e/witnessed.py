@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from watched import NAMESPACE
+from watched import MACS, NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,27 +91,37 @@ def play(
     return Run(done.returncode, done.stdout + done.stderr, entries)
 
 
-def succeed(lab: Lab, folder: Path, *arguments: str | Path, inventory: Path | None = None) -> Run:
+def succeed(
+    lab: Lab,
+    folder: Path,
+    *arguments: str | Path,
+    inventory: Path | None = None,
+    **environment: str,
+) -> Run:
     """A run that must come to its end."""
-    run = play(lab, folder, *arguments, inventory=inventory)
+    run = play(lab, folder, *arguments, inventory=inventory, **environment)
     assert run.status == 0, run.said
     return run
 
 
 def foretold(
-    lab: Lab, folder: Path, *arguments: str | Path, nodes: Sequence[str] = ("n1", "n2", "n3")
+    lab: Lab,
+    folder: Path,
+    *arguments: str | Path,
+    nodes: Sequence[str] = tuple(MACS.values()),
+    **environment: str,
 ) -> Run:
     """Check mode, which must change nothing, then the run, which must change what was foretold, then the same again,
     which must change nothing. The run that did it."""
     before = standing(lab, nodes)
-    predicted = succeed(lab, folder, *arguments, "--check", "--diff")
+    predicted = succeed(lab, folder, *arguments, "--check", "--diff", **environment)
     after = standing(lab, nodes)
     assert {
         key: after.get(key) for key in before | after if before.get(key) != after.get(key)
     } == {}
-    done = succeed(lab, folder, *arguments, "--diff")
+    done = succeed(lab, folder, *arguments, "--diff", **environment)
     assert predicted.changed == done.changed
-    assert succeed(lab, folder, *arguments).changed == set()
+    assert succeed(lab, folder, *arguments, **environment).changed == set()
     return done
 
 
