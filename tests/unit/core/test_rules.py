@@ -397,6 +397,26 @@ def test_rule_4_a_won_claim_is_announced_and_filled_before_others_are_sent() -> 
     assert len(alone.entries) == 60
 
 
+@pytest.mark.parametrize("made_again", [False, True])
+def test_rule_4_what_is_told_late_of_a_lease_that_is_gone_is_no_news(made_again: bool) -> None:
+    alone = joined()
+    given = alone.given()
+    deleted = alone.put(replace(given, deleting=True))
+    alone.post(ev.Changed(deleted))
+    alone.live(SECOND)
+    assert VIP_LEASE not in alone.store
+    assert alone.agent._locks.get(VIP_LEASE) is None
+    # The watch is late: this was before.
+    alone.post(ev.Changed(given), ev.Changed(deleted))
+    assert alone.agent._locks.get(VIP_LEASE) is None
+    if made_again:
+        alone.show(replace(given, uid=""))
+        assert alone.agent._locks.get(VIP_LEASE) is not None
+    else:
+        alone.post(ev.Removed(Lease, VIP_LEASE))
+        assert alone.agent._locks.get(VIP_LEASE) is None
+
+
 # --- 5: hand over ------------------------------------------------------------------------------------------
 
 

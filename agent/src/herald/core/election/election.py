@@ -110,6 +110,9 @@ class Election:
         self.synced = False
         """Everything that placement depends on has been listed: only then is anything claimed or given up."""
         self._requests: dict[int, str] = {}
+        self._gone: dict[str, tuple[int, int]] = {}
+        """By name of a lease that is gone, as an answer said: its last resourceVersion, and when that was known.
+        What the watch tells later of the time before is no news."""
         self.claiming: set[str] = set()
         """Names of the locks whose claim is under way."""
         self._actions: Mapping[Action, Callable[[Lock, int], None]] = {
@@ -136,15 +139,24 @@ class Election:
             and lease.is_before(lock.lease)
             for lock in self._locks.by_name.values()
         )
+        # What is listed that was asked for later is there.
+        self._gone = {
+            name: known
+            for name, known in self._gone.items()
+            if name in leases and known[1] >= asked
+        }
         for name in self._locks.by_name.keys() - leases.keys():
             self.gone(name, now)
         for lease in leases.values():
             self.seen(lease, now)
 
     def seen(self, lease: Lease, now: int) -> None:
+        if lease.resource_version <= self._gone.get(lease.name, (0, 0))[0]:
+            return
         lock = self._locks.want(lease.name)
         if lock is None:
             return
+        self._gone.pop(lease.name, None)
         known = lock.lease
         if known is not None and lease.resource_version <= known.resource_version:
             return
@@ -160,6 +172,7 @@ class Election:
 
     def gone(self, name: str, now: int) -> None:
         """The watch says that a lease was removed. Where we act on it, that news may be old: read it."""
+        self._gone.pop(name, None)
         lock = self._locks.get(name)
         if lock is None:
             return
@@ -176,6 +189,7 @@ class Election:
             self._drop(lock)
         self._locks.clear()
         self.claiming.clear()
+        self._gone.clear()
         self._requests.clear()
         self._filler.forget()
         self._verifier.forget()
@@ -505,7 +519,7 @@ class Election:
             # While it has its finalizer it is still there, and now to be let go: read it.
             lock.unsure = lock.lease is not None and bool(lock.lease.finalizers)
             if not lock.unsure:
-                self._forget_lease(lock, now)
+                self._answered_gone(lock, now)
         elif outcome.lease is not None:
             lock.unsure = False
             if outcome.created and request.purpose != "create":
@@ -513,7 +527,7 @@ class Election:
                 request = replace(request, epoch=None)
             self.seen(outcome.lease, now)
             if outcome.lease.deleting and not outcome.lease.finalizers:
-                self._forget_lease(lock, now)
+                self._answered_gone(lock, now)
             elif request.purpose == "claim":
                 self._claimed(lock, outcome.lease, request, now)
             elif request.purpose == "verify" and lock.holder != self._presence.epoch:
@@ -522,7 +536,7 @@ class Election:
     def _refused(self, lock: Lock, request: Request, outcome: Refused, now: int) -> None:
         lock.unsure = False
         if outcome.status == 404 and request.purpose != "create":
-            self._forget_lease(lock, now)
+            self._answered_gone(lock, now)
         elif outcome.status in (404, 409):
             lock.unsure = True
             lock.retry_at = max(lock.retry_at, now + (RETRY if outcome.status == 404 else 0))
@@ -540,6 +554,12 @@ class Election:
         newest = lock.lease is not None and lock.lease.resource_version == lease.resource_version
         if newest and request.epoch == self._presence.epoch and self._presence.live(now):
             lock.hold(now)
+
+    def _answered_gone(self, lock: Lock, now: int) -> None:
+        """An answer says so, of which the watch has yet to tell, and of what was before."""
+        if lock.lease is not None:
+            self._gone[lock.name] = lock.lease.resource_version, now
+        self._forget_lease(lock, now)
 
     def _forget_lease(self, lock: Lock, now: int) -> None:
         lock.lease, lock.holder = None, None
