@@ -39,6 +39,7 @@ class Inquiries:
         self._out = outbox
         self._kin = kin
         self._open: dict[Address, _Inquiry] = {}
+        """In the order in which they were begun, and will be over."""
         self._questions: dict[int, Address] = {}
         self._waiting: deque[tuple[Address, tuple[int, ...]]] = deque()
         self._verdicts: list[tuple[Address, bytes | None]] = []
@@ -76,13 +77,13 @@ class Inquiries:
     def next_deadline(self) -> int | None:
         if self._verdicts or (self._waiting and len(self._open) < AT_ONCE):
             return 0
-        return min((inquiry.until for inquiry in self._open.values()), default=None)
+        return next((inquiry.until for inquiry in self._open.values()), None)
 
     def verdicts(self, now: int) -> list[tuple[Address, bytes | None]]:
         """Ask what is to be asked. The addresses about which enough is known, each with the MAC of who has it, or
         None."""
-        for address in [a for a, inquiry in self._open.items() if now >= inquiry.until]:
-            self._close(address, None)
+        while (first := next(iter(self._open), None)) and now >= self._open[first].until:
+            self._close(first, None)
         kin = self._kin() if self._waiting else frozenset()
         while self._waiting and len(self._open) < AT_ONCE:
             address, devices = self._waiting.popleft()
