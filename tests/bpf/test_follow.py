@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.bpf.frames import MAC, OTHER_MAC, VIP4, arp, arp_reply
+from tests.bpf.frames import MAC, OTHER_MAC, OWN_MAC, VIP4, arp, arp_reply
 from tests.bpf.kernel import HOUR, boottime
 from tests.bpf.table import entry
 from tests.bpf.wire import Wire, ip, wire
@@ -205,15 +205,59 @@ def test_any_mtu_will_do(agent: Agent, cable: Wire, mtu: int) -> None:
     assert answer(cable) == ANSWER
 
 
-def test_it_follows_within_a_second(agent: Agent) -> None:
+@pytest.mark.parametrize(
+    ("change", "undo", "as_changed"),
+    [
+        pytest.param(
+            "link add br8 type bridge",
+            "link delete br8",
+            lambda agent: agent.names() == {"node", "br9", "br8"},
+            id="comes, and goes",
+        ),
+        pytest.param(
+            "link set br9 name br8",
+            "link set br8 name br9",
+            lambda agent: agent.interfaces.keys() >= {"node", "br8"},
+            id="gets a new name",
+        ),
+        pytest.param(
+            f"link set node address {OTHER_MAC}",
+            f"link set node address {OWN_MAC}",
+            lambda agent: agent.interfaces["node"].mac == MAC(OTHER_MAC),
+            id="gets a new MAC",
+        ),
+        pytest.param(
+            "link set node master br9",
+            "link set node nomaster",
+            lambda agent: agent.names() == {"br9"},
+            id="joins a bridge, and leaves it",
+        ),
+    ],
+)
+def test_what_a_device_does_is_followed_within_a_second(
+    agent: Agent, change: str, undo: str, as_changed: Callable[[Agent], bool]
+) -> None:
     """The quickest of several, since what else runs on the machine only ever adds."""
-    took = []
+    ip("link", "add", "br9", "address", "02:00:00:00:00:09", "type", "bridge")
+    agent.follow(lambda: agent.names() == {"node", "br9"})
+    before = dict(agent.interfaces)
+    took, undone = [], []
     for _ in range(5):
-        ip("link", "add", "br9", "type", "bridge")
-        took.append(agent.follow(lambda: agent.names() == {"node", "br9"}))
-        ip("link", "delete", "br9")
-        agent.follow(lambda: agent.names() == {"node"})
+        ip(*change.split())
+        took.append(agent.follow(lambda: as_changed(agent)))
+        ip(*undo.split())
+        undone.append(
+            agent.follow(lambda: same(agent.interfaces, before) and len(agent.names()) == 2)
+        )
     assert min(took) < PROMISED
+    assert min(undone) < PROMISED
+
+
+def same(one: dict[str, Interface], other: dict[str, Interface]) -> bool:
+    """The same devices with the same MACs and masters."""
+    return {name: (each.mac, each.master) for name, each in one.items()} == {
+        name: (each.mac, each.master) for name, each in other.items()
+    }
 
 
 @pytest.mark.parametrize("agent", ["tcx"], indirect=True)

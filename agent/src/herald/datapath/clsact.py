@@ -112,7 +112,8 @@ class Clsact:
 
     def attached(self) -> frozenset[int]:
         """The interfaces that the program is first on now, by the kernel's word."""
-        return frozenset(ifindex for ifindex in self._put if self._is_first(ifindex))
+        put = tuple(self._put)  # at once: another thread may look while one attaches
+        return frozenset(ifindex for ifindex in put if self._is_first(ifindex))
 
     def close(self) -> None:
         """Let go of the netlink socket; filters stay."""
