@@ -118,7 +118,7 @@ sanity: build ## The built collection, installed: ansible-test sanity and units
 
 bpf: packages venv ## The responder against golden frames, in the kernel
 	@mkdir -p $(JUNIT)
-	@pytest -q --junit-xml=$(JUNIT)/bpf.xml tests/bpf
+	@pytest -q -n 2 --junit-xml=$(JUNIT)/bpf.xml tests/bpf
 
 sim: venv ## The whole cluster simulated (SEEDS=10000: so many schedules; SEED=17, MUTANT=no-margin: that one)
 	@mkdir -p $(JUNIT)

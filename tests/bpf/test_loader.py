@@ -70,8 +70,8 @@ def test_nothing_stays_mounted(bpffs: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("pinned ")
-    before, after = done.stdout.split("\n\n")
-    assert after.strip() == before
+    before, after = (set(mounts.splitlines()) for mounts in done.stdout.split("\n\n"))
+    assert after <= before  # a namespace that is deleted meanwhile is unmounted everywhere
 
 
 def test_a_new_program_keeps_maps_and_entries(bpffs: Path, changed_source: ChangedSource) -> None:
