@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from herald_lab.layout import NODES
 from witnessed import standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from conftest import Lab, Service
 
@@ -76,19 +77,58 @@ def untouched(lab: Lab) -> dict[str, str]:
     return {key: value for key, value in found.items() if not any(kind in key for kind in said)}
 
 
-def test_a_second_answerer_is_named(herald: Lab, served: dict[str, str], tmp_path: Path) -> None:
-    address = next(address for address in served if "." in address)
-    other = next(name for name in MACS if name != served[address])
-    ip = ("ip", "address", "add", f"{address}/32", "dev", "host0")
-    herald.exec(other, *ip)
+@contextmanager
+def hushed(lab: Lab, node: str, address: str) -> Iterator[None]:
+    """The switch drops what `node` answers for the address."""
+    chain = f'type filter hook ingress device "vb-{node}" priority 0; arp saddr ip {address} drop;'
+    lab("run", "--", "nft", f"table netdev hushed {{ chain answers {{ {chain} }}; }}")
     try:
-        runs = [verify(herald, tmp_path, list(served), *options) for options in ([], ["--check"])]
+        yield
     finally:
-        herald.exec(other, *("del" if word == "add" else word for word in ip))
+        lab("run", "--", "nft", "delete table netdev hushed")
+
+
+@contextmanager
+def taken(lab: Lab, node: str, address: str) -> Iterator[None]:
+    """`node` has the address: its kernel answers."""
+    lab.exec(node, "ip", "address", "add", f"{address}/32", "dev", "host0")
+    try:
+        yield
+    finally:
+        lab.exec(node, "ip", "address", "del", f"{address}/32", "dev", "host0")
+
+
+@pytest.mark.parametrize(
+    ("answers", "other_answers", "words"),
+    [
+        (True, True, "{address}: wanted one answering MAC, found 2"),
+        (False, False, "{address}: wanted one answering MAC, found none"),
+        (False, True, "{address}: wanted an answer of {holder} ({mac}"),
+    ],
+    ids=["two", "nobody", "another"],
+)
+def test_who_answers_wrongly_is_named(
+    herald: Lab,
+    served: dict[str, str],
+    tmp_path: Path,
+    answers: bool,
+    other_answers: bool,
+    words: str,
+) -> None:
+    address = next(address for address in served if "." in address)
+    holder = served[address]
+    other = next(name for name in MACS if name != holder)
+    with ExitStack() as faults:
+        if not answers:
+            faults.enter_context(hushed(herald, holder, address))
+        if other_answers:
+            faults.enter_context(taken(herald, other, address))
+        runs = [verify(herald, tmp_path, list(served), *options) for options in ([], ["--check"])]
+    said = words.format(address=address, holder=holder, mac=MACS[holder])
     for done in runs:
         assert done.returncode != 0
-        assert f"{address}: wanted one answering MAC, found 2" in done.stdout
-        assert MACS[other] in done.stdout
+        assert said in done.stdout, done.stdout
+        assert not other_answers or MACS[other] in done.stdout
 
 
 def test_an_address_that_herald_did_not_give_is_refused(
