@@ -149,9 +149,9 @@ faults: prepare build ## All of the fault table, on 1 and on 50 addresses, over 
 	@result=0; HERALD_FAULTS=all pytest --junit-xml=$(JUNIT)/faults.xml tests/e2e/test_faults.py || result=$$?; \
 	  python tests/e2e/fault_table.py | tee build/faults/table.md; exit $$result
 
-molecule: prepare build ## The roles' scenarios on the lab's nodes
+molecule: prepare build ## The roles' scenarios on the lab's nodes, two at a time
 	@mkdir -p $(JUNIT)
-	@pytest --junit-xml=$(JUNIT)/molecule.xml tests/molecule
+	@pytest -n 2 --junit-xml=$(JUNIT)/molecule.xml tests/molecule
 
 interruptions: prepare build ## site.yml killed at every task in turn, and made good (as root; a sample is in make e2e)
 	@HERALD_INTERRUPT=all pytest tests/e2e/test_uninstall.py -k killed
