@@ -167,7 +167,11 @@ def _pool(authority: str, certificate: str, key: str) -> Any:
                 file.write(certificate + "\n" + key)
                 file.flush()
                 context.load_cert_chain(file.name)
-    except (OSError, ValueError):  # ssl.SSLError is the former; what is not ASCII the latter
+    except (
+        OSError,
+        TypeError,
+        ValueError,
+    ):  # ssl.SSLError is the first; what is not ASCII one of the others
         raise _NotPlain from None
     return urllib3.PoolManager(
         ssl_context=context, cert_reqs=ssl.CERT_REQUIRED, maxsize=_CONNECTIONS

@@ -450,6 +450,7 @@ def test_an_etcd_restored_from_a_backup_is_the_truth_and_nothing_else_is_answere
             kubectl.await_addresses(name, address)
             wait_for(f"{address} to be held", lambda address=address: is_held(herald, address))
             assert services_of(herald, address) == [f"addresses/{name}"]
+        wait_for(f"{moved} to be let go of", lambda: not is_held(herald, moved))
         linger(1)
     assert herald.lease(moved) is None
     verdicts = {each["address"]: each["verdict"] for each in targets(answers)}

@@ -160,6 +160,7 @@ def test_servers_and_ca_of_the_api_change_and_no_client_notices(
             succeed(lab, tmp_path, SITE)
     await_health(lab)
     figure(f"another CA and back: {outage['lost']} of {outage['sent']} datagrams lost")
+    assert str(layout.API_PORT) in spoken_to[0]
     assert spoken_to[1] == {str(ANOTHER_PORT)}
     assert {port for node in NODES for port in ports(lab, node)} == {str(layout.API_PORT)}
     assert outage["gaps"] == []

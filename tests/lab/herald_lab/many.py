@@ -142,8 +142,10 @@ class Many:
 
     def remove(self) -> None:
         """Nothing is left of them; the pool goes last, since it says how many addresses are not free yet."""
-        self._all(lambda name: self._api.delete(f"{SERVICES}/{name}"), self.addresses())
-        what = "every address to be freed"
-        wait_until(what, lambda: not (self.used() or self.given()), seconds=300, interval=0.5)
-        self._api.delete(f"/api/v1/namespaces/{NAMESPACE}")
-        self._api.delete(f"{POOLS}/{POOL}")
+        try:
+            self._all(lambda name: self._api.delete(f"{SERVICES}/{name}"), self.addresses())
+            what = "every address to be freed"
+            wait_until(what, lambda: not (self.used() or self.given()), seconds=300, interval=0.5)
+        finally:
+            self._api.delete(f"/api/v1/namespaces/{NAMESPACE}")
+            self._api.delete(f"{POOLS}/{POOL}")

@@ -29,7 +29,7 @@ from tests.unit.core.alone import (
 
 from herald.core import effects as fx
 from herald.core import events as ev
-from herald.core.election.election import IN_FLIGHT
+from herald.core.election.election import IN_FLIGHT, LATE
 from herald.core.election.placement import DRAIN_ANNOTATION
 from herald.core.kernel import EntryFlags, EntryValue, Session
 from herald.core.leases import (
@@ -415,6 +415,22 @@ def test_rule_4_what_is_told_late_of_a_lease_that_is_gone_is_no_news(made_again:
     else:
         alone.post(ev.Removed(Lease, VIP_LEASE))
         assert alone.agent._locks.get(VIP_LEASE) is None
+
+
+def test_rule_4_that_a_lease_is_gone_is_remembered_no_longer_than_a_watch_may_be_late() -> None:
+    """The watch told of it before the answer came, and tells of it no more."""
+    alone = joined()
+    given = alone.given()
+    alone.post(ev.Changed(alone.put(replace(given, deleting=True))))
+    alone.live(SECOND)
+    assert list(alone.agent._election._gone) == [VIP_LEASE]
+    alone.now += LATE
+    (address,) = given_many(alone, 1)
+    name = vip_lease_name(address)
+    alone.live(SECOND)
+    alone.post(ev.Changed(alone.put(replace(alone.store[name], deleting=True))))
+    alone.live(2 * SECOND)
+    assert list(alone.agent._election._gone) == [name]
 
 
 # --- 5: hand over ------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -31,6 +32,12 @@ class Kernel:
 
     def await_begin(self) -> None:
         assert self.begun.acquire(timeout=PATIENCE)
+
+    def await_idle(self, worker: Worker[str]) -> None:
+        end = time.monotonic() + PATIENCE
+        while worker._busy:
+            assert time.monotonic() < end
+            time.sleep(0.001)
 
 
 @pytest.fixture
@@ -67,13 +74,15 @@ def test_it_is_done_again_when_asked_but_not_because_it_was_asked_meanwhile(
     worker.want("first")
     kernel.await_begin()
     worker.again()
+    assert not worker._due.is_set()
     kernel.let_go.release()
-    while worker._busy:
-        pass
-    assert kernel.asked == ["first"]
+    worker.want("second")
+    kernel.await_begin()
+    kernel.let_go.release()
+    kernel.await_idle(worker)
     worker.again()
     kernel.await_begin()
-    assert kernel.asked == ["first", "first"]
+    assert kernel.asked == ["first", "second", "second"]
 
 
 def test_what_raises_ends_nothing(kernel: Kernel, worker: Worker[str]) -> None:

@@ -42,6 +42,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("certificates")
     for name in ("one", "two"):
         make_certificate(folder, name)
+    (folder / "words.crt").write_text("# Autorité\n" + (folder / "one.crt").read_text())
     return folder
 
 
@@ -190,6 +191,9 @@ NOT_PLAIN: dict[str, Callable[[Json], None]] = {
     "no TLS": of_cluster(server="http://a.example"),
     "no content": of_cluster(**{"certificate-authority-data": "!!"}),
     "another authority's rubbish": of_cluster(**{"certificate-authority-data": "cnViYmlzaA=="}),
+    "an authority with words beside it": lambda config: config["clusters"][0].update(
+        cluster={"server": "https://a.example", "certificate-authority": "words.crt"}
+    ),
     "a number for a token": of_user(token=7),
     "the system's authorities": lambda config: config["clusters"][0]["cluster"].pop(
         "certificate-authority-data"

@@ -71,6 +71,8 @@ RANK_STEP = 150 * MILLISECOND
 IN_FLIGHT = 32
 """Lease requests under way at once, so that none waits its time limit away in a queue."""
 RETRY = 100 * MILLISECOND
+LATE = 300 * SECOND
+"""No watch is so far behind: its silence is not borne for half as long."""
 
 Verb = Literal["get", "create", "update", "delete"]
 
@@ -558,7 +560,11 @@ class Election:
     def _answered_gone(self, lock: Lock, now: int) -> None:
         """An answer says so, of which the watch has yet to tell, and of what was before."""
         if lock.lease is not None:
+            self._gone.pop(lock.name, None)
             self._gone[lock.name] = lock.lease.resource_version, now
+            # In the order in which they were learned. The watch need not tell of each: it may have told before.
+            while self._gone[oldest := next(iter(self._gone))][1] < now - LATE:
+                del self._gone[oldest]
         self._forget_lease(lock, now)
 
     def _forget_lease(self, lock: Lock, now: int) -> None:
