@@ -31,6 +31,8 @@ ExecStart=/usr/bin/python3 /opt/lab/meter/echo.py --name {node} {ports}
 Restart=always
 RestartSec=1
 DynamicUser=yes
+# For a receive buffer beyond the node's limit.
+AmbientCapabilities=CAP_NET_ADMIN
 
 [Install]
 WantedBy=multi-user.target
