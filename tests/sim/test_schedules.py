@@ -56,6 +56,19 @@ FOUND = {
         nodes=2,
         services=2,
     ),
+    "what a short cut held up was compacted, and the watch told nothing of it for ever": Schedule(
+        mode="Hold",
+        disasters=(
+            Disaster(after=0, kind="errors", node=1, lasts=663, much=10),
+            Disaster(after=41, kind="cut", node=4, lasts=11095, much=61),
+            Disaster(after=43, kind="service", node=2, lasts=36, much=49),
+            Disaster(after=40, kind="compact", node=3, lasts=596, much=36),
+        ),
+        seed=243,
+        nodes=4,
+        services=2,
+        hold_down=120,
+    ),
 }
 
 

@@ -146,6 +146,10 @@ class Watch:
         if self._version is None:
             self.reset("the list did not come", relist=True)
             return
+        if self._version < self._cluster.api.compacted:
+            # What was held up is not known here any more: then the connection did not outlive the cut.
+            self.reset("cut")
+            return
         self._connection += 1
         self._sent = self._version
         self.news()
