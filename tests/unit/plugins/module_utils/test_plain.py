@@ -326,7 +326,7 @@ def test_a_server_of_another_authority_is_not_trusted(
         kubeconfig=as_one(kubeconfig, server, certificates), ca_cert=str(certificates / "two.crt")
     )
     assert plain(given) is not None
-    client, _ = _connection.client_of(given, False)
+    client = _connection.client_of(given, False)[0]
     with pytest.raises(Unreachable, match="certificate verify failed"):
         client.request("GET", "/")
 
@@ -335,9 +335,9 @@ def test_a_server_of_another_name_is_not_trusted(
     kubeconfig: Json, server: str, certificates: Path
 ) -> None:
     elsewhere = server.replace("127.0.0.1", "localhost")
-    client, _ = _connection.client_of(
+    client = _connection.client_of(
         params(kubeconfig=as_one(kubeconfig, elsewhere, certificates)), False
-    )
+    )[0]
     with pytest.raises(Unreachable, match=r"[Hh]ostname|certificate"):
         client.request("GET", "/")
 
