@@ -30,7 +30,7 @@ def key(name: str) -> str:
 
 
 @pytest.fixture
-def renamed(herald: Lab, tmp_path: Path) -> Iterator[Lab]:
+def renamed(herald: Lab, tmp_path: Path, wait_for: Callable[..., None]) -> Iterator[Lab]:
     """The third node, under another name in inventory and cluster; afterwards as it was."""
     assert len(LONGEST) == 253
     inventory: dict[str, Any] = json.loads(herald("inventory"))
@@ -48,6 +48,15 @@ def renamed(herald: Lab, tmp_path: Path) -> Iterator[Lab]:
         herald.playbook(SITE)
         herald.api.delete(f"/api/v1/nodes/{LONGEST}")
         await_health(herald)
+        # It lived until its node's turn came, and kept its identity.
+        wait_for("the other name's agent to be taken for gone", lambda: not lives(herald))
+        herald.playbook(SITE, "--tags", "cluster")
+
+
+def lives(lab: Lab) -> bool:
+    """Whether anybody holds the presence of the longest name."""
+    presence = lab.api.get(f"{LEASES}/presence-{key(LONGEST)}") or {"spec": {}}
+    return bool(presence["spec"].get("holderIdentity"))
 
 
 def test_node_announces_under_a_name_of_253_characters(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from watched import MACS, NAMESPACE
+from watched import MACS, NAMESPACE, linger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +113,7 @@ def foretold(
 ) -> Run:
     """Check mode, which must change nothing, then the run, which must change what was foretold, then the same again,
     which must change nothing. The run that did it."""
-    before = standing(lab, nodes)
+    before = settled(lab, nodes)
     predicted = succeed(lab, folder, *arguments, "--check", "--diff", **environment)
     after = standing(lab, nodes)
     assert {
@@ -123,6 +123,17 @@ def foretold(
     assert predicted.changed == done.changed
     assert succeed(lab, folder, *arguments, **environment).changed == set()
     return done
+
+
+def settled(lab: Lab, nodes: Sequence[str]) -> dict[str, Any]:
+    """What stands once nobody writes any more: agents and the API server write on for seconds after an installation."""
+    found = standing(lab, nodes)
+    for _ in range(30):
+        linger(2)
+        before, found = found, standing(lab, nodes)
+        if before == found:
+            return found
+    raise AssertionError(f"still written: {sorted(k for k in found if found[k] != before.get(k))}")
 
 
 def standing(lab: Lab, nodes: Sequence[str]) -> dict[str, Any]:
