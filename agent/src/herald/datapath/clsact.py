@@ -33,7 +33,7 @@ _ETH_P_ALL = 0x0003
 class Clsact:
     """Attachments of one program as clsact filters, which live as long as their devices.
 
-    Used by one thread at a time.
+    Used by one thread; another may look meanwhile where pyroute2 has a socket for each thread (since 0.9).
     """
 
     def __init__(self, folder: Path, program: int) -> None:

@@ -16,6 +16,7 @@ from herald.core.effects import SetAttachments
 from herald.core.events import AttachmentsSeen
 from herald.core.model import MILLISECOND
 from herald.shell.counters import Counters
+from herald.shell.log import said_by
 
 TELL_AFTER = 250 * MILLISECOND
 """The kernel takes some milliseconds for each device, and a node may have hundreds: those that have
@@ -61,7 +62,7 @@ class Attacher:
         try:
             present = frozenset(self._responder.attached())
         except Exception as error:
-            self._look_failed(wish, _text(error))
+            self._look_failed(wish, said_by(error))
             return
         errors = [self._detach(ifindex) for ifindex in sorted(present - wanted)]
         before, self._attached, self._refused = self._attached, present & wanted, {}
@@ -93,7 +94,7 @@ class Attacher:
         try:
             self._responder.attach(ifindex)
         except Exception as error:
-            self._refused = {**self._refused, ifindex: _text(error)}
+            self._refused = {**self._refused, ifindex: said_by(error)}
         else:
             self._attached |= {ifindex}
 
@@ -101,7 +102,7 @@ class Attacher:
         try:
             self._responder.detach(ifindex)
         except Exception as error:
-            return _text(error)
+            return said_by(error)
         return ""
 
     def _tell(self, wish: SetAttachments) -> None:
@@ -109,7 +110,3 @@ class Attacher:
         if seen != self._told:
             self._told = seen
             self._post(seen)
-
-
-def _text(error: Exception) -> str:
-    return str(error) or type(error).__name__

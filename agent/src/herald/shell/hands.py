@@ -51,7 +51,7 @@ from herald.core.model import Address
 from herald.shell import attacher
 from herald.shell.attacher import Attacher
 from herald.shell.counters import Counters
-from herald.shell.log import LEVELS
+from herald.shell.log import LEVELS, said_by
 from herald.shell.worker import Worker
 
 Members: TypeAlias = frozenset[tuple[Address, int]]
@@ -152,9 +152,10 @@ class Hands:
         try:
             answer = self._carry_out(effect)
         except Exception as error:
-            log.warning("effect-failed", extra={"fields": {"effect": name, "error": _text(error)}})
+            said = said_by(error)
+            log.warning("effect-failed", extra={"fields": {"effect": name, "error": said}})
             log.debug("effect-failed", exc_info=True)
-            answer = self._error(effect, _text(error))
+            answer = self._error(effect, said)
         if _failed(answer):
             self._counters.errors[name] += 1
         return answer
@@ -232,7 +233,7 @@ class Hands:
         try:
             error = self._groups.reconcile() if again else self._groups.set(members)
         except Exception as raised:
-            error = _text(raised)
+            error = said_by(raised)
         self._complain("JoinGroups", error)
         self._tidy()
 
@@ -262,7 +263,3 @@ def _failed(answer: Event | None) -> bool:
         case Answer():
             return isinstance(answer.outcome, Failed)
     return False
-
-
-def _text(error: Exception) -> str:
-    return str(error) or type(error).__name__

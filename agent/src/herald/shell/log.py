@@ -49,6 +49,11 @@ class KeyValueFormatter(logging.Formatter):
         return f"{moment} {record.levelname.lower():7} "
 
 
+def said_by(error: Exception) -> str:
+    """What an exception says; where it says nothing, its kind."""
+    return str(error) or type(error).__name__
+
+
 def set_up(
     level: str = "info",
     stream: TextIO | None = None,

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from herald.core.events import ApiTimed, ProxySeen, Stop
 from herald.core.model import MILLISECOND, SECOND
+from herald.shell.log import said_by
 
 EVERY = 1.0
 """Seconds between two questions."""
@@ -111,7 +112,7 @@ def health(port: int) -> str | None:
     except ConnectionRefusedError:
         return None
     except (OSError, http.client.HTTPException) as error:
-        return f"port {port}: {str(error) or type(error).__name__}"
+        return f"port {port}: {said_by(error)}"
     finally:
         connection.close()
     return "" if status == http.client.OK else f"port {port} says {status}"
