@@ -40,7 +40,7 @@ FLOODED = 15.0  # seconds
 
 
 @pytest.fixture
-def small_api(herald: Lab) -> Iterator[Lab]:
+def small_api(herald: Lab, wait_for: Callable[..., None]) -> Iterator[Lab]:
     """The lab with an API server of few seats, and something large to ask it for."""
     api = herald.api
     herald("api", "start", "--seats", str(SEATS))
@@ -61,6 +61,8 @@ def small_api(herald: Lab) -> Iterator[Lab]:
         yield herald
     finally:
         api.delete(NAMESPACE)
+        # Or else its end is among the writes that a later test counts.
+        wait_for("the namespace to be gone", lambda: api.get(NAMESPACE) is None)
         herald("api", "stop")
         herald("api", "start")
 
