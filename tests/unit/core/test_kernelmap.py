@@ -106,6 +106,30 @@ def test_what_the_kernel_refused_stays_and_is_asked_again_later() -> None:
     assert len(outbox.drain()) == 1
 
 
+def test_the_deadline_does_not_wait_for_entries_that_the_kernel_refuses() -> None:
+    kernel, outbox = fresh()
+    kernel.fill(VIP, {2: VALUE})
+    (asked,) = outbox.drain()
+    assert isinstance(asked, SetEntries)
+    kernel.answer(asked.id, "E2BIG", now=0)
+    outbox.drain()
+    kernel.set_session(Session(deadline=20))
+    (asked,) = outbox.drain()
+    assert isinstance(asked, SetSession)
+    kernel.answer(asked.id, "EBUSY", now=RETRY // 2)
+    outbox.drain()
+    kernel.set_session(Session(deadline=20))
+    assert outbox.drain() == []
+    assert kernel.retry_at == RETRY
+    assert kernel.retry(RETRY)
+    assert kernel.takes_entries
+    assert kernel.broken
+    assert kernel.retry_at == RETRY * 3 // 2
+    assert kernel.retry(RETRY * 3 // 2)
+    kernel.set_session(Session(deadline=20))
+    assert len(outbox.drain()) == 1
+
+
 def test_a_session_that_is_asked_already_is_not_asked_again() -> None:
     kernel, outbox = fresh()
     kernel.set_session(Session(deadline=20))

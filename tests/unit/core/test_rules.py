@@ -130,6 +130,36 @@ def test_rule_1_the_deadline_shrinks_before_a_shorter_duration_is_sent() -> None
     assert renewal(alone).lease.annotations[DURATION] == "2000"
 
 
+def test_rule_1_no_renewal_leaves_while_the_kernel_refuses_the_deadline_of_the_one_before() -> None:
+    """Else the node would live on for others, and nobody answer for what it holds."""
+    alone = holding()
+    alone.serve()
+    until = alone.session.deadline
+    alone.keeps_back = lambda effect: isinstance(effect, fx.SetSession)
+
+    def refuse() -> None:
+        kept, alone.kept_back = alone.kept_back, []
+        alone.post(*(ev.KernelAnswer(e.id, "EBUSY") for e in kept if isinstance(e, fx.SetSession)))
+
+    request, sent = renewal(alone), alone.now
+    alone.answer(request, alone.outcome(request))
+    refuse()
+    while alone.now < until:
+        assert not alone.asked(PRESENCE_LEASE)
+        alone.advance(min(10 * MILLISECOND, until - alone.now))
+        refuse()
+    alone.done.clear()
+    alone.post(ev.AnnounceAgain(VIP))
+    alone.advance(SECOND)
+    assert not order(alone, fx.SendFrames, fx.LeaseRequest)
+    refuse()
+    assert alone.agent.status(alone.now).problems
+    alone.keeps_back = lambda _: False
+    alone.advance(200 * MILLISECOND)
+    assert alone.session.deadline == sent + D * 9 // 10
+    assert alone.asked(PRESENCE_LEASE)
+
+
 # --- 2: end an epoch ---------------------------------------------------------------------------------------
 
 

@@ -41,8 +41,10 @@ class KernelMap:
         self._silenced: dict[Address, int] = {}
         """By address: the newest claim that a conflict has silenced."""
         self._inherited: set[Address] = set()
-        self.retry_at: int | None = None
-        """The kernel refused something: nothing more is asked of it until then. None: it did not."""
+        self._entries_again: int | None = None
+        """The kernel refused entries: no more are asked of it until then. None: it did not."""
+        self._session_again: int | None = None
+        """The same of the session, which does not wait for entries that are refused."""
 
     def read(
         self,
@@ -63,8 +65,20 @@ class KernelMap:
         self._silenced[address] = max(newest, self._silenced.get(address, 0))
 
     @property
+    def retry_at(self) -> int | None:
+        """When the kernel may next be asked for what it refused; None: it refused nothing."""
+        return min(
+            (at for at in (self._entries_again, self._session_again) if at is not None),
+            default=None,
+        )
+
+    @property
     def broken(self) -> bool:
         return self.retry_at is not None
+
+    @property
+    def takes_entries(self) -> bool:
+        return self._entries_again is None
 
     def answer(self, effect: int, error: str, now: int) -> frozenset[Address]:
         """Take the kernel's answer; the addresses that it is about."""
@@ -72,7 +86,10 @@ class KernelMap:
         if asked is None:
             return frozenset()
         if error:
-            self.retry_at = now + RETRY
+            if asked.session is None:
+                self._entries_again = now + RETRY
+            else:
+                self._session_again = now + RETRY
             self._out.note("kernel refused", level="error", error=error)
         else:
             self._apply(asked)
@@ -82,10 +99,11 @@ class KernelMap:
 
     def retry(self, now: int) -> bool:
         """Whether what the kernel refused may be asked again now."""
-        if self.retry_at is None or now < self.retry_at:
-            return False
-        self.retry_at = None
-        return True
+        before = self._entries_again, self._session_again
+        self._entries_again, self._session_again = (
+            None if at is None or at <= now else at for at in before
+        )
+        return before != (self._entries_again, self._session_again)
 
     def _apply(self, asked: _Asked) -> None:
         for key in asked.remove:
@@ -144,7 +162,7 @@ class KernelMap:
         return asked[-1] if asked else self.session
 
     def set_session(self, session: Session) -> None:
-        if self.broken or session == self.intended:
+        if self._session_again is not None or session == self.intended:
             return
         number = self._out.new_id()
         self._asked[number] = _Asked(session=session)
@@ -196,12 +214,12 @@ class KernelMap:
         self.withdraw(self.addresses())
 
     def _remove(self, keys: set[EntryKey]) -> None:
-        if not self.broken:
+        if self.takes_entries:
             self._inherited.difference_update(key.address for key in keys)
             self._going |= keys
 
     def _set(self, remove: frozenset[EntryKey], put: Mapping[EntryKey, EntryValue]) -> None:
-        if self.broken or not (remove or put):
+        if not self.takes_entries or not (remove or put):
             return
         self._inherited.difference_update(key.address for key in put)
         number = self._out.new_id()

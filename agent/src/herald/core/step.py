@@ -127,7 +127,7 @@ class Decider:
         deadlines = (
             self._own.next_deadline(),
             self._presence.next_deadline(),
-            self._presence.valid_until if self._live else None,
+            self._presence.live_until if self._live else None,
             self._kernel.retry_at,
             self._claims_from if not self._election.synced and self._world.complete else None,
             self._segment.next_deadline(),
@@ -358,7 +358,7 @@ class Decider:
         if own.unproven and self._world.complete and any(i.usable for i in own.interfaces):
             problems.append(f"it has just begun and is given no address yet: {own.unproven}")
         if self._kernel.broken:
-            problems.append("the kernel refused an entry; see the log")
+            problems.append("the kernel refused an entry or the deadline; see the log")
         if self._world.complete and self._node not in self._world.nodes:
             problems.append(f"there is no Node named {self._node}")
         return problems

@@ -96,7 +96,7 @@ class Filler:
         now: int,
     ) -> bool:
         """The next step towards one entry: pair, then entry; False where neither can be had for a while."""
-        if self._kernel.broken:
+        if not self._kernel.takes_entries:
             return True
         pair = lock.pairs.get(index)
         if pair is None or pair.mac != value.mac or 0 < pair.again_at <= now:

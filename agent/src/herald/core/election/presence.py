@@ -8,6 +8,8 @@ What always holds (rules 1, 2 and 7 of docs/design/election.md):
 - A write that ends an epoch of ours leaves only after the kernel has confirmed that it answers nothing.
 - An epoch is continued only by the first renewal of a process, which swaps the process's nonce in.
 - Whoever finds another process's nonce in its presence stops for good.
+- No renewal leaves while the kernel has not taken the deadline of the one before: a node that cannot answer for what
+  it holds is as good as lost, and others are to end its epoch.
 
 The phases, and what leads out of each::
 
@@ -134,8 +136,13 @@ class OwnPresence:
     # --- what others ask ---------------------------------------------------------------------------------
 
     def live(self, now: int) -> bool:
-        """Whether this node may claim: in an epoch, and before its deadline."""
-        return self.epoch is not None and now < self.valid_until
+        """Whether this node may claim and announce: in an epoch, and before its deadline, the kernel's too."""
+        return self.epoch is not None and now < self.live_until
+
+    @property
+    def live_until(self) -> int:
+        """The deadline that the last renewal allows and the kernel has taken; meaningful in LIVE."""
+        return min(self.valid_until, self._kernel.session.deadline)
 
     @property
     def told(self) -> bool:
@@ -382,10 +389,13 @@ class OwnPresence:
             # Observers count by what they read: the kernel's deadline shrinks before they can read it.
             self.valid_until = min(self.valid_until, allowed)
             self._extend(allowed, renewed)
-            # The kernel's answer brings us back here.
-            self._due = now + RETRY if self._kernel.broken else now
+        elif self._kernel.session.deadline < self.valid_until:
+            self._extend(self.valid_until, renewed)
+        else:
+            self._write("update", self.lease, "renew", now, self.wanted_duration)
             return
-        self._write("update", self.lease, "renew", now, self.wanted_duration)
+        # The kernel's answer brings us back here.
+        self._due = now + RETRY if self._kernel.broken else now
 
     def _renewed(self, answer: Answer, pending: _Pending, now: int) -> None:
         outcome = answer.outcome
