@@ -21,6 +21,11 @@ def cut_off_holder(cluster: Cluster) -> str:
     return holder
 
 
+def _holder(cluster: Cluster) -> str | None:
+    lease = cluster.api.lease(VIP)
+    return lease.holder if lease is not None else None
+
+
 def test_a_report_edited_by_hand_ends_the_epoch_for_all_or_for_nobody() -> None:
     cluster, _ = served_cluster()
     cluster.run(5)
@@ -38,6 +43,18 @@ def test_an_epoch_taken_off_a_lease_by_hand_frees_nothing_at_once() -> None:
     cluster.edit(VIP, {EPOCH: None})
     cluster.run(5)
     assert cluster.served("web0")
+
+
+def test_what_the_allocator_writes_to_a_lease_edited_by_hand_begins_no_new_count() -> None:
+    cluster, _ = served_cluster()
+    cluster.run(5)
+    cluster.delete_service("web0")
+    cluster.run_until(lambda: _holder(cluster) == "", 1)
+    cluster.edit(VIP, {EPOCH: "garbage"})
+    cluster.service("web0")
+    # The longest D, of nodes that hold nothing, and as long as a watch may be late.
+    gone = cluster.run_until(lambda: VIP not in cluster.vip_leases(), 40)
+    assert 11 < gone < 13
 
 
 def test_a_duration_of_nothing_written_by_hand_fences_nobody_at_once() -> None:

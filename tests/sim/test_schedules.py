@@ -69,6 +69,36 @@ FOUND = {
         services=2,
         hold_down=120,
     ),
+    "a kernel that refused its deadline, and its agent announced on": Schedule(
+        mode="Hold",
+        disasters=(
+            Disaster(after=1562, kind="kill", node=4, lasts=2954, much=30),
+            Disaster(after=2, kind="freeze", node=4, lasts=2934, much=31),
+            Disaster(after=76, kind="refuse", node=3, lasts=2934, much=51),
+            Disaster(after=1562, kind="service", node=1, lasts=590, much=62),
+        ),
+        seed=22624,
+        nodes=5,
+        services=8,
+    ),
+    "what the allocator wrote to a lease began its count anew, again and again": Schedule(
+        mode="Hold",
+        disasters=(
+            Disaster(after=128, kind="pause", node=3, lasts=1400, much=49),
+            Disaster(after=19, kind="power", node=4, lasts=921, much=47),
+            Disaster(after=21, kind="stop", node=3, lasts=91, much=15),
+            Disaster(after=52, kind="drain", node=3, lasts=188, much=0),
+            Disaster(after=929, kind="compact", node=2, lasts=160, much=37),
+            Disaster(after=133, kind="compact", node=1, lasts=7686, much=10),
+            Disaster(after=381, kind="service", node=0, lasts=7776, much=53),
+            Disaster(after=68, kind="hand on lease", node=0, lasts=249, much=7),
+            Disaster(after=1392, kind="segment", node=1, lasts=128, much=19),
+        ),
+        seed=11255,
+        nodes=4,
+        services=2,
+        hold_down=3,
+    ),
 }
 
 

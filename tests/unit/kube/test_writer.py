@@ -125,8 +125,16 @@ def test_success_brings_the_lease_and_tells_whether_it_is_new(
     assert (outcome.lease.resource_version, outcome.lease.holder) == (4, "n1")
 
 
-@pytest.mark.parametrize("body", [HELD, {"kind": "Status", "status": "Success"}])
-def test_a_delete_succeeds_whether_or_not_a_finalizer_waits(writer_to, inbox, body) -> None:
+def test_a_delete_brings_the_lease_as_it_waits_for_its_finalizer(writer_to, inbox) -> None:
+    writer_to(FakeTransport(says(200, HELD))).submit(ask("delete"))
+    outcome = answered(inbox)
+    assert isinstance(outcome, Done)
+    assert outcome.lease is not None
+    assert outcome.lease.resource_version == 4
+
+
+def test_a_delete_that_no_finalizer_holds_up_brings_none(writer_to, inbox) -> None:
+    body = {"kind": "Status", "status": "Success"}
     writer_to(FakeTransport(says(200, body))).submit(ask("delete"))
     assert answered(inbox) == Done()
 

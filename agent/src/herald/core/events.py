@@ -80,7 +80,10 @@ class WatchResumed:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """2xx. ``created`` tells a 201, which for an update means that the object had gone (epoch lost)."""
+    """2xx. ``created`` tells a 201, which for an update means that the object had gone (epoch lost).
+
+    ``lease``: as it is now; None after a DELETE that removed it at once.
+    """
 
     lease: Lease | None = None
     created: bool = False

@@ -140,13 +140,12 @@ class Writer:
 
     def _lease_done(self, effect: LeaseRequest) -> Callable[[Reply], Done | Failed]:
         def done(reply: Reply) -> Done | Failed:
-            if effect.verb == "delete":
-                # A Status, or the Lease as it waits for its finalizer: the watch tells.
-                return Done()
             try:
                 item = json.loads(reply.body)
+                if effect.verb == "delete" and item.get("kind") == "Status":
+                    return Done()
                 lease = decode_lease(item)
-            except ValueError as error:
+            except (AttributeError, ValueError) as error:
                 return Failed(f"{reply.status}, but no Lease: {error}")
             self._times.seen(Lease, item)
             if effect.verb != "get":

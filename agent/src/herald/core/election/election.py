@@ -162,7 +162,8 @@ class Election:
         known = lock.lease
         if known is not None and lease.resource_version <= known.resource_version:
             return
-        lock.lease, lock.seen_at, lock.holder = lease, now, held_by(lease)
+        lock.lease, lock.holder = lease, held_by(lease)
+        lock.seen_at = lock.still_since = now
         lock.robbed = lock.robbed and lock.holder is None
         if known is None:
             # Made as was wanted; or by somebody else, for others: then it is decided anew.
@@ -414,7 +415,7 @@ class Election:
         if is_free(lease) or lock.robbed:
             return lock.seen_at
         # Whoever held it must have had the time to notice what was done to its lease.
-        return lock.seen_at + self._observer.patience(lease.holder)
+        return lock.still_since + self._observer.patience(lease.holder)
 
     # --- what is done: this node's ---------------------------------------------------------------------------
 
@@ -503,7 +504,8 @@ class Election:
         limit = now + self._settings.duration_ns // 2
         if purpose == "claim":
             limit = min(limit, self._presence.valid_until)
-        lock.request = Request(self._out.new_id(), purpose, self._presence.epoch)
+        epoch = self._presence.epoch
+        lock.request = Request(self._out.new_id(), purpose, epoch, lock.still_since)
         self._requests[lock.request.id] = lock.name
         self._out.add(LeaseRequest(lock.request.id, verb, lease, limit))
         return True
@@ -517,12 +519,10 @@ class Election:
             lock.retry_at = max(lock.retry_at, now + pause)
         elif isinstance(outcome, Refused):
             self._refused(lock, request, outcome, now)
-        elif request.purpose == "delete":
-            # While it has its finalizer it is still there, and now to be let go: read it.
-            lock.unsure = lock.lease is not None and bool(lock.lease.finalizers)
-            if not lock.unsure:
-                self._answered_gone(lock, now)
-        elif outcome.lease is not None:
+        elif outcome.lease is None:
+            lock.unsure = False
+            self._answered_gone(lock, now)
+        else:
             lock.unsure = False
             if outcome.created and request.purpose != "create":
                 # A PUT made the object anew: it had gone meanwhile, and this is not what was claimed.
@@ -530,6 +530,10 @@ class Election:
             self.seen(outcome.lease, now)
             if outcome.lease.deleting and not outcome.lease.finalizers:
                 self._answered_gone(lock, now)
+            elif request.purpose in ("give", "delete"):
+                if lock.lease == outcome.lease:
+                    # Nobody wrote between the version that was seen and this one, or it would have been refused.
+                    lock.still_since = request.still_since
             elif request.purpose == "claim":
                 self._claimed(lock, outcome.lease, request, now)
             elif request.purpose == "verify" and lock.holder != self._presence.epoch:

@@ -116,6 +116,8 @@ class Request:
     id: int
     purpose: Purpose
     epoch: Epoch | None
+    still_since: int
+    """The lock's, of the version that the request starts from."""
 
 
 _UNPLACED = Placement()
@@ -131,6 +133,8 @@ class Lock:
     """As last seen; None: there is none."""
     seen_at: int = 0
     """Own clock: when this version of the lease was first seen."""
+    still_since: int = 0
+    """Own clock: since when nobody is known to have written the lease but this node, for the allocator."""
     services: frozenset[ServiceKey] = frozenset()
     """Those that were given the address."""
     external: frozenset[ServiceKey] = frozenset()
