@@ -27,6 +27,7 @@ from tests.services import service as plain_service
 
 from herald.core.allocation.ipam import Ipam, Record
 from herald.core.model import Block, Pool, Selector, Service, ServiceKey, ServicePort
+from herald.shell.main import collect_seldom
 
 _PORTS = (ServicePort("TCP", 80), ServicePort("TCP", 443))
 
@@ -110,6 +111,7 @@ def main() -> None:
     parser.add_argument("--pools", type=int, default=50)
     options = parser.parse_args()
 
+    collect_seldom()
     before = resident()
     ipam, services, seconds = sync(options.services, options.pools)
     print(f"first sync: {options.services} Services, {options.pools} pools: {seconds:.2f} s")
