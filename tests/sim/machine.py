@@ -386,7 +386,7 @@ class Machine:
 
         def heard() -> None:
             if life == self.life and self.answers_frames:
-                self.post(ev.SegmentHeard(solicitation.ifindex, solicitation.target))
+                self.post(ev.SegmentHeard(solicitation.ifindex, solicitation.target, self.clock()))
 
         def ask(other: str) -> None:
             machine = self.cluster.machines.get(other)

@@ -88,7 +88,7 @@ class Segment:
     def solicit(self, solicitations: Iterable[Solicitation]) -> str:
         for each in solicitations:
             if self._alive(each.target):
-                self._hear(SegmentHeard(each.ifindex, each.target))
+                self._hear(SegmentHeard(each.ifindex, each.target, boottime()))
         return ""
 
 

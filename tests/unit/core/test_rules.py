@@ -721,6 +721,20 @@ def test_rule_8_hold_ends_for_good_when_the_segment_is_silent() -> None:
     assert not holds_on(alone)
 
 
+def test_rule_8_what_was_heard_before_the_agent_was_stopped_proves_nothing_after_it() -> None:
+    alone = holding(peer("n2", 2), settings=HOLD)
+    alone.live(SECOND)
+    alone.done.clear()
+    alone.neighbours = False
+    alone.live(600 * MILLISECOND)
+    (asked, *_) = (p for e in alone.effects(fx.SendSolicitations) for p in e.solicitations)
+    heard = ev.SegmentHeard(asked.ifindex, asked.target, alone.now)
+    # Stopped; and what came in meanwhile waits for it.
+    alone.now = alone.session.deadline + 2 * SECOND
+    alone.post(heard, ev.Tick())
+    assert not holds_on(alone)
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_rule_8_a_refusal_is_an_answer_and_no_reason_to_hold(status: int) -> None:
     alone = holding(peer("n2", 2), settings=HOLD)

@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 from tests.unit.net.namespaces import PYTHON, TWO_HOSTS, run
 
 from herald.core.events import SegmentHeard
-from herald.net import frames, segment
-from herald.net.segment import Ears, answerer
+from herald.net import frames
+from herald.net.segment import REPEAT, Ears, answerer
 
 MAC = bytes.fromhex("02cafe00017f")
 
@@ -58,10 +59,45 @@ def test_who_answers_is_heard_and_who_does_not_is_not() -> None:
     assert run(TWO_HOSTS + f'{PYTHON} -c "$ASK"', ASK=ASK) == "ended\n"
 
 
+LATE = """
+import queue, select, time
+from ipaddress import ip_address
+from socket import if_nametoindex
+from herald.core.effects import Solicitation
+from herald.net import segment
+from herald.net.sender import Sender
+
+def boottime():
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+heard = queue.Queue()
+ears = segment.Ears(heard.put)
+asked = Solicitation(
+    if_nametoindex("va"), bytes.fromhex("02000000000a"), ip_address("192.0.2.1"), ip_address("192.0.2.2")
+)
+with Sender.open() as sender, segment.open_ears(segment.ARP, segment._ARP_REPLIES) as arp:
+    before = boottime()
+    while not select.select([arp], [], [], 0.2)[0]:
+        assert boottime() < before + 30 * 10**9
+        sender.solicit([asked])
+    after = boottime()
+    while boottime() < after + 10**8:
+        time.sleep(0.01)
+    ears._listen(arp)
+at = heard.get_nowait().at
+assert before <= at <= after, (before, at, after)
+print("ended")
+"""
+
+
+def test_an_answer_that_waited_is_as_old_as_it_is() -> None:
+    assert run(TWO_HOSTS + f'{PYTHON} -c "$LATE"', LATE=LATE) == "ended\n"
+
+
 DEAF = """
 import os, queue, subprocess, sys, time
 from herald.net import segment
-segment.REPEAT = 0.0
+segment.REPEAT = 0
 heard = queue.Queue()
 ears = segment.Ears(heard.put)
 ears.start()
@@ -130,16 +166,13 @@ def test_the_answerer_is_read_from_the_frame(
     assert answerer(frame) == address
 
 
-def test_the_same_answer_is_passed_on_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(segment.time, "monotonic", lambda: now)
+def test_the_same_answer_is_passed_on_once_in_a_while() -> None:
     posted: list[SegmentHeard] = []
     ears = Ears(posted.append)
-    one = SegmentHeard(2, IPv4Address("192.0.2.2"))
-    other = SegmentHeard(3, IPv4Address("192.0.2.2"))
-    for event in (one, one, other):
+    one = SegmentHeard(2, IPv4Address("192.0.2.2"), 10**9)
+    soon, late = replace(one, at=one.at + REPEAT - 1), replace(one, at=one.at + REPEAT)
+    other = replace(one, ifindex=3)
+    for event in (one, soon, other, late):
         ears._heard(event)
-    now += segment.REPEAT
-    ears._heard(one)
-    assert posted == [one, other, one]
+    assert posted == [one, other, late]
     ears.stop()

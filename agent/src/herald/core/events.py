@@ -196,6 +196,8 @@ class SegmentHeard:
 
     ifindex: int
     address: Address
+    at: int
+    """When the answer came in, boottime nanoseconds: it may have waited for an agent that was stopped."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,7 +191,7 @@ class Decider:
             case ApiTimed():
                 self._timed(event, now)
             case SegmentHeard():
-                self._segment.answered(event.ifindex, event.address, now)
+                self._segment.answered(event.ifindex, event.address, min(event.at, now))
             case ConflictSeen():
                 lock = self._election.conflict(event.address, now, silenced=event.silenced)
                 if lock is not None and self._conflicts.seen(event, lock.keys, now):

@@ -22,14 +22,17 @@ from herald.core.events import SegmentHeard
 from herald.core.model import Address
 from herald.net.watcher import Watcher
 
-REPEAT = 0.1
-"""Seconds in which the same answer is not passed on again."""
+REPEAT = 100_000_000
+"""Nanoseconds in which the same answer is not passed on again."""
 
 _SO_ATTACH_FILTER = 26
 ARP, IPV6 = b"\x08\x06", b"\x86\xdd"
 _ARP_SIZE, _NA_SIZE = 42, 78
 _PACKET_HOST = 0
+_SO_TIMESTAMPNS = 35
+"""Asked for and given by the same number (asm-generic/socket.h); struct timespec of CLOCK_REALTIME."""
 _FRAME = 128
+_CONTROL = socket.CMSG_SPACE(struct.calcsize("@ll"))
 
 _LOAD_WORD, _LOAD_HALF, _LOAD_BYTE = 0x20, 0x28, 0x30
 _JUMP_EQUAL, _RETURN = 0x15, 0x06
@@ -61,7 +64,7 @@ class Ears(Watcher):
     def __init__(self, post: Callable[[SegmentHeard], None]) -> None:
         super().__init__("segment")
         self._post = post
-        self._last: dict[SegmentHeard, float] = {}
+        self._last: dict[tuple[int, Address], int] = {}
 
     def watch(self) -> None:
         with open_ears(ARP, _ARP_REPLIES) as arp, open_ears(IPV6, _ADVERTISEMENTS) as nd:
@@ -73,22 +76,35 @@ class Ears(Watcher):
     def _listen(self, ears: socket.socket) -> None:
         # A device that goes away leaves an error on the socket: ENETDOWN, once.
         try:
-            frame, where = ears.recvfrom(_FRAME)
+            frame, control, _, where = ears.recvmsg(_FRAME, _CONTROL)
             ifindex = socket.if_nametoindex(where[0])
         except OSError:
             return
         # Again, for what came in before the filter was there.
         if where[2] == _PACKET_HOST and (address := answerer(frame)) is not None:
-            self._heard(SegmentHeard(ifindex, address))
+            self._heard(SegmentHeard(ifindex, address, _came_in(control)))
 
     def _heard(self, event: SegmentHeard) -> None:
-        now = time.monotonic()
-        if now < self._last.get(event, 0.0) + REPEAT:
+        who = event.ifindex, event.address
+        if event.at < self._last.get(who, 0) + REPEAT:
             return
         if len(self._last) > 1000:
             self._last.clear()
-        self._last[event] = now
+        self._last[who] = event.at
         self._post(event)
+
+
+def _came_in(control: list[tuple[int, int, bytes]]) -> int:
+    """When the kernel took the frame in, nanoseconds of CLOCK_BOOTTIME; now, where it does not say so.
+
+    It stamps by CLOCK_REALTIME, of which only the time since then counts.
+    """
+    now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    for level, kind, data in control:
+        if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
+            seconds, nanoseconds = struct.unpack("@ll", data)
+            return now - max(0, time.time_ns() - seconds * 10**9 - nanoseconds)
+    return now
 
 
 def open_ears(protocol: bytes, conditions: tuple[tuple[int, int, int], ...]) -> socket.socket:
@@ -100,6 +116,7 @@ def open_ears(protocol: bytes, conditions: tuple[tuple[int, int, int], ...]) -> 
         int.from_bytes(protocol, sys.byteorder),
     )
     try:
+        ears.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         program = _program(conditions)
         code = ctypes.create_string_buffer(program, len(program))
         # struct sock_fprog: length in instructions, and where they are.

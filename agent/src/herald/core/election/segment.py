@@ -58,10 +58,10 @@ class Segment:
             elif wire is not None:
                 wire.solicitations = wanted
 
-    def answered(self, ifindex: int, address: Address, now: int) -> None:
+    def answered(self, ifindex: int, address: Address, at: int) -> None:
         wire = self._wires.get(ifindex)
         if wire is not None and any(each.target == address for each in wire.solicitations):
-            wire.heard_at = now
+            wire.heard_at = max(wire.heard_at, at)
 
     def heard(self, now: int) -> Mapping[int, bool | None]:
         """Whether somebody answers, by ifindex where anybody is asked; None: asked too recently to tell."""
