@@ -435,6 +435,9 @@ class Machine:
         def arrive() -> None:
             if not cluster.api.up or not self.to_api:
                 return
+            if life != self.life:
+                # A renewal by a process that is gone: whoever waits for its end begins to count again.
+                cluster.disturbed()
             outcome = self._outcome(effect)
             if not cluster.draw(cluster.lost_answers):
                 back = cluster.latency() + cluster.slowness()

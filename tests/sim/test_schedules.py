@@ -81,6 +81,22 @@ FOUND = {
         nodes=5,
         services=8,
     ),
+    "a renewal arrived two seconds after the power of who had sent it was lost": Schedule(
+        mode="Hold",
+        disasters=(
+            Disaster(after=284, kind="lag", node=1, lasts=176, much=10),
+            Disaster(after=870, kind="requests late", node=1, lasts=2048, much=10),
+            Disaster(after=145, kind="cut", node=2, lasts=2423, much=7),
+            Disaster(after=835, kind="errors", node=2, lasts=1989, much=62),
+            Disaster(after=14, kind="cut", node=0, lasts=2914, much=4),
+            Disaster(after=547, kind="power", node=1, lasts=642, much=35),
+        ),
+        seed=44,
+        drift=False,
+        services=8,
+        gateway=True,
+        hold_down=3,
+    ),
     "what the allocator wrote to a lease began its count anew, again and again": Schedule(
         mode="Hold",
         disasters=(
