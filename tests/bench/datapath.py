@@ -69,6 +69,7 @@ MOST = 65_536
 OWN4, OWN6 = "192.0.2.50", "fd00:77::abcd:50"  # the kernel's own
 USER4 = "192.0.2.60"  # the userland loop's
 SO_TIMESTAMPNS = 35
+PATIENCE = 20  # seconds
 SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
 CORES = sorted(os.sched_getaffinity(0))
 EMPTY = bytes.fromhex("b7000000ffffffff9500000000000000")  # r0 = TC_ACT_UNSPEC; exit
@@ -132,13 +133,16 @@ class Tap:
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
             self._socket.bind(("client", 0))
         self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        self._socket.settimeout(20)
+        self._socket.settimeout(PATIENCE)
 
     def took(self, asked: Question) -> float:
         """Microseconds from question to answer."""
         self._cable.socket.send(asked.frame)
-        start = self._stamped(asked.frame.__eq__)
-        return (self._stamped(asked.is_answer) - start) / 1000
+        try:
+            start = self._stamped(asked.frame.__eq__)
+            return (self._stamped(asked.is_answer) - start) / 1000
+        except TimeoutError:
+            raise SystemExit(f"{asked.name}: no answer in {PATIENCE} s") from None
 
     def _stamped(self, wanted: Callable[[bytes], bool]) -> int:
         while True:
