@@ -95,6 +95,23 @@ def no_margin(patch: Any) -> None:
 
 
 @mutant(
+    "renewed-unanswered",
+    "1: renewals go on while the kernel refuses their deadline",
+    Step("refuse", lasts=(6000, 9000), much=(0, 0)),
+)
+def renewed_unanswered(patch: Any) -> None:
+    renew = OwnPresence._renew
+
+    def go_on(self: OwnPresence, now: int) -> None:
+        if self.wanted_duration < self.duration:
+            renew(self, now)
+        else:
+            self._write("update", self.lease, "renew", now, self.wanted_duration)
+
+    patch.setattr(OwnPresence, "_renew", go_on)
+
+
+@mutant(
     "valid-from-answer",
     "1: valid from the answer on",
     Step("slow answers", lasts=(9000, 9000), much=(5, 8)),

@@ -316,7 +316,7 @@ class Decider:
             node=self._node,
             phase=presence.phase.value,
             epoch=str(presence.epoch or ""),
-            valid_for_ms=max(0, presence.valid_until - now) // MILLISECOND if presence.epoch else 0,
+            valid_for_ms=max(0, presence.live_until - now) // MILLISECOND if presence.epoch else 0,
             held=tuple(
                 HeldAddress(
                     address=str(lock.address),
