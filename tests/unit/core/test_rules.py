@@ -267,6 +267,23 @@ def test_rule_2_a_namesake_on_another_machine_keeps_its_hands_off_and_says_so() 
     assert (presence.machine, presence.epoch.transitions) == ("machine-2", theirs.transitions + 1)
 
 
+def test_rule_2_a_presence_whose_instance_was_edited_is_fenced_in_silence_by_whose_it_is() -> None:
+    before = holding()
+    lease = before.store[PRESENCE_LEASE]
+    edited = {key: text for key, text in lease.annotations.items() if key != INSTANCE}
+    alone = Alone(session=before.session, entries=before.entries)
+    alone.now, alone.version = before.now, before.version
+    alone.put(replace(lease, annotations=edited))
+    alone.keeps_back = lambda effect: isinstance(effect, fx.SetEntries)
+    alone.post(ev.Tick())
+    alone.live(2 * D)
+    assert alone.store[PRESENCE_LEASE].holder
+    alone.confirm()
+    assert not alone.entries
+    alone.live(SECOND)
+    assert alone.store[PRESENCE_LEASE].transitions == lease.transitions + 1
+
+
 # --- 3: fence ----------------------------------------------------------------------------------------------
 
 

@@ -345,11 +345,15 @@ class OwnPresence:
             )
             self._unchanged_since = now
         duration = presence.duration(self._settings.duration_ns)
-        if now >= self._unchanged_since + duration:
+        if now < self._unchanged_since + duration:
+            self._due = min(now + duration // 4, self._unchanged_since + duration)
+        elif not self._kernel.silent:
+            # It may be ours all the same: somebody has edited the instance.
+            self._kernel.silence()
+            self._due = now + RETRY
+        else:
             self._out.note("fence", node=presence.node, epoch=str(presence.epoch))
             self._request("update", replace(presence.lease, holder=""), "fence", now)
-        else:
-            self._due = min(now + duration // 4, self._unchanged_since + duration)
 
     def _silent(self) -> bool:
         """Whether the kernel is confirmed silent; if not, END asks for it and READ comes again."""
