@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from herald.core.effects import SetEntries, SetSession
+from herald.core.effects import Note, SetEntries, SetSession
 from herald.core.kernel import EntryKey, EntryValue, Session
 from herald.core.kernelmap import RETRY, KernelMap
 from herald.core.outbox import Outbox
@@ -128,6 +128,19 @@ def test_the_deadline_does_not_wait_for_entries_that_the_kernel_refuses() -> Non
     assert kernel.retry(RETRY * 3 // 2)
     kernel.set_session(Session(deadline=20))
     assert len(outbox.drain()) == 1
+
+
+def test_the_log_tells_a_refusal_once_until_something_is_taken() -> None:
+    kernel, outbox = fresh()
+    told = []
+    for number, error in enumerate(("EBUSY", "EBUSY", "EPERM", "", "EPERM")):
+        kernel.set_session(Session(deadline=number + 1))
+        (asked,) = outbox.drain()
+        assert isinstance(asked, SetSession)
+        kernel.answer(asked.id, error, now=number * RETRY)
+        told.append([note.fields["error"] for note in outbox.drain() if isinstance(note, Note)])
+        kernel.retry((number + 1) * RETRY)
+    assert told == [["EBUSY"], [], ["EPERM"], [], ["EPERM"]]
 
 
 def test_a_session_that_is_asked_already_is_not_asked_again() -> None:

@@ -45,6 +45,8 @@ class KernelMap:
         """The kernel refused entries: no more are asked of it until then. None: it did not."""
         self._session_again: int | None = None
         """The same of the session, which does not wait for entries that are refused."""
+        self._refusals: dict[str, str] = {}
+        """Of entries, of the session: the error that the log has told, until one is taken."""
 
     def read(
         self,
@@ -85,13 +87,17 @@ class KernelMap:
         asked = self._asked.pop(effect, None)
         if asked is None:
             return frozenset()
+        what = "entries" if asked.session is None else "session"
         if error:
             if asked.session is None:
                 self._entries_again = now + RETRY
             else:
                 self._session_again = now + RETRY
-            self._out.note("kernel refused", level="error", error=error)
+            if error != self._refusals.get(what):
+                self._out.note("kernel refused", level="error", what=what, error=error)
+            self._refusals[what] = error
         else:
+            self._refusals.pop(what, None)
             self._apply(asked)
             if asked.put:
                 self._filled_at = now
