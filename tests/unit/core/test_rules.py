@@ -674,6 +674,21 @@ def test_rule_7_a_restart_goes_on_in_its_epoch_and_first_swaps_its_nonce_in() ->
     assert after.entries == before.entries
 
 
+def test_rule_7_a_restart_never_says_the_duration_of_who_holds_nothing() -> None:
+    """Or others would wait five times as long for it, were it lost then."""
+    before = holding()
+    after = restarted(before)
+    after.learn(services=(service(),))
+    after.advance(SECOND)
+    after.live(3 * SECOND)
+    said = {
+        request.lease.annotations[DURATION]
+        for request in after.effects(fx.LeaseRequest)
+        if request.verb == "update" and request.lease.name == PRESENCE_LEASE
+    }
+    assert said == {"2000"}
+
+
 def test_rule_7_entries_without_a_lease_of_this_epoch_go_before_anything_is_filled() -> None:
     before = holding()
     stray = replace(KEY, address=VIP + 1)

@@ -235,9 +235,10 @@ class Election:
 
     @property
     def idle(self) -> bool:
-        """Whether this node holds nothing, and no answer that could say otherwise is outstanding."""
+        """Whether this node holds nothing, and no answer that could say otherwise is outstanding. One that is in no epoch
+        yet may go on with what a process before it held."""
         epoch = self._presence.epoch
-        return not any(
+        return epoch is not None and not any(
             lock.held or lock.request is not None or lock.unsure or lock.holder == epoch
             for lock in self._locks.by_name.values()
         )
