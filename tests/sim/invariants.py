@@ -62,6 +62,8 @@ class _Given:
     """The node that announced it last, by its lease."""
     edited_at: int = NEVER
     """Somebody wrote the lease by hand."""
+    loose: bool = False
+    """And nobody has claimed it since: that takes as long as it takes to see what was done, and then a long D."""
     unneeded_at: int = NEVER
     """Its Service was deleted."""
     claims: dict[str, int] = field(default_factory=dict)
@@ -221,7 +223,7 @@ class Invariants:
             since = max(given.dark_since, self.disturbed_at)
             lost = len(cluster.machines) - len(eligible)
             bound = self._longest() + SETTLING + FURTHER * max(0, lost - 1)
-            if self._recently(given.edited_at):
+            if self._recently(max(given.edited_at, self.disturbed_at if given.loose else NEVER)):
                 continue
             if now - since > bound + EVERY:
                 self._fail(
@@ -313,7 +315,7 @@ class Invariants:
 
     def edited(self, address: Address) -> None:
         given = self._given.setdefault(address, _Given())
-        given.edited_at = self._cluster.now
+        given.edited_at, given.loose = self._cluster.now, True
 
     def unneeded(self, address: Address) -> None:
         given = self._given.setdefault(address, _Given())
@@ -323,7 +325,10 @@ class Invariants:
         given = self._given.setdefault(address, _Given())
         if new:
             given.holder = ""
-        if held_by(lease) is None or lease.holder == given.holder:
+        if held_by(lease) is None:
+            return
+        given.loose = False
+        if lease.holder == given.holder:
             return
         old, given.holder = given.holder, lease.holder
         if not old:
