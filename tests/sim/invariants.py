@@ -207,7 +207,8 @@ class Invariants:
         now = self._cluster.now
         cluster = self._cluster
         for machine in cluster.machines.values():
-            if not (machine.well and cluster.api_sound and cluster.segment.whole):
+            sound = cluster.api_sound and cluster.segment.whole
+            if not (machine.well and sound) or machine.alone:
                 self.trouble[machine.node] = now
         for machine in cluster.machines.values():
             self._hold(machine)

@@ -189,7 +189,7 @@ FOUND = {
         gateway=True,
         hold_down=3,
     ),
-    "a node held an address, and said five times its D": Schedule(
+    "all others on the segment stood still, and answered again before whom they had not answered asked": Schedule(
         mode="Withdraw",
         disasters=(
             Disaster(after=324, kind="cut", node=4, lasts=2698, much=62),
