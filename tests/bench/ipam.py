@@ -137,7 +137,7 @@ def main() -> None:
             ipam.put_service(replace(service, annotations={"herald.dev/ips": "10.0.255.1"}))
         else:
             ipam.drop_service(service.key)
-            for address in list(ipam.orphans()):
+            for address in list(ipam.orphans):
                 ipam.drop_record(address)
         work_off(ipam)
         spent = time.process_time() - begun

@@ -167,7 +167,9 @@ class Alone:
             case fx.PatchService():
                 return self._patch(effect)
             case fx.SendSolicitations() if self.neighbours:
-                return [ev.SegmentHeard(p.ifindex, p.target, self.now) for p in effect.solicitations]
+                return [
+                    ev.SegmentHeard(p.ifindex, p.target, self.now) for p in effect.solicitations
+                ]
         return []
 
     def attached(self, refused: Mapping[int, str] | None = None) -> ev.AttachmentsSeen:

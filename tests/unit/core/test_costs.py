@@ -13,6 +13,7 @@ from tests.unit.core.test_proof import IPVS0
 
 from herald.core import effects as fx
 from herald.core import events as ev
+from herald.core.election.election import IN_FLIGHT
 from herald.core.election.placement import DRAIN_ANNOTATION
 from herald.core.leases import POOL, PRESENCE, SERVICES, Presence, new_vip_lease
 from herald.core.model import SECOND, Lease, Service, vip_lease_name
@@ -165,3 +166,25 @@ def test_groups_follow_the_addresses_that_come_and_go() -> None:
     alone.post(ev.InterfacesSeen((replace(ETH0, carrier=False),)))
     alone.live(SECOND)
     assert groups(alone)[-1] == set()
+
+
+# --- many addresses that are freed ---------------------------------------------------------------------------
+
+
+def test_an_address_that_is_being_freed_costs_nothing_when_another_one_is() -> None:
+    alone = holding(allocates=True)
+    count = 40
+    for number in range(1, count + 1):
+        address = ip_address("198.51.100.100") + number
+        text = {POOL: "pool", SERVICES: f"default/web-{number}"}
+        alone.show(new_vip_lease(vip_lease_name(address), text))
+    # They name Services that are not there; what says so is answered, what deletes them is not.
+    while updates := [r for r in alone.pending if r.verb == "update"]:
+        alone.answer(updates[0], alone.outcome(updates[0]))
+    doomed = [lock for lock in alone.agent._locks.by_name.values() if lock.doomed]
+    assert len(doomed) > IN_FLIGHT
+    looked = Calls(alone.agent._locks, "want")
+    alone.post(ev.Tick(), ev.Tick())
+    assert looked.count == 0
+    alone.live(5 * SECOND)
+    assert not [name for name in alone.store if name.startswith("vip-198.51.100.1")]

@@ -67,7 +67,7 @@ def test_a_refused_create_is_tried_with_what_is_free_then() -> None:
     ipam.settle(ONE)
     assert S in set(ipam.dirty())
     assert ipam.decide(S).give == (Record(TWO, "p", frozenset({S})),)
-    assert list(ipam.orphans()) == [ONE]
+    assert list(ipam.orphans) == [ONE]
 
 
 def test_while_a_create_is_under_way_nobody_else_gets_the_address() -> None:
@@ -103,19 +103,19 @@ def test_of_two_addresses_given_by_accident_one_goes() -> None:
 def test_who_is_gone_or_out_of_care_leaves_what_it_had() -> None:
     ipam = fresh(service("s"))
     ipam.put_record(Record(ONE, "p", frozenset({S, T})))
-    assert list(ipam.orphans()) == []
+    assert list(ipam.orphans) == []
     assert ipam.decide(T) == Decision(release=(ONE,))
     ipam.put_service(service("s", type="ClusterIP"))
     assert ipam.decide(S) == Decision(release=(ONE,))
-    assert list(ipam.orphans()) == [ONE]
+    assert list(ipam.orphans) == [ONE]
     ipam.drop_record(ONE)
-    assert list(ipam.orphans()) == []
+    assert list(ipam.orphans) == []
 
 
 def test_a_record_without_anybody_is_to_be_freed_and_given_when_it_is_gone() -> None:
     ipam = fresh(service("s", ips="192.0.2.0"))
     ipam.put_record(Record(ONE, "p", frozenset()))
-    assert list(ipam.orphans()) == [ONE]
+    assert list(ipam.orphans) == [ONE]
     refused = ipam.decide(S).condition
     assert refused is not None
     assert (refused.reason, refused.message) == ("AddressTaken", "192.0.2.0 is being freed")

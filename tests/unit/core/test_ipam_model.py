@@ -377,7 +377,7 @@ class Model(RuleBasedStateMachine):
             assert not decision.release, f"{key}: {decision}"
             assert wanted_conditions(decision) == each.conditions
             assert decision == allocator.ipam.decide(key)
-        assert not list(fresh.ipam.orphans())
+        assert not list(fresh.ipam.orphans)
         for name in self.cluster.pools:
             assert fresh.ipam.pool_status(name) == allocator.ipam.pool_status(name)
 

@@ -103,7 +103,7 @@ def _came_in(control: list[tuple[int, int, bytes]]) -> int:
     for level, kind, data in control:
         if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
             seconds, nanoseconds = struct.unpack("@ll", data)
-            return now - max(0, time.time_ns() - seconds * 10**9 - nanoseconds)
+            return now - max(0, time.time_ns() - int(seconds * 10**9 + nanoseconds))
     return now
 
 

@@ -72,6 +72,8 @@ class Allocator:
         self._out = outbox
         self._ipam: Ipam | None = None
         self._expected: set[Address] = set()
+        self._frees_due: set[Address] = set()
+        """Addresses whose lease may have to go, if nobody needs them."""
         self._inquiries = Inquiries(outbox, kin)
         self._asking: dict[Address, Record] = {}
         """What is to be recorded if nobody answers."""
@@ -99,6 +101,7 @@ class Allocator:
         self._out.note("allocate" if leads else "stop allocating")
         self._ipam = None
         self._expected.clear()
+        self._frees_due.clear()
         self._inquiries.clear()
         self._asking.clear()
         self._ask_again_at = now + ASK_AGAIN
@@ -189,6 +192,7 @@ class Allocator:
             self._ipam.put_record(Record(address, lease.annotations.get(POOL, ""), lock.services))
             self._ipam.clear_aside(address)
         self._externals_due.add(address)
+        self._frees_due.add(address)
         under_way = address in self._asking or (lock is not None and lock.wants is not None)
         if address in self._expected and not under_way:
             self._expected.discard(address)
@@ -233,16 +237,7 @@ class Allocator:
             if taken == BATCH:
                 break
         self._more = taken == BATCH
-        for address in self._ipam.orphans():
-            lock = self._locks.want(vip_lease_name(address))
-            if lock is None or lock.doomed or lock.wants or address in self._expected:
-                continue
-            self._out.note("free", address=str(address))
-            if self._externals.services(address):
-                lock.wants = {SERVICES: "", POOL: ""}
-            else:
-                lock.doomed = True
-            self._locks.recheck([lock.name])
+        self._free(self._ipam)
         for address in self._externals_due:
             self._tend_external(address)
         self._externals_due.clear()
@@ -255,6 +250,22 @@ class Allocator:
             self._policies_due = now + POLICY_PACE
             for policy in self._world.policies.values():
                 self._patch_policy(policy, now)
+
+    def _free(self, ipam: Ipam) -> None:
+        """Have the leases go of addresses that nobody needs. What a write that is under way holds up comes back by
+        ``lease_changed``."""
+        self._frees_due.update(ipam.new_orphans())
+        due, self._frees_due = self._frees_due & ipam.orphans, set()
+        for address in sorted(due, key=lambda address: (address.version, int(address))):
+            lock = self._locks.want(vip_lease_name(address))
+            if lock is None or lock.doomed or lock.wants or address in self._expected:
+                continue
+            self._out.note("free", address=str(address))
+            if self._externals.services(address):
+                lock.wants = {SERVICES: "", POOL: ""}
+            else:
+                lock.doomed = True
+            self._locks.recheck([lock.name])
 
     def _carry_out(self, key: ServiceKey, decision: Decision) -> None:
         self.decided.add(key)
@@ -351,6 +362,7 @@ class Allocator:
         }
         ipam.set_aside(address, mac, record.services)
         self._expected.discard(address)
+        self._frees_due.add(address)
         ipam.settle(address)
         for key in record.services:
             if (service := self._world.services.get(key)) is not None:

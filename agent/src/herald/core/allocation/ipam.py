@@ -29,6 +29,7 @@ from herald.core.model import LOAD_BALANCER_CLASS, Condition, PoolStatus
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
     from herald.core.allocation.pools import Plan
     from herald.core.allocation.ranges import Runs, Version
@@ -48,6 +49,7 @@ class Ipam:
         self._classes = frozenset({LOAD_BALANCER_CLASS, *adopt_classes})
         self._book = Book()
         self._orphans: set[Address] = set()
+        self._new_orphans: set[Address] = set()
         self._used: dict[str, int] = {}
         self._edits = 0
         # Whom to ask again.
@@ -168,9 +170,15 @@ class Ipam:
         """Whether any Service shows the address: then it was given before."""
         return bool(self._book.holders(address))
 
-    def orphans(self) -> Iterator[Address]:
+    @property
+    def orphans(self) -> AbstractSet[Address]:
         """Records that no Service in Herald's care needs: to be freed."""
-        return iter(sorted(self._orphans, key=lambda address: (address.version, int(address))))
+        return self._orphans
+
+    def new_orphans(self) -> AbstractSet[Address]:
+        """Those that have become so since this was asked last."""
+        new, self._new_orphans = self._new_orphans, set()
+        return new
 
     def dirty_pools(self) -> Iterator[str]:
         """The pools whose status may have changed; those that are gone are not named."""
@@ -310,6 +318,7 @@ class Ipam:
             self._orphans.discard(record.address)
         else:
             self._orphans.add(record.address)
+            self._new_orphans.add(record.address)
 
     def _count(self, record: Record | None, difference: int) -> None:
         for name in self._counted_by(record) if record else ():

@@ -235,8 +235,10 @@ class Election:
 
     @property
     def idle(self) -> bool:
-        """Whether this node holds nothing, and no answer that could say otherwise is outstanding. One that is in no epoch
-        yet may go on with what a process before it held."""
+        """Whether this node holds nothing, and no answer that could say otherwise is outstanding.
+
+        One that is in no epoch yet may go on with what a process before it held.
+        """
         epoch = self._presence.epoch
         return epoch is not None and not any(
             lock.held or lock.request is not None or lock.unsure or lock.holder == epoch
@@ -381,7 +383,9 @@ class Election:
         if wanted != lease:
             self._send(lock, "update", wanted, "give", now)
             return True
-        lock.wants = None
+        if lock.wants is not None:
+            lock.wants = None
+            self._locks.touched[lock.name] = None
         return False
 
     def _take(self, lock: Lock, now: int) -> None:
