@@ -175,14 +175,37 @@ def test_what_is_intended_is_what_was_asked_last() -> None:
 def test_only_a_renewal_sent_after_a_fill_confirms_it() -> None:
     kernel, outbox = fresh()
     kernel.read(Session(deadline=90, renewed=50), {}, {})
-    kernel.fill(VIP, {2: EntryValue(VALUE.mac, 40)})
-    lowered, filled = outbox.drain()
+    late = {2: EntryValue(VALUE.mac, 40)}
     # The claim was at 40, a renewal went out at 50, the fill is later: what 50 proves ends before the fill.
+    assert not kernel.fill(VIP, late)
+    (lowered,) = outbox.drain()
     assert isinstance(lowered, SetSession)
     assert lowered.session == Session(deadline=90, renewed=40)
+    assert not kernel.confirms(60)
+    assert kernel.answer(lowered.id, "", now=65) == {VIP}
+    assert kernel.fill(VIP, late)
+    (filled,) = outbox.drain()
     assert isinstance(filled, SetEntries)
     assert not kernel.confirms(60)
-    kernel.answer(lowered.id, "", now=70)
     kernel.answer(filled.id, "", now=70)
     assert not kernel.confirms(69)
     assert kernel.confirms(70)
+
+
+def test_a_fill_waits_until_the_kernel_has_taken_back_what_would_confirm_it() -> None:
+    kernel, outbox = fresh()
+    kernel.read(Session(deadline=90, renewed=50, hold=True), {}, {})
+    late = {2: EntryValue(VALUE.mac, 40)}
+    assert not kernel.fill(VIP, late)
+    (lowered,) = outbox.drain()
+    assert isinstance(lowered, SetSession)
+    assert kernel.answer(lowered.id, "EBUSY", now=0) == frozenset()
+    outbox.drain()
+    assert not kernel.fill(VIP, late)
+    assert outbox.drain() == []
+    assert kernel.retry(RETRY)
+    assert not kernel.fill(VIP, late)
+    (lowered,) = outbox.drain()
+    assert isinstance(lowered, SetSession)
+    assert kernel.answer(lowered.id, "", now=RETRY) == {VIP}
+    assert kernel.fill(VIP, late)

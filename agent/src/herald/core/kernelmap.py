@@ -45,6 +45,8 @@ class KernelMap:
         """The kernel refused entries: no more are asked of it until then. None: it did not."""
         self._session_again: int | None = None
         """The same of the session, which does not wait for entries that are refused."""
+        self._waiting: set[Address] = set()
+        """To be filled once the session says that no renewal confirms them."""
         self._refusals: dict[str, str] = {}
         """Of entries, of the session: the error that the log has told, until one is taken."""
 
@@ -101,6 +103,9 @@ class KernelMap:
             self._apply(asked)
             if asked.put:
                 self._filled_at = now
+            if asked.session is not None:
+                waiting, self._waiting = self._waiting, set()
+                return frozenset(waiting)
         return frozenset(key.address for key in (*asked.remove, *asked.put))
 
     def retry(self, now: int) -> bool:
@@ -175,22 +180,32 @@ class KernelMap:
         self._out.add(SetSession(number, session))
 
     def confirms(self, sent: int) -> bool:
-        """Whether a renewal sent at that moment was sent after every entry was there.
+        """Whether a renewal sent at that moment was sent after every entry was there, and none is about to be.
 
         Only such a one lets entries be held past the deadline (rule 8): a renewal from before a fill says
         nothing about a fill that was late.
         """
-        return sent >= self._filled_at and not any(asked.put for asked in self._asked.values())
+        if self._waiting or any(asked.put for asked in self._asked.values()):
+            return False
+        return sent >= self._filled_at
 
-    def fill(self, address: Address, entries: Mapping[int, EntryValue]) -> None:
+    def fill(self, address: Address, entries: Mapping[int, EntryValue]) -> bool:
+        """Whether it was asked for; if not, the address is among those of an answer as soon as it may be.
+
+        The responder compares the claim with the last renewal, and one from before this fill does not confirm it: the
+        session must have been taken back before.
+        """
         oldest = min((value.claimed for value in entries.values()), default=0)
         if self.intended.renewed > oldest:
-            # The responder compares the claim with the renewal: one from before this fill confirms it not.
             self.set_session(replace(self.intended, renewed=oldest))
+        if self.session.renewed > oldest:
+            self._waiting.add(address)
+            return False
         put = {EntryKey(address, index): value for index, value in entries.items()}
         if not self._going.isdisjoint(put):
             self.ask()
         self._set(frozenset(), put)
+        return True
 
     def withdraw(self, addresses: Collection[Address]) -> None:
         """Remove all entries of these addresses, and those that are being filled; asked for once, until answered."""

@@ -108,8 +108,7 @@ class Filler:
         if pair.accepted:
             if pair.fills >= TRIES:
                 return self._give_up(lock, pair, now)
-            pair.fills += 1
-            self._kernel.fill(address, {index: value})
+            pair.fills += self._kernel.fill(address, {index: value})
             return True
         if pair.sends >= TRIES:
             return self._give_up(lock, pair, now)
