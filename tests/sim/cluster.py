@@ -247,7 +247,7 @@ class Cluster:
         self.disturbed()
         address = vip_address(lease.name)
         for each in [address] if address is not None else self.addresses():
-            self.invariants.edited(each)
+            self.invariants.edited(each, loose=each == address)
 
     def annotate_node(self, name: str, annotations: dict[str, str]) -> None:
         node = self.api.objects[Node, name]

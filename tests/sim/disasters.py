@@ -209,7 +209,8 @@ def refuse(cluster: Cluster, machine: Machine, much: int) -> Undo:
     """Kernel or device take nothing, some of the time."""
     cluster.invariants.trouble[machine.node] = cluster.now
     one_in = 1 + much % 3
-    what = (fx.SetSession | fx.SetEntries, fx.SetEntries, fx.SendFrames)[much % 3]
+    kinds = (fx.SetSession | fx.SetEntries, fx.SetEntries, fx.SendFrames, fx.SetSession)
+    what = kinds[much % 4]
 
     def refused(effect: fx.Effect) -> str:
         return "EBUSY" if isinstance(effect, what) and cluster.draw(1 / one_in) else ""

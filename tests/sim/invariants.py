@@ -63,7 +63,7 @@ class _Given:
     edited_at: int = NEVER
     """Somebody wrote the lease by hand."""
     loose: bool = False
-    """And nobody has claimed it since: that takes as long as it takes to see what was done, and then a long D."""
+    """And it has had no announcer since: that takes as long as it takes to see what was done, and then a long D."""
     unneeded_at: int = NEVER
     """Its Service was deleted."""
     claims: dict[str, int] = field(default_factory=dict)
@@ -89,6 +89,8 @@ class Invariants:
         self.trouble: dict[str, int] = {}
         """By node: when something that may take an address from it was last the matter. (An API server that is away
         for all is none: who was well before is not lost when it is back.)"""
+        self._alone_at: dict[str, int] = {}
+        """By node: when nobody on its segment could answer it, last."""
         self._alone_since: dict[str, int] = {}
         self._latched: set[str] = set()
         """Machines that were alone past their deadline, and have not been valid since."""
@@ -207,16 +209,19 @@ class Invariants:
         now = self._cluster.now
         cluster = self._cluster
         for machine in cluster.machines.values():
-            sound = cluster.api_sound and cluster.segment.whole
-            if not (machine.well and sound) or machine.alone:
+            if not (machine.well and cluster.api_sound and cluster.segment.whole):
                 self.trouble[machine.node] = now
+            if machine.alone:
+                self._alone_at[machine.node] = now
         for machine in cluster.machines.values():
             self._hold(machine)
         eligible = [m for m in cluster.machines.values() if m.may_announce()]
         hindered = any(m.forbidden or m.slow_answers or m.lag for m in cluster.machines.values())
         calm = cluster.api_well and cluster.segment.whole and bool(eligible) and not hindered
         for address, given in self._given.items():
-            if not calm or self._served(address) or not cluster.wanted(address):
+            served = self._served(address)
+            given.loose = given.loose and not served
+            if not calm or served or not cluster.wanted(address):
                 given.dark_since = None
                 continue
             if given.dark_since is None:
@@ -314,9 +319,10 @@ class Invariants:
         """Whether what happened then may still be what moves an address."""
         return self._cluster.now - when < (REMEMBERED + 2) * self._cluster.settings.duration_ns
 
-    def edited(self, address: Address) -> None:
+    def edited(self, address: Address, *, loose: bool = False) -> None:
+        """``loose``: the lease itself was, so that whoever held it may not know yet."""
         given = self._given.setdefault(address, _Given())
-        given.edited_at, given.loose = self._cluster.now, True
+        given.edited_at, given.loose = self._cluster.now, given.loose or loose
 
     def unneeded(self, address: Address) -> None:
         given = self._given.setdefault(address, _Given())
@@ -326,10 +332,7 @@ class Invariants:
         given = self._given.setdefault(address, _Given())
         if new:
             given.holder = ""
-        if held_by(lease) is None:
-            return
-        given.loose = False
-        if lease.holder == given.holder:
+        if held_by(lease) is None or lease.holder == given.holder:
             return
         old, given.holder = given.holder, lease.holder
         if not old:
@@ -340,6 +343,8 @@ class Invariants:
             # By a clock that may run faster than ours.
             quiet = (self._cluster.now - self.changed_at) * FASTEST
             excused = excused or quiet >= self._cluster.settings.hold_down_ns
+        elif reason.startswith(f"{old}: nobody on the segment answers"):
+            excused = excused or self._recently(self._alone_at.get(old, NEVER))
         elif reason == f"{old}: no Service needs it":
             excused = self._recently(given.unneeded_at)
         elif reason != f"{old} was lost":

@@ -435,10 +435,11 @@ class Machine:
         def arrive() -> None:
             if not cluster.api.up or not self.to_api:
                 return
-            if life != self.life:
-                # A renewal by a process that is gone: whoever waits for its end begins to count again.
-                cluster.disturbed()
             outcome = self._outcome(effect)
+            renewal = isinstance(effect, fx.LeaseRequest) and effect.own_connection
+            if renewal and life != self.life and isinstance(outcome, ev.Done):
+                # By a process that is gone: whoever waits for its end begins to count again.
+                cluster.disturbed()
             if not cluster.draw(cluster.lost_answers):
                 back = cluster.latency() + cluster.slowness()
                 if self.slow_answers and cluster.draw(0.5):
