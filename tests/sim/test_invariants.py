@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.sim.cluster import Cluster
 from tests.sim.invariants import Violation
 from tests.sim.test_life_of_an_address import served_cluster
+
+from herald.core import effects as fx
 
 ADDRESS = "198.51.100.9"
 
@@ -40,3 +44,32 @@ def test_nobody_answering_for_longer_than_the_bound_is_a_violation() -> None:
     holder.kernel.change(frozenset(holder.kernel.entries), {})
     with pytest.raises(Violation, match=r"no announcer for 2\.6"):
         cluster.run(5)
+
+
+def test_a_presence_edited_by_hand_long_ago_excuses_nobody_answering_no_longer() -> None:
+    cluster, _ = served_cluster()
+    cluster.run(3)
+    cluster.edit("presence-n3", {"edited": "by hand"})
+    cluster.run(40)
+    cluster.disturbed()
+    holder = cluster.machines[cluster.holder("web0")]
+    holder.kernel.change(frozenset(holder.kernel.entries), {})
+    with pytest.raises(Violation, match="no announcer for"):
+        cluster.run(5)
+
+
+def test_a_fence_of_who_was_well_is_a_violation_though_it_was_alone_on_its_segment() -> None:
+    cluster, _ = served_cluster(nodes=2)
+    for number in range(1, 8):
+        cluster.service(f"web{number}")
+    cluster.run(3)
+    first, second = cluster.machines.values()
+    first.power_off()
+    cluster.run(30)
+    first.power_on()
+    cluster.run(6)
+    presence = cluster.api.lease(f"presence-{second.name}")
+    assert presence is not None
+    cluster.execute(fx.LeaseRequest(0, "update", replace(presence, holder=""), 0))
+    with pytest.raises(Violation, match=r"moved from .* for no reason .* was lost"):
+        cluster.run(6)
