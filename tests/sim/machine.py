@@ -61,8 +61,8 @@ class Machine:
         """Counts processes: what was meant for an earlier one reaches nobody."""
         self.finished: fx.Finish | None = None
         self.stopping = False
-        self.renewed = self.renewed_clock = -1
-        """When the last renewal was sent of whose success it has learned: in the cluster's time, and by its clock."""
+        self.renewed = -1
+        """When the last renewal was sent of whose success it has learned, in the cluster's time."""
         self.frames: list[fx.Announcement] = []
         self.refuse: Callable[[fx.Effect], str] = lambda _: ""
         """The error with which kernel or device refuse an effect; empty: none."""
@@ -425,7 +425,7 @@ class Machine:
             nonlocal answered
             if life == self.life and (not answered or self.late_answers):
                 answered = True
-                self._learn(effect, outcome, sent, clock)
+                self._learn(effect, outcome, sent)
                 self.post(ev.Answer(effect.id, clock, outcome))
 
         def come_back(outcome: Outcome) -> None:
@@ -466,7 +466,7 @@ class Machine:
             return ev.Failed("500 or 429")
         return cluster.execute(effect)
 
-    def _learn(self, effect: Request, outcome: Outcome, sent: int, clock: int) -> None:
+    def _learn(self, effect: Request, outcome: Outcome, sent: int) -> None:
         if not isinstance(outcome, ev.Done) or outcome.lease is None:
             return
         for watch in self.watches:
@@ -474,7 +474,7 @@ class Machine:
                 watch.wrote(outcome.lease.resource_version)
         renews = isinstance(effect, fx.LeaseRequest) and effect.own_connection
         if renews and effect.verb != "get" and sent > self.renewed:
-            self.renewed, self.renewed_clock = sent, clock
+            self.renewed = sent
 
 
 def _is_watched(obj: ev.KubeObject) -> bool:

@@ -563,10 +563,11 @@ def late_answer_holds(patch: Any) -> None:
     Step("cut", after=(20, 300), lasts=(5000, 9000), much=(0, 1)),
 )
 def held_unconfirmed(patch: Any) -> None:
-    def fill(self: KernelMap, address: Address, entries: Mapping[int, EntryValue]) -> None:
+    def fill(self: KernelMap, address: Address, entries: Mapping[int, EntryValue]) -> bool:
         self._set(
             frozenset(), {EntryKey(address, index): value for index, value in entries.items()}
         )
+        return True
 
     extend = OwnPresence._extend
     patch.setattr(KernelMap, "fill", fill)

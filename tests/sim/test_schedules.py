@@ -206,6 +206,26 @@ FOUND = {
         nodes=2,
         hold_down=3,
     ),
+    "a D edited by hand was shorter than what the restarted node's kernel still had": Schedule(
+        mode="Withdraw",
+        disasters=(
+            Disaster(after=60, kind="freeze", node=4, lasts=494, much=43),
+            Disaster(after=42, kind="hand on lease", node=4, lasts=2158, much=1),
+            Disaster(after=253, kind="cut", node=1, lasts=484, much=48),
+            Disaster(after=22, kind="cut", node=4, lasts=67, much=8),
+            Disaster(after=75, kind="answers lost", node=0, lasts=2191, much=16),
+            Disaster(after=100, kind="requests late", node=1, lasts=92, much=46),
+            Disaster(after=28, kind="kill", node=2, lasts=360, much=52),
+            Disaster(after=38, kind="drain", node=4, lasts=1486, much=7),
+            Disaster(after=375, kind="hand on presence", node=2, lasts=221, much=56),
+            Disaster(after=26, kind="pause", node=3, lasts=455, much=60),
+            Disaster(after=76, kind="freeze", node=3, lasts=1701, much=36),
+            Disaster(after=218, kind="api", node=3, lasts=329, much=49),
+        ),
+        seed=4044,
+        drift=False,
+        gateway=True,
+    ),
 }
 
 

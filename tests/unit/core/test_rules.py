@@ -689,6 +689,18 @@ def test_rule_7_a_restart_never_says_the_duration_of_who_holds_nothing() -> None
     assert said == {"2000"}
 
 
+def test_rule_7_a_restart_says_no_shorter_duration_than_the_kernel_still_has() -> None:
+    """Somebody has edited the one that stood in the presence."""
+    before = holding(settings=Settings(on_api_loss="Withdraw", duration_ns=5 * D))
+    lease = before.store[PRESENCE_LEASE]
+    before.put(replace(lease, annotations={**lease.annotations, DURATION: "1"}))
+    before.session = replace(before.session, deadline=before.now + 9 * SECOND)
+    after = restarted(before)
+    after.answer(after.pending[0], after.outcome(after.pending[0]))
+    (request,) = after.pending
+    assert int(request.lease.annotations[DURATION]) * MILLISECOND * 9 // 10 >= 9 * SECOND
+
+
 def test_rule_7_entries_without_a_lease_of_this_epoch_go_before_anything_is_filled() -> None:
     before = holding()
     stray = replace(KEY, address=VIP + 1)

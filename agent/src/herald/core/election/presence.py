@@ -314,8 +314,11 @@ class OwnPresence:
         if lease.holder and not (ours and presence.alive):
             self._watch(presence, changed, now)
         elif lease.holder and not lease.deleting and not self._ended:
-            # The kernel may still answer by the D that stands there: the first renewal keeps to it.
-            duration = max(self.wanted_duration, presence.duration(self._settings.duration_ns))
+            # The kernel may still answer by the D that stands there, or stood there before somebody edited it: the first
+            # renewal keeps to it.
+            remaining = max(0, self._kernel.answers_until - now) * 10 // 9 + 1
+            said = presence.duration(self._settings.duration_ns)
+            duration = max(self.wanted_duration, said, -(-remaining // MILLISECOND) * MILLISECOND)
             self.resumed = presence.report
             self._join("update", lease, now, duration)
         elif self._silent():
