@@ -171,7 +171,7 @@ def test_groups_follow_the_addresses_that_come_and_go() -> None:
 # --- many addresses that are freed ---------------------------------------------------------------------------
 
 
-def test_an_address_that_is_being_freed_costs_nothing_when_another_one_is() -> None:
+def test_addresses_that_are_being_freed_cost_nothing_when_something_happens() -> None:
     alone = holding(allocates=True)
     count = 40
     for number in range(1, count + 1):

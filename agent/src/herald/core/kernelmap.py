@@ -84,6 +84,10 @@ class KernelMap:
     def takes_entries(self) -> bool:
         return self._entries_again is None
 
+    @property
+    def takes_session(self) -> bool:
+        return self._session_again is None
+
     def answer(self, effect: int, error: str, now: int) -> frozenset[Address]:
         """Take the kernel's answer; the addresses that it is about."""
         asked = self._asked.pop(effect, None)
@@ -173,7 +177,7 @@ class KernelMap:
         return asked[-1] if asked else self.session
 
     def set_session(self, session: Session) -> None:
-        if self._session_again is not None or session == self.intended:
+        if not self.takes_session or session == self.intended:
             return
         number = self._out.new_id()
         self._asked[number] = _Asked(session=session)

@@ -97,13 +97,15 @@ class Ears(Watcher):
 def _came_in(control: list[tuple[int, int, bytes]]) -> int:
     """When the kernel took the frame in, nanoseconds of CLOCK_BOOTTIME; now, where it does not say so.
 
-    It stamps by CLOCK_REALTIME, of which only the time since then counts.
+    It stamps by CLOCK_REALTIME, of which only the time since then counts; 0, long ago, where that clock was set back
+    meanwhile.
     """
     now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     for level, kind, data in control:
         if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
             seconds, nanoseconds = struct.unpack("@ll", data)
-            return now - max(0, time.time_ns() - int(seconds * 10**9 + nanoseconds))
+            age = time.time_ns() - int(seconds * 10**9 + nanoseconds)
+            return now - age if age >= 0 else 0
     return now
 
 

@@ -80,7 +80,7 @@ class StartError(Exception):
 
 
 def collect_seldom() -> None:
-    """Have Python look for cycles every 10,000 new objects, not every 700.
+    """Have Python look for cycles every 10,000 new objects, not every few hundred.
 
     What an agent knows of a cluster are objects by the million that stay, and hardly anything of it makes cycles: a
     quarter of the allocator's first sync would go into looking at them again and again.

@@ -254,7 +254,7 @@ class Allocator:
     def _free(self, ipam: Ipam) -> None:
         """Have the leases go of addresses that nobody needs. What a write that is under way holds up comes back by
         ``lease_changed``."""
-        self._frees_due.update(ipam.new_orphans())
+        self._frees_due.update(ipam.take_new_orphans())
         due, self._frees_due = self._frees_due & ipam.orphans, set()
         for address in sorted(due, key=lambda address: (address.version, int(address))):
             lock = self._locks.want(vip_lease_name(address))

@@ -175,8 +175,8 @@ class Ipam:
         """Records that no Service in Herald's care needs: to be freed."""
         return self._orphans
 
-    def new_orphans(self) -> AbstractSet[Address]:
-        """Those that have become so since this was asked last."""
+    def take_new_orphans(self) -> AbstractSet[Address]:
+        """Those that have become so since they were last taken."""
         new, self._new_orphans = self._new_orphans, set()
         return new
 

@@ -536,7 +536,7 @@ class Election:
             if outcome.lease.deleting and not outcome.lease.finalizers:
                 self._answered_gone(lock, now)
             elif request.purpose in ("give", "delete"):
-                if lock.lease == outcome.lease:
+                if lock.lease == outcome.lease and not outcome.created:
                     # Nobody wrote between the version that was seen and this one, or it would have been refused.
                     lock.still_since = request.still_since
             elif request.purpose == "claim":

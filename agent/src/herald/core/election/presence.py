@@ -8,8 +8,8 @@ What always holds (rules 1, 2 and 7 of docs/design/election.md):
 - A write that ends an epoch of ours leaves only after the kernel has confirmed that it answers nothing.
 - An epoch is continued only by the first renewal of a process, which swaps the process's nonce in.
 - Whoever finds another process's nonce in its presence stops for good.
-- No renewal leaves while the kernel has not taken the deadline of the one before: a node that cannot answer for what
-  it holds is as good as lost, and others are to end its epoch.
+- No renewal of a process leaves while the kernel has not taken the deadline of the one before: a node that cannot
+  answer for what it holds is as good as lost, and others are to end its epoch.
 
 The phases, and what leads out of each::
 
@@ -314,8 +314,8 @@ class OwnPresence:
         if lease.holder and not (ours and presence.alive):
             self._watch(presence, changed, now)
         elif lease.holder and not lease.deleting and not self._ended:
-            # The kernel may still answer by the D that stands there, or stood there before somebody edited it: the first
-            # renewal keeps to it.
+            # The kernel may still answer by the D that stands there, or that stood there before somebody edited it: the
+            # first renewal keeps to it.
             remaining = max(0, self._kernel.answers_until - now) * 10 // 9 + 1
             said = presence.duration(self._settings.duration_ns)
             duration = max(self.wanted_duration, said, -(-remaining // MILLISECOND) * MILLISECOND)
@@ -402,7 +402,7 @@ class OwnPresence:
             self._write("update", self.lease, "renew", now, self.wanted_duration)
             return
         # The kernel's answer brings us back here.
-        self._due = now + RETRY if self._kernel.broken else now
+        self._due = now if self._kernel.takes_session else now + RETRY
 
     def _renewed(self, answer: Answer, pending: _Pending, now: int) -> None:
         outcome = answer.outcome
