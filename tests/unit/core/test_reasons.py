@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from tests.unit.core.alone import (
+    PRESENCE_LEASE,
     MAC,
     ME,
     VIP,
@@ -19,14 +20,15 @@ from tests.unit.core.alone import (
     peer,
     service,
 )
+from tests.unit.core.test_rules import given_many
 
 from herald.core.effects import EmitEvent, Note, PatchService
 from herald.core.election.placement import DRAIN_ANNOTATION
 from herald.core.events import Changed, ConflictSeen
 from herald.core.leases import EPOCH, REASON, released
-from herald.core.model import SECOND
+from herald.core.model import MILLISECOND, SECOND, vip_address
 from herald.core.settings import Settings
-from herald.core.status import ANNOUNCED
+from herald.core.status import ANNOUNCED, PUT_OFF
 
 WHERE = f"{VIP} by n1 on eth0 ({MAC.hex(':')})"
 
@@ -112,3 +114,22 @@ def test_a_restart_moves_nothing_and_tells_nothing(times: int) -> None:
         events, _, notes = told(after)
         assert (events, notes) == ([], [])
         alone = after
+
+
+def test_what_people_are_told_waits_for_claims_but_not_for_long() -> None:
+    alone = joined()
+    given_many(alone, 3)
+    for _ in range(20):
+        alone.serve(PRESENCE_LEASE)
+        alone.advance(10 * MILLISECOND)
+    alone.serve(PRESENCE_LEASE)
+    first, second, _third = (r for r in alone.pending if r.lease.name.startswith("vip-"))
+    alone.done.clear()
+    alone.answer(first, alone.outcome(first))
+    assert not alone.effects(PatchService)
+    alone.advance(PUT_OFF)
+    assert [each.service.key for each in alone.effects(PatchService)] == [
+        ("default", f"web-{vip_address(first.lease.name)}")
+    ]
+    alone.answer(second, alone.outcome(second))
+    assert len(alone.effects(PatchService)) == 2

@@ -29,8 +29,9 @@ from tests.unit.core.alone import (
 
 from herald.core import effects as fx
 from herald.core import events as ev
-from herald.core.election.election import IN_FLIGHT, LATE
+from herald.core.election.election import IN_FLIGHT, LATE, RANK_STEP
 from herald.core.election.placement import DRAIN_ANNOTATION
+from herald.core.election.placement import order as order_of
 from herald.core.kernel import EntryFlags, EntryValue, Session
 from herald.core.leases import (
     DURATION,
@@ -40,6 +41,7 @@ from herald.core.leases import (
     RELEASED,
     SERVICES,
     Presence,
+    claimed,
     held_by,
     new_vip_lease,
 )
@@ -442,6 +444,62 @@ def test_rule_4_a_won_claim_is_announced_and_filled_before_others_are_sent() -> 
     assert len({r.lease.name for r in alone.pending} - waiting) == 1
     alone.live(SECOND)
     assert len(alone.entries) == 60
+
+
+def free_for(alone: Alone, first: str, count: int) -> list[Lease]:
+    """So many leases that nobody holds, for which that one of n1 and n3 is the first."""
+    addresses = [VIP + number for number in range(1, 8 * count)]
+    weights = {"n1": 1, "n3": 1}
+    leases = []
+    for address in [a for a in addresses if order_of(str(a), weights)[0] == first][:count]:
+        text = {POOL: "pool", SERVICES: f"default/web-{address}"}
+        changes = {"name": f"web-{address}", "uid": f"uid-{address}", "ingress": (str(address),)}
+        leases.append(alone.put(new_vip_lease(vip_lease_name(address), text)))
+        alone.post(ev.Changed(service(**changes)), ev.Changed(leases[-1]))
+    return leases
+
+
+def claims_of(alone: Alone) -> set[str]:
+    return {r.lease.name for r in alone.pending if r.lease.name.startswith("vip-")}
+
+
+def claimed_by_n3(alone: Alone, lease: Lease) -> None:
+    epoch = Presence(alone.store["presence-n3"]).epoch
+    alone.show(claimed(alone.store[lease.name], "n3", epoch, "first announcement"))
+
+
+def pass_by(alone: Alone, nanoseconds: int) -> None:
+    """Time, in which renewals alone are answered."""
+    for _ in range(nanoseconds // (10 * MILLISECOND)):
+        alone.serve(PRESENCE_LEASE)
+        alone.advance(10 * MILLISECOND)
+
+
+def test_rule_4_who_is_second_waits_while_the_first_claims_one_address_after_the_other() -> None:
+    alone = joined(peer("n3", 3))
+    leases = free_for(alone, "n3", 4)
+    pass_by(alone, 100 * MILLISECOND)
+    claimed_by_n3(alone, leases[0])
+    pass_by(alone, RANK_STEP - 20 * MILLISECOND)
+    assert claims_of(alone) == set()
+    claimed_by_n3(alone, leases[1])
+    pass_by(alone, RANK_STEP - 20 * MILLISECOND)
+    assert claims_of(alone) == set()
+    # It claims nothing more.
+    pass_by(alone, 40 * MILLISECOND)
+    assert claims_of(alone) == {lease.name for lease in leases[2:]}
+
+
+def test_rule_4_who_is_second_waits_for_no_more_than_a_second() -> None:
+    alone = joined(peer("n3", 3))
+    leases = free_for(alone, "n3", 24)
+    for lease in leases[:9]:
+        claimed_by_n3(alone, lease)
+        pass_by(alone, 100 * MILLISECOND)
+        assert claims_of(alone) == set()
+    claimed_by_n3(alone, leases[9])
+    pass_by(alone, 140 * MILLISECOND)
+    assert claims_of(alone) == {lease.name for lease in leases[10:]}
 
 
 @pytest.mark.parametrize("made_again", [False, True])
@@ -962,6 +1020,28 @@ def test_the_budget_stretches_the_duration_once_many_announce(
 
 
 # --- versions, and what is left behind -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("next_one", ["n1", "n3"])
+def test_who_comes_next_says_the_short_duration_before_a_lost_node_is_fenced(next_one: str) -> None:
+    alone = joined(peer("n2", 2, duration=D), peer("n3", 3))
+    address = next(
+        VIP + number
+        for number in range(1, 64)
+        if order_of(str(VIP + number), {"n1": 1, "n3": 1})[0] == next_one
+    )
+    text = {SERVICES: "default/web", EPOCH: str(Presence(alone.store["presence-n2"]).epoch)}
+    lease = replace(new_vip_lease(vip_lease_name(address), text), holder="n2")
+    alone.post(ev.Changed(alone.put(lease)), ev.Changed(service(ingress=(str(address),))))
+    for beat in range(40):  # it renews, and this node is idle
+        alone.show(replace(peer("n2", 2, duration=D), labels={"beat": str(beat)}))
+        quiet_for(alone, 500 * MILLISECOND)
+    assert Presence(alone.store[PRESENCE_LEASE]).duration(0) == 5 * D
+    quiet_for(alone, D - 100 * MILLISECOND - 500 * MILLISECOND)
+    assert not fences(alone)
+    expected = D if next_one == "n1" else 5 * D
+    assert Presence(alone.store[PRESENCE_LEASE]).duration(0) == expected
+    assert alone.agent._presence.waited_for == expected
 
 
 def test_an_agent_of_another_version_is_named_in_the_status() -> None:

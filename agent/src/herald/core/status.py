@@ -22,6 +22,7 @@ from herald.core.election.locks import Locks
 from herald.core.election.placement import policies_for
 from herald.core.events import Answer, Failed, Refused
 from herald.core.model import (
+    MILLISECOND,
     SECOND,
     Address,
     Condition,
@@ -36,6 +37,9 @@ ANNOUNCED = "herald.dev/Announced"
 """Whether its addresses are announced: by which node, interface and MAC, or why by none."""
 IN_FLIGHT = 16
 """Status writes under way at once: a burst of changes costs paced writes."""
+PUT_OFF = 300 * MILLISECOND
+"""What is for people waits as long for claims that are under way: with many at once, the writes of both would share the
+API server and every agent's time, and addresses be served later."""
 REMIND = 30 * 60 * SECOND
 """The API server forgets events after an hour: who has no address is told so often why."""
 WHY_NODES = 5
@@ -73,6 +77,8 @@ class ServiceStatus:
         """The resourceVersion that was written over; nothing more until the watch shows another."""
         self._left: dict[ServiceKey, Service] = {}
         self._retry_at = 0
+        self._claiming_since = 0
+        """Claims are under way since then; 0: none is."""
         self._remind_at: int | None = None
         """None: this agent does not allocate."""
 
@@ -116,12 +122,18 @@ class ServiceStatus:
 
     def next_deadline(self) -> int | None:
         if (self._marked or self._left) and len(self._sent) < IN_FLIGHT:
-            return self._retry_at
+            return max(self._retry_at, self._put_off_until)
         return self._remind_at
 
-    def tick(self, now: int) -> None:
+    @property
+    def _put_off_until(self) -> int:
+        return self._claiming_since + PUT_OFF if self._claiming_since else 0
+
+    def tick(self, now: int, *, claiming: bool) -> None:
+        """``claiming``: this node's claims are under way."""
+        self._claiming_since = (self._claiming_since or now) if claiming else 0
         self._remind(now)
-        if now < self._retry_at:
+        if now < max(self._retry_at, self._put_off_until):
             return
         if not self._allocator.active:
             self._left.clear()

@@ -241,6 +241,7 @@ class Decider:
         live = self._live = self._presence.live(now)
         if live:
             self._observer.tick(now)
+            self._foresee(now)
         self._election.synced = self._world.complete and now >= self._claims_from
         self._membership.tick(now, renewed=self._watches.presences_renewed)
         self._watches.presences_renewed = False
@@ -256,12 +257,22 @@ class Decider:
         self._follow_conflicts(now)
         self._status.mark(self._allocator.decided)
         self._allocator.decided.clear()
-        self._status.tick(now)
+        self._status.tick(now, claiming=bool(self._election.claiming))
         # What the allocator wants of leases leaves in the same step.
         self._election.tick(now)
         if self._world.looked:
             self._devices.tick()
         self._finished = self._leaving.tick(now)
+
+    def _foresee(self, now: int) -> None:
+        """Make ready to claim what a node holds that seems to be lost, before others may end it: who comes next for
+        an address of it says the D of a node that holds something already now, and not between fence and claim."""
+        for lost in self._observer.doubtful(now):
+            if any(
+                lock.holder == lost.epoch and self._candidates.follows(lost.node, lock)
+                for lock in self._locks.by_name.values()
+            ):
+                self._presence.hasten(now)
 
     def _begin_anew(self, now: int) -> None:
         """Time ran backwards (rule 10): the presence falls silent and begins a new epoch; whatever else was seen of

@@ -123,6 +123,11 @@ class Candidates:
         ranking = bounded(order(str(lock.address), weights), weights, load, self.addresses)
         return Placement(ranking, why_not)
 
+    def follows(self, holder: str, lock: Lock) -> bool:
+        """Whether this node is the best placed one but for the present holder."""
+        rest = [name for name in self.place(lock).order if name != holder]
+        return rest[:1] == [self._node]
+
     def _why_not(
         self,
         address: Address,

@@ -67,7 +67,9 @@ from herald.core.outbox import Outbox
 from herald.core.settings import Settings
 
 RANK_STEP = 150 * MILLISECOND
-"""Rank k of the placement waits k times this before it claims."""
+"""Rank k of the placement waits k times this before it claims, and as long again after every claim of a better one."""
+MOST_TURNS = SECOND
+"""Rank k waits no longer than k times this for better ones that claim other addresses all the while."""
 IN_FLIGHT = 32
 """Lease requests under way at once, so that none waits its time limit away in a queue."""
 RETRY = 100 * MILLISECOND
@@ -117,6 +119,8 @@ class Election:
         What the watch tells later of the time before is no news."""
         self.claiming: set[str] = set()
         """Names of the locks whose claim is under way."""
+        self._claimed_at: dict[str, int] = {}
+        """By node: when it was last seen to have claimed something."""
         self._actions: Mapping[Action, Callable[[Lock, int], None]] = {
             Action.DROP: lambda lock, _: self._drop(lock),
             Action.READ: lambda lock, now: self._read(lock, "read", now),
@@ -165,6 +169,8 @@ class Election:
         lock.lease, lock.holder = lease, held_by(lease)
         lock.seen_at = lock.still_since = now
         lock.robbed = lock.robbed and lock.holder is None
+        if lock.holder is not None and (known is None or lock.holder != held_by(known)):
+            self._claimed_at[lease.holder] = now
         if known is None:
             # Made as was wanted; or by somebody else, for others: then it is decided anew.
             lock.wants = None
@@ -193,6 +199,7 @@ class Election:
         self._locks.clear()
         self.claiming.clear()
         self._gone.clear()
+        self._claimed_at.clear()
         self._requests.clear()
         self._filler.forget()
         self._verifier.forget()
@@ -408,10 +415,17 @@ class Election:
             self._send(lock, "delete", lease, "delete", now)
         elif self._give(lock, lease, now) or rank is None or not self._knows(lock):
             return
-        elif now < (due := max(free_since, lock.placed_at) + rank * RANK_STEP):
+        elif now < (due := self._turn(lock, max(free_since, lock.placed_at), rank)):
             self._locks.recheck_at(lock, due)
         else:
             self._claim(lock, lease, self._why(lease, lock.holder), now)
+
+    def _turn(self, lock: Lock, since: int, rank: int) -> int:
+        """When it is this node's turn. Who is better placed and claims one address of many after the other comes to
+        this one too; a claim against its would be one of the two in vain, and keep both from the rest."""
+        better = lock.placement.order[:rank]
+        busy = max((self._claimed_at.get(node, 0) for node in better), default=0)
+        return min(max(since, busy) + rank * RANK_STEP, since + rank * MOST_TURNS)
 
     def _free_since(self, lock: Lock, lease: Lease) -> int:
         """From when on a lease that nobody has may be claimed."""

@@ -45,6 +45,8 @@ class _Track:
     retry_at: int = 0
     ranked_at: int = 0
     """Our turn among those who may fence it; worked out once it has been still for its D."""
+    doubted: bool = False
+    """It was told of since its last change that it may be lost."""
 
 
 class Observer:
@@ -94,12 +96,28 @@ class Observer:
         )
         self._end(epoch, now if followed else now + self.longest())
 
+    def doubtful(self, now: int) -> list[Presence]:
+        """Presences that have newly been still for three quarters of their D: whoever renews as he should, has
+        failed to twice. Each once until it changes."""
+        if not self._in_touch:
+            return []
+        found = [
+            track
+            for name, track in self._tracks.items()
+            if self._may_be_doubted(name, track) and now >= self._doubted_at(track)
+        ]
+        for track in found:
+            track.doubted = True
+        return [track.presence for track in found]
+
     def next_deadline(self) -> int | None:
         if not self._in_touch:
             return None
         return min(
             (
-                max(self._still_until(track), track.retry_at, track.ranked_at)
+                self._doubted_at(track)
+                if self._may_be_doubted(name, track)
+                else max(self._still_until(track), track.retry_at, track.ranked_at)
                 for name, track in self._tracks.items()
                 if self._has_duty(name, track)
             ),
@@ -145,6 +163,7 @@ class Observer:
         default = self._settings.duration_ns
         track.duration = max(old.duration(default), presence.duration(default))
         track.presence, track.changed_at, track.ranked_at = presence, now, 0
+        track.doubted = False
 
     def forget(self) -> None:
         """Time ran backwards: nothing that was seen holds any more."""
@@ -193,6 +212,12 @@ class Observer:
     def _still_until(self, track: _Track) -> int:
         """When a presence will have been still for its D, if nothing comes."""
         return max(track.changed_at, self.counts_from) + track.duration
+
+    def _may_be_doubted(self, name: str, track: _Track) -> bool:
+        return not track.doubted and track.presence.alive and name != self._own_name
+
+    def _doubted_at(self, track: _Track) -> int:
+        return max(track.changed_at, self.counts_from) + track.duration * 3 // 4
 
     def _is_due(self, name: str, track: _Track, now: int) -> bool:
         """Whether it is this node's turn to write."""
