@@ -4,7 +4,8 @@
 """Whether an object stands as a manifest that was applied would leave it, so that it need not be applied again.
 
 The API server notes which fields a manager applied (C(managedFields)). Where these are just those of the manifest, and
-every one has the manifest's value, nothing would change. In doubt the answer is no: an apply too many does no harm.
+every one has the manifest's value, nothing would change. What is being deleted does not stand. In doubt the answer is
+no: an apply too many does no harm.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ _NAME = {"name", "namespace"}
 def stands(live: dict[str, Any], manifest: dict[str, Any], manager: str) -> bool:
     """Whether an apply of C(manifest) by C(manager) would leave the object as it is."""
     metadata = manifest["metadata"]
+    if live["metadata"].get("deletionTimestamp"):
+        return False
     if any(live["metadata"].get(key) != value for key, value in metadata.items() if key in _NAME):
         return False
     wanted = {key: value for key, value in manifest.items() if key not in _IDENTITY}

@@ -109,6 +109,9 @@ CHANGES: dict[str, Callable[[Json, Json], object]] = {
     "items that are known by their place": lambda want, live: owned(live)["f:spec"].update(
         {"f:ports": {"i:0": {}, "i:1": {}}}
     ),
+    "it is being deleted": lambda want, live: live["metadata"].update(
+        deletionTimestamp="2026-01-01T00:00:00Z"
+    ),
     "another version": lambda want, live: want.update(apiVersion="example.com/v2"),
     "another name": lambda want, live: want["metadata"].update(name="b"),
     "never applied": lambda want, live: live["metadata"].pop("managedFields"),
