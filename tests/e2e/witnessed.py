@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from watched import MACS, NAMESPACE, linger
+from conftest import wait_for
+from watched import MACS, NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +40,7 @@ COLLECTIONS = (
 )
 """All that a playbook writes, but leases: agents renew those all the time."""
 WRITES = {"POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"}
+STILL = 2.0  # seconds
 FILES = """
 for place in /etc/herald /opt/herald /var/lib/herald /etc/systemd/system/herald-agent.service; do
   find $place -printf '%p %M %u %g %T@ %l\\n' 2>/dev/null
@@ -128,12 +131,19 @@ def foretold(
 def settled(lab: Lab, nodes: Sequence[str]) -> dict[str, Any]:
     """What stands once nobody writes any more: agents and the API server write on for seconds after an installation."""
     found = standing(lab, nodes)
-    for _ in range(30):
-        linger(2)
+    since = time.monotonic()
+    written: list[str] = []
+
+    def still() -> bool:
+        nonlocal found, since, written
+        begun = time.monotonic()
         before, found = found, standing(lab, nodes)
-        if before == found:
-            return found
-    raise AssertionError(f"still written: {sorted(k for k in found if found[k] != before.get(k))}")
+        if changed := sorted(k for k in before | found if found.get(k) != before.get(k)):
+            since, written[:] = begun, changed
+        return begun - since >= STILL
+
+    wait_for(f"{STILL:g} s without a write, the last of {written}", still, seconds=60)
+    return found
 
 
 def standing(lab: Lab, nodes: Sequence[str]) -> dict[str, Any]:
