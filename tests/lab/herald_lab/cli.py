@@ -222,7 +222,7 @@ def _api(lab: Lab, arguments: Arguments) -> None:
         case "backup":
             control.back_up(lab)
         case "restore":
-            control.restore(lab)
+            faults.etcd_restore(lab)
         case "slow":
             faults.api_fault(lab, "slow", f"{arguments.milliseconds:g}")
         case "errors":
@@ -394,7 +394,7 @@ def _add_faults(command: Callable[..., argparse.ArgumentParser]) -> None:
     start.add_argument("--seats", type=int, metavar="N", help=text)
     modes.add_parser("etcd-restart", help="etcd is killed and started again, on its data")
     modes.add_parser("backup", help="etcd's data is put aside as it is now")
-    text = "the control plane begins anew on the data that was put aside"
+    text = "the control plane begins anew on the data that was put aside, which is used up by that"
     modes.add_parser("restore", help=text)
     slow = modes.add_parser("slow", help="the nodes' requests reach it late")
     slow.add_argument("milliseconds", type=_number(0, 60_000), metavar="MS")

@@ -91,13 +91,13 @@ def back_up(lab: Lab) -> None:
 
 
 def restore(lab: Lab) -> None:
-    """The whole control plane begins anew, on the data that was put aside."""
+    """The whole control plane begins anew, on the data that was put aside, and which are not aside any more then."""
     if not _backup(lab).exists():
         raise LabError("there is no backup; `lab api backup` makes one")
     for part in ("kube-controller-manager", "kube-apiserver", "etcd"):
         cgroups.remove(_cgroup(lab, part))
     shutil.rmtree(lab.disk / "etcd")
-    shutil.copytree(_backup(lab), lab.disk / "etcd")
+    _backup(lab).rename(lab.disk / "etcd")
     start(lab)
     wait(lab)
 

@@ -184,6 +184,21 @@ def etcd_restart(lab: Lab) -> None:
     control.wait(lab)
 
 
+def etcd_restore(lab: Lab) -> None:
+    """The control plane begins anew on the data that was put aside, and so does every kube-proxy that runs: what it
+    watches from a revision of the future would tell it nothing. Returns once they know the Services."""
+    control.restore(lab)
+    running = [
+        machine
+        for machine in NODES
+        if nodes.leader(lab, machine.name) and not cgroups.frozen(lab.node_cgroup(machine.name))
+    ]
+    for machine in running:
+        run(*nodes.into(lab, machine.name), "systemctl", "restart", "kube-proxy")
+    for machine in running:
+        nodes.wait_for_proxy(lab, machine)
+
+
 def api_state(lab: Lab) -> str:
     """`ok`, `stopped`, or the gate's mode."""
     if not control.running(lab, "kube-apiserver"):
