@@ -295,13 +295,13 @@ def external_to(lease: Lease) -> frozenset[ServiceKey]:
     return parsed_services(lease.annotations.get(EXTERNAL, ""))
 
 
-_NOBODY: frozenset[ServiceKey] = frozenset()
+NOBODY: frozenset[ServiceKey] = frozenset()
 
 
 def parsed_services(text: str) -> frozenset[ServiceKey]:
     """Services as an annotation names them, ``namespace/name`` by comma."""
     if not text:
-        return _NOBODY
+        return NOBODY
     keys = set()
     for part in text.split(","):
         namespace, slash, name = part.strip().partition("/")

@@ -9,7 +9,7 @@ expressions) stays text: the module that understands it refuses it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import lru_cache
 from typing import Literal, TypeVar, cast
 
@@ -75,7 +75,7 @@ def _service(json: Fields) -> Service:
         name=sys.intern(metadata.required("name")),
         uid=metadata.text("uid"),
         resource_version=metadata.resource_version(),
-        labels=metadata.labels("labels"),
+        labels=_alike(metadata.labels("labels")),
         annotations=metadata.labels("annotations", SERVICE_ANNOTATIONS),
         type=spec.word("type", "ClusterIP"),
         load_balancer_class=spec.word("loadBalancerClass") if "loadBalancerClass" in spec else None,
@@ -90,7 +90,7 @@ def _service(json: Fields) -> Service:
             )
         ),
         external_traffic_policy=spec.word("externalTrafficPolicy", "Cluster"),
-        selector=spec.labels("selector"),
+        selector=_alike(spec.labels("selector")),
         ingress=tuple(
             ingress.text("ip")
             for ingress in status.record("loadBalancer").records("ingress")
@@ -142,6 +142,16 @@ _T = TypeVar("_T", bound=Hashable)
 def _once(value: _T) -> _T:
     """The value, or one that is equal to it: what many objects have alike (nodes, ports) is kept once."""
     return cast("_T", _kept(value))
+
+
+def _alike(labels: Mapping[str, str]) -> Mapping[str, str]:
+    """The labels, or others that are equal to them, which are never changed either: often many objects' are alike."""
+    return _kept_labels(tuple(labels.items()))
+
+
+@lru_cache(maxsize=256)
+def _kept_labels(items: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    return dict(items)
 
 
 @lru_cache(maxsize=4096)
@@ -271,7 +281,7 @@ def _lease(json: Fields) -> Lease:
         holder=spec.word("holderIdentity"),
         transitions=spec.number("leaseTransitions"),
         duration_seconds=spec.number("leaseDurationSeconds"),
-        labels=metadata.labels("labels"),
+        labels=_alike(metadata.labels("labels")),
         annotations=metadata.labels("annotations"),
         finalizers=_once(metadata.texts("finalizers")),
         owner=owner,

@@ -277,6 +277,9 @@ class _Case:
                 f"{address}{' of pool ' + pool if pool else ''}{trouble}{self._why(address)}"
             )
         condition = self._condition(texts, orphaned=orphaned)
+        for shown in self.known.service.conditions:
+            if shown == condition:
+                condition = shown  # the same twice is once too often in memory
         decision = Decision(
             tuple(addresses),
             tuple(self.give),

@@ -121,6 +121,7 @@ class Request:
 
 
 _UNPLACED = Placement()
+_NOWHERE: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -151,7 +152,7 @@ class Lock:
     """When the claim of ours that holds it succeeded, boottime nanoseconds; 0: this node does not hold it."""
     reason: str = ""
     """Why it was claimed."""
-    devices: frozenset[int] = frozenset()
+    devices: frozenset[int] = _NOWHERE
     """By ifindex: where it is announced, or about to be."""
     pairs: dict[int, Pair] = field(default_factory=dict)
     announced: bool = False
@@ -183,5 +184,5 @@ class Lock:
 
     def drop(self) -> None:
         """Nothing of a claim is left."""
-        self.claimed, self.announced, self.devices = 0, False, frozenset()
+        self.claimed, self.announced, self.devices = 0, False, _NOWHERE
         self.pairs.clear()
