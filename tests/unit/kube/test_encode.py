@@ -55,6 +55,12 @@ def test_a_lease_to_update_names_the_very_object_and_version() -> None:
     assert (metadata["uid"], metadata["resourceVersion"]) == ("u", "12")
 
 
+def test_a_lease_to_update_is_kept_without_notes_of_who_set_what() -> None:
+    json = encode.lease(FULL, "herald-system", acquired="", renewed=NOW)
+    assert isinstance(metadata := json["metadata"], dict)
+    assert metadata["managedFields"] == [{}]
+
+
 def test_a_lease_to_create_names_neither() -> None:
     json = encode.lease(Lease("vip-192.0.2.1"), "herald-system", acquired="", renewed=NOW)
     assert json == {
