@@ -135,14 +135,18 @@ def settled(lab: Lab, nodes: Sequence[str]) -> dict[str, Any]:
     written: list[str] = []
 
     def still() -> bool:
-        nonlocal found, since, written
+        nonlocal found, since
         begun = time.monotonic()
         before, found = found, standing(lab, nodes)
         if changed := sorted(k for k in before | found if found.get(k) != before.get(k)):
             since, written[:] = begun, changed
         return begun - since >= STILL
 
-    wait_for(f"{STILL:g} s without a write, the last of {written}", still, seconds=60)
+    try:
+        wait_for(f"{STILL:g} s without a write", still, seconds=60)
+    except BaseException as failure:
+        failure.add_note(f"written last: {written}")
+        raise
     return found
 
 

@@ -491,15 +491,16 @@ def test_rule_4_who_is_second_waits_while_the_first_claims_one_address_after_the
 
 
 def test_rule_4_who_is_second_waits_for_no_more_than_a_second() -> None:
+    """And then its own turn."""
     alone = joined(peer("n3", 3))
     leases = free_for(alone, "n3", 24)
-    for lease in leases[:9]:
+    for lease in leases[:11]:
         claimed_by_n3(alone, lease)
         pass_by(alone, 100 * MILLISECOND)
         assert claims_of(alone) == set()
-    claimed_by_n3(alone, leases[9])
-    pass_by(alone, 140 * MILLISECOND)
-    assert claims_of(alone) == {lease.name for lease in leases[10:]}
+    claimed_by_n3(alone, leases[11])
+    pass_by(alone, 90 * MILLISECOND)
+    assert claims_of(alone) == {lease.name for lease in leases[12:]}
 
 
 @pytest.mark.parametrize("made_again", [False, True])

@@ -10,6 +10,8 @@ Here stand only the order in which the parts are asked, and which part an event 
 
 from __future__ import annotations
 
+from itertools import islice
+
 from herald.core.allocation.allocator import Allocator
 from herald.core.devices import Devices
 from herald.core.effects import Effect, EmitEvent, Relist
@@ -57,6 +59,9 @@ from herald.core.settings import Settings
 from herald.core.status import ServiceStatus
 from herald.core.watches import Watches
 from herald.core.world import KINDS, World
+
+FORESEEN = 64
+"""Of so many addresses of a node that may be lost this node looks whether it comes next for one."""
 
 
 class Decider:
@@ -267,12 +272,16 @@ class Decider:
     def _foresee(self, now: int) -> None:
         """Make ready to claim what a node holds that seems to be lost, before others may end it: who comes next for
         an address of it says the D of a node that holds something already now, and not between fence and claim."""
-        for lost in self._observer.doubtful(now):
-            if any(
-                lock.holder == lost.epoch and self._candidates.follows(lost.node, lock)
-                for lock in self._locks.by_name.values()
-            ):
-                self._presence.hasten(now)
+        lost = {presence.epoch: presence.node for presence in self._observer.doubtful(now)}
+        if not lost or self._presence.said_short:
+            return
+        of_lost = (
+            (lost[lock.holder], lock)
+            for lock in self._locks.by_name.values()
+            if lock.holder in lost
+        )
+        if any(self._candidates.follows(*each) for each in islice(of_lost, FORESEEN)):
+            self._presence.hasten(now)
 
     def _begin_anew(self, now: int) -> None:
         """Time ran backwards (rule 10): the presence falls silent and begins a new epoch; whatever else was seen of

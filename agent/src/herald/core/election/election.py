@@ -70,7 +70,7 @@ from herald.core.settings import Settings
 RANK_STEP = 150 * MILLISECOND
 """Rank k of the placement waits k times this before it claims, and as long again after every claim of a better one."""
 MOST_TURNS = SECOND
-"""Rank k waits no longer than k times this for better ones that claim other addresses all the while."""
+"""Nobody waits longer for better ones that claim other addresses all the while."""
 IN_FLIGHT = 32
 """Lease requests under way at once, so that none waits its time limit away in a queue."""
 RETRY = 100 * MILLISECOND
@@ -167,10 +167,10 @@ class Election:
         known = lock.lease
         if known is not None and lease.resource_version <= known.resource_version:
             return
-        lock.lease, lock.holder = lease, held_by(lease)
-        lock.seen_at = lock.still_since = now
+        before, lock.holder = lock.holder, held_by(lease)
+        lock.lease, lock.seen_at, lock.still_since = lease, now, now
         lock.robbed = lock.robbed and lock.holder is None
-        if lock.holder is not None and (known is None or lock.holder != held_by(known)):
+        if known is not None and lock.holder not in (None, before):
             self._claimed_at[lease.holder] = now
         if known is None:
             # Made as was wanted; or by somebody else, for others: then it is decided anew.
@@ -426,7 +426,7 @@ class Election:
         this one too; a claim against its would be one of the two in vain, and keep both from the rest."""
         better = lock.placement.order[:rank]
         busy = max((self._claimed_at.get(node, 0) for node in better), default=0)
-        return min(max(since, busy) + rank * RANK_STEP, since + rank * MOST_TURNS)
+        return min(max(since, busy), since + MOST_TURNS) + rank * RANK_STEP
 
     def _free_since(self, lock: Lock, lease: Lease) -> int:
         """From when on a lease that nobody has may be claimed."""

@@ -196,11 +196,16 @@ class OwnPresence:
         Views of the cluster, and so of the budget, differ a little: a quarter more is no reason to wait.
         """
         self._eager_until = now + 2 * self._settings.duration_ns
-        if self.waited_for <= self._busy * 5 // 4:
+        if self.said_short:
             return True
         self._set_pace(now)
         self.tick(now)
         return False
+
+    @property
+    def said_short(self) -> bool:
+        """Whether observers wait for no longer than for a node that holds something."""
+        return self.waited_for <= self._busy * 5 // 4
 
     def _set_pace(self, now: int) -> None:
         idle = self._idle and now >= self._eager_until
