@@ -22,13 +22,13 @@ from tests.unit.core.alone import (
 )
 from tests.unit.core.test_rules import given_many
 
-from herald.core.effects import EmitEvent, Note, PatchService
+from herald.core.effects import EmitEvent, LeaseRequest, Note, PatchService
 from herald.core.election.placement import DRAIN_ANNOTATION
 from herald.core.events import Changed, ConflictSeen
 from herald.core.leases import EPOCH, REASON, released
-from herald.core.model import MILLISECOND, SECOND, vip_address
+from herald.core.model import MILLISECOND, SECOND
 from herald.core.settings import Settings
-from herald.core.status import ANNOUNCED, PUT_OFF
+from herald.core.status import ANNOUNCED, MANY, MOST_PUT_OFF, PUT_OFF
 
 WHERE = f"{VIP} by n1 on eth0 ({MAC.hex(':')})"
 
@@ -116,20 +116,49 @@ def test_a_restart_moves_nothing_and_tells_nothing(times: int) -> None:
         alone = after
 
 
-def test_what_people_are_told_waits_for_claims_but_not_for_long() -> None:
+def claiming(count: int) -> Alone:
+    """So many claims are under way."""
     alone = joined()
-    given_many(alone, 3)
+    given_many(alone, count)
     for _ in range(20):
         alone.serve(PRESENCE_LEASE)
         alone.advance(10 * MILLISECOND)
     alone.serve(PRESENCE_LEASE)
-    first, second, _third = (r for r in alone.pending if r.lease.name.startswith("vip-"))
+    assert len(claims(alone)) == count
     alone.done.clear()
+    return alone
+
+
+def claims(alone: Alone) -> list[LeaseRequest]:
+    return [r for r in alone.pending if r.lease.name.startswith("vip-")]
+
+
+def said(alone: Alone) -> int:
+    """What people are told: status writes and events."""
+    return len(alone.effects(PatchService)) + len(alone.effects(EmitEvent))
+
+
+def test_what_people_are_told_waits_until_after_many_claims() -> None:
+    alone = claiming(MANY)
+    for request in claims(alone):
+        alone.answer(request, alone.outcome(request))
+    assert said(alone) == 0
+    alone.advance(PUT_OFF - 1)
+    assert said(alone) == 0
+    alone.advance(MILLISECOND + 1)
+    assert said(alone) == 2 * MANY
+
+
+def test_what_people_are_told_waits_not_long_however_many_claims_follow() -> None:
+    alone = claiming(MANY + 1)
+    first = claims(alone)[0]
     alone.answer(first, alone.outcome(first))
-    assert not alone.effects(PatchService)
-    alone.advance(PUT_OFF)
-    assert [each.service.key for each in alone.effects(PatchService)] == [
-        ("default", f"web-{vip_address(first.lease.name)}")
-    ]
-    alone.answer(second, alone.outcome(second))
-    assert len(alone.effects(PatchService)) == 2
+    alone.advance(MOST_PUT_OFF)
+    assert said(alone) == 2
+
+
+def test_what_people_are_told_of_a_claim_or_two_waits_for_nothing() -> None:
+    alone = claiming(2)
+    first = claims(alone)[0]
+    alone.answer(first, alone.outcome(first))
+    assert said(alone) == 2

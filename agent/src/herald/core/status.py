@@ -37,9 +37,13 @@ ANNOUNCED = "herald.dev/Announced"
 """Whether its addresses are announced: by which node, interface and MAC, or why by none."""
 IN_FLIGHT = 16
 """Status writes under way at once: a burst of changes costs paced writes."""
-PUT_OFF = 300 * MILLISECOND
-"""What is for people waits as long for claims that are under way: with many at once, the writes of both would share the
-API server and every agent's time, and addresses be served later."""
+MANY = 4
+"""Claims under way at once that are a lost node's addresses, as like as not."""
+PUT_OFF = 200 * MILLISECOND
+"""What is for people waits until so long after many claims: the others' claims are under way then, too, and what is
+written would share the API server and every agent's time with them."""
+MOST_PUT_OFF = 500 * MILLISECOND
+"""And no longer, however many follow."""
 REMIND = 30 * 60 * SECOND
 """The API server forgets events after an hour: who has no address is told so often why."""
 WHY_NODES = 5
@@ -77,8 +81,11 @@ class ServiceStatus:
         """The resourceVersion that was written over; nothing more until the watch shows another."""
         self._left: dict[ServiceKey, Service] = {}
         self._retry_at = 0
-        self._claiming_since = 0
-        """Claims are under way since then; 0: none is."""
+        self._rush_from = 0
+        """Many claims are under way since then; 0: they are not."""
+        self._rushed = 0
+        """When they last were."""
+        self._untold: list[EmitEvent] = []
         self._remind_at: int | None = None
         """None: this agent does not allocate."""
 
@@ -123,17 +130,31 @@ class ServiceStatus:
     def next_deadline(self) -> int | None:
         if (self._marked or self._left) and len(self._sent) < IN_FLIGHT:
             return max(self._retry_at, self._put_off_until)
-        return self._remind_at
+        return self._put_off_until if self._untold else self._remind_at
 
     @property
     def _put_off_until(self) -> int:
-        return self._claiming_since + PUT_OFF if self._claiming_since else 0
+        if not self._rush_from:
+            return 0
+        return min(self._rushed + PUT_OFF, self._rush_from + MOST_PUT_OFF)
 
-    def tick(self, now: int, *, claiming: bool) -> None:
-        """``claiming``: this node's claims are under way."""
-        self._claiming_since = (self._claiming_since or now) if claiming else 0
+    def tell(self, event: EmitEvent) -> None:
+        """Send it as soon as there is time for what is for people."""
+        self._untold.append(event)
+
+    def tick(self, now: int, *, claiming: int) -> None:
+        """``claiming``: how many claims of this node are under way."""
+        if claiming >= MANY or (claiming and self._rush_from):
+            self._rush_from, self._rushed = self._rush_from or now, now
+        elif now >= self._rushed + PUT_OFF:
+            self._rush_from = 0
         self._remind(now)
-        if now < max(self._retry_at, self._put_off_until):
+        if now < self._put_off_until:
+            return
+        for event in self._untold:
+            self._out.add(event)
+        self._untold.clear()
+        if now < self._retry_at:
             return
         if not self._allocator.active:
             self._left.clear()

@@ -262,7 +262,7 @@ class Decider:
         self._follow_conflicts(now)
         self._status.mark(self._allocator.decided)
         self._allocator.decided.clear()
-        self._status.tick(now, claiming=bool(self._election.claiming))
+        self._status.tick(now, claiming=len(self._election.claiming))
         # What the allocator wants of leases leaves in the same step.
         self._election.tick(now)
         if self._world.looked:
@@ -320,7 +320,7 @@ class Decider:
             service = self._world.services.get(key)
             if service is not None:
                 message = f"{lock.address} by {self._candidates.describe(lock)}"
-                self._out.add(EmitEvent(key, service.uid, "Normal", "Announced", message))
+                self._status.tell(EmitEvent(key, service.uid, "Normal", "Announced", message))
 
     def _follow_conflicts(self, now: int) -> None:
         held = {lock.address for lock in self._locks.held()} if self._conflicts.any else set()
