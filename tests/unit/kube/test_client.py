@@ -88,7 +88,10 @@ class Leases:
     def update(self, exchange: Exchange, name: str, body: dict[str, Any]) -> None:
         if name not in self.items:
             exchange.reply(404, {"message": "not found"})
-        elif self.items[name]["metadata"] | body["metadata"] != self.items[name]["metadata"]:
+        elif any(
+            body["metadata"].get(key) != self.items[name]["metadata"][key]
+            for key in ("uid", "resourceVersion")
+        ):
             exchange.reply(409, {"message": "modified"})
         else:
             self.put("MODIFIED", name, body)
