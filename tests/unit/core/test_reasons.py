@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 from tests.unit.core.alone import (
-    PRESENCE_LEASE,
     MAC,
     ME,
+    PRESENCE_LEASE,
     VIP,
     VIP_LEASE,
     Alone,

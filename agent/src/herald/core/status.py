@@ -144,10 +144,7 @@ class ServiceStatus:
 
     def tick(self, now: int, *, claiming: int) -> None:
         """``claiming``: how many claims of this node are under way."""
-        if claiming >= MANY or (claiming and self._rush_from):
-            self._rush_from, self._rushed = self._rush_from or now, now
-        elif now >= self._rushed + PUT_OFF:
-            self._rush_from = 0
+        self._note_rush(claiming, now)
         self._remind(now)
         if now < self._put_off_until:
             return
@@ -171,6 +168,12 @@ class ServiceStatus:
             service = self._world.services.get(key)
             if service is not None and key not in self._busy:
                 self._write(service)
+
+    def _note_rush(self, claiming: int, now: int) -> None:
+        if claiming >= MANY or (claiming and self._rush_from):
+            self._rush_from, self._rushed = self._rush_from or now, now
+        elif now >= self._rushed + PUT_OFF:
+            self._rush_from = 0
 
     def _clean(self, service: Service) -> None:
         number = self._out.new_id()
