@@ -62,6 +62,8 @@ class _Given:
     """The node that announced it last, by its lease."""
     edited_at: int = NEVER
     """Somebody wrote the lease by hand."""
+    quiet: float = 0.0
+    """When its holder let go of it last: for how long no presence had changed but by being renewed."""
     loose: bool = False
     """And it has had no announcer since: that takes as long as it takes to see what was done, and then a long D."""
     unneeded_at: int = NEVER
@@ -333,6 +335,10 @@ class Invariants:
         given = self._given.setdefault(address, _Given())
         if new:
             given.holder = ""
+        # By a clock that may run faster than ours.
+        quiet = (self._cluster.now - self.changed_at) * FASTEST
+        if held_by(lease) is None:
+            given.quiet = quiet
         if held_by(lease) is None or lease.holder == given.holder:
             return
         old, given.holder = given.holder, lease.holder
@@ -341,9 +347,8 @@ class Invariants:
         reason = lease.annotations.get(REASON, "")
         excused = self._recently(self.trouble.get(old, NEVER)) or self._recently(given.edited_at)
         if reason.startswith(f"{old}: better placed"):
-            # By a clock that may run faster than ours.
-            quiet = (self._cluster.now - self.changed_at) * FASTEST
-            excused = excused or quiet >= self._cluster.settings.hold_down_ns
+            # Who claims it may have begun anew since.
+            excused = excused or max(quiet, given.quiet) >= self._cluster.settings.hold_down_ns
         elif reason.startswith(f"{old}: nobody on the segment answers"):
             excused = excused or self._recently(self._alone_at.get(old, NEVER))
         elif reason == f"{old}: no Service needs it":

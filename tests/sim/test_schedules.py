@@ -226,6 +226,21 @@ FOUND = {
         drift=False,
         gateway=True,
     ),
+    "the node that an address was handed over to began anew before it claimed it": Schedule(
+        mode="Withdraw",
+        disasters=(
+            Disaster(after=77, kind="power", node=2, lasts=1, much=0),
+            Disaster(after=0, kind="pause", node=0, lasts=1, much=0),
+            Disaster(after=2504, kind="stop", node=0, lasts=13, much=0),
+            Disaster(after=1185, kind="lag", node=0, lasts=1, much=0),
+            Disaster(after=1636, kind="kill", node=0, lasts=308, much=0),
+            Disaster(after=789, kind="power", node=0, lasts=1, much=0),
+        ),
+        seed=855379,
+        nodes=4,
+        services=8,
+        hold_down=3,
+    ),
 }
 
 
