@@ -436,8 +436,7 @@ class Machine:
             if not cluster.api.up or not self.to_api:
                 return
             outcome = self._outcome(effect)
-            renewal = isinstance(effect, fx.LeaseRequest) and effect.own_connection
-            if renewal and life != self.life and isinstance(outcome, ev.Done):
+            if life != self.life and _renews(effect) and isinstance(outcome, ev.Done):
                 # By a process that is gone: whoever waits for its end begins to count again.
                 cluster.disturbed()
             if not cluster.draw(cluster.lost_answers):
@@ -472,13 +471,17 @@ class Machine:
         for watch in self.watches:
             if watch.kind is Lease:
                 watch.wrote(outcome.lease.resource_version)
-        renews = isinstance(effect, fx.LeaseRequest) and effect.own_connection
-        if renews and effect.verb != "get" and sent > self.renewed:
+        if _renews(effect) and sent > self.renewed:
             self.renewed = sent
 
 
 def _is_watched(obj: ev.KubeObject) -> bool:
     return not isinstance(obj, Service) or obj.type == "LoadBalancer"
+
+
+def _renews(effect: Request) -> bool:
+    """Whether it writes this node's presence."""
+    return isinstance(effect, fx.LeaseRequest) and effect.own_connection and effect.verb != "get"
 
 
 def _is_about_an_address(effect: fx.Effect) -> bool:

@@ -211,13 +211,16 @@ class Observer:
 
     def _still_until(self, track: _Track) -> int:
         """When a presence will have been still for its D, if nothing comes."""
-        return max(track.changed_at, self.counts_from) + track.duration
+        return self._still_since(track) + track.duration
+
+    def _still_since(self, track: _Track) -> int:
+        return max(track.changed_at, self.counts_from)
 
     def _may_be_doubted(self, name: str, track: _Track) -> bool:
         return not track.doubted and track.presence.alive and name != self._own_name
 
     def _doubted_at(self, track: _Track) -> int:
-        return max(track.changed_at, self.counts_from) + track.duration * 3 // 4
+        return self._still_since(track) + track.duration * 3 // 4
 
     def _is_due(self, name: str, track: _Track, now: int) -> bool:
         """Whether it is this node's turn to write."""
