@@ -123,7 +123,7 @@ def main() -> None:
         again.put_pool(make_pool(number, options.pools))
     for key, service in services.items():
         address = IPv4Address(service.ingress[0])
-        again.put_record(Record(address, f"pool-{int(address) >> 16 & 255}", frozenset({key})))
+        again.put_record(Record(address, f"pool-{int(address) >> 16 & 255}", (key,)))
         again.put_service(service)
     if any(decision.give or decision.release for decision in map(again.decide, again.dirty())):
         raise SystemExit("a restart changed something")
@@ -137,7 +137,7 @@ def main() -> None:
             ipam.put_service(replace(service, annotations={"herald.dev/ips": "10.0.255.1"}))
         else:
             ipam.drop_service(service.key)
-            for address in list(ipam.orphans):
+            for address in ipam.take_new_orphans():
                 ipam.drop_record(address)
         work_off(ipam)
         spent = time.process_time() - begun

@@ -374,7 +374,7 @@ def fill_before_pair(patch: Any) -> None:
     fill = Filler._fill
 
     def first(self: Filler, lock: Any, address: Any, index: int, value: Any, *rest: Any) -> bool:
-        lock.pairs.setdefault(index, Pair(value.mac, 0, accepted=True))
+        lock.pairs = {index: Pair(value.mac, 0, accepted=True), **lock.pairs}
         return fill(self, lock, address, index, value, *rest)
 
     patch.setattr(Filler, "_fill", first)

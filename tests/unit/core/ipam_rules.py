@@ -89,7 +89,7 @@ def lost_leases(texts: str) -> Step:
 
 def lease(text: str, of_pool: str, *names: str) -> Step:
     def step(world: World) -> None:
-        record = Record(ip_address(text), of_pool, frozenset(map(key_of, names)))
+        record = Record(ip_address(text), of_pool, tuple(sorted(map(key_of, names))))
         assert world.cluster.give(record, world.cluster.leases.get(record.address))
 
     return step
@@ -101,7 +101,7 @@ def stranger(text: str) -> Step:
     def step(world: World) -> None:
         address = ip_address(text)
         record = world.cluster.leases.get(address)
-        services = record.services if record else frozenset()
+        services = record.services if record else ()
         world.allocator.ipam.set_aside(address, MAC, services)
 
     return step

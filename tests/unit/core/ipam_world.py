@@ -210,9 +210,9 @@ class Cluster:
         self.writes += 1
         if self.leases.get(address) != expected:
             return False
-        rest = expected.services - {key}
-        if rest:
-            self._put_lease(replace(expected, services=rest))
+        rest = expected.left(key)
+        if rest.services:
+            self._put_lease(rest)
         else:
             self.lose_lease(address)
         return True

@@ -377,7 +377,7 @@ class Model(RuleBasedStateMachine):
             assert not decision.release, f"{key}: {decision}"
             assert wanted_conditions(decision) == each.conditions
             assert decision == allocator.ipam.decide(key)
-        assert not list(fresh.ipam.orphans)
+        assert not any(map(fresh.ipam.is_orphan, self.cluster.leases))
         for name in self.cluster.pools:
             assert fresh.ipam.pool_status(name) == allocator.ipam.pool_status(name)
 

@@ -165,7 +165,7 @@ def test_an_epoch_that_cannot_be_read_is_none(text: str) -> None:
 
 
 def test_services_are_written_in_order_and_read_back() -> None:
-    services = {("b", "x"), ("a", "y")}
-    assert services_text(services) == "a/y,b/x"
-    lease = Lease("vip-192.0.2.7", annotations={SERVICES: " a/y, b/x,broken,/,c/"})
+    services = ("a", "y"), ("b", "x")
+    assert services_text(reversed(services)) == "a/y,b/x"
+    lease = Lease("vip-192.0.2.7", annotations={SERVICES: " b/x, a/y,broken,/,c/,b/x"})
     assert services_of(lease) == services

@@ -25,6 +25,7 @@ from herald.core.model import (
     Lease,
     Owner,
     ServiceKey,
+    ServiceKeys,
     presence_lease_name,
 )
 
@@ -285,29 +286,26 @@ def held_by(lease: Lease) -> Epoch | None:
     return Epoch.parse(lease.annotations.get(EPOCH, ""))
 
 
-def services_of(lease: Lease) -> frozenset[ServiceKey]:
+def services_of(lease: Lease) -> ServiceKeys:
     """The Services that were given this address."""
     return parsed_services(lease.annotations.get(SERVICES, ""))
 
 
-def external_to(lease: Lease) -> frozenset[ServiceKey]:
+def external_to(lease: Lease) -> ServiceKeys:
     """The Services that have this address as an external one."""
     return parsed_services(lease.annotations.get(EXTERNAL, ""))
 
 
-NOBODY: frozenset[ServiceKey] = frozenset()
-
-
-def parsed_services(text: str) -> frozenset[ServiceKey]:
+def parsed_services(text: str) -> ServiceKeys:
     """Services as an annotation names them, ``namespace/name`` by comma."""
     if not text:
-        return NOBODY
+        return ()
     keys = set()
     for part in text.split(","):
         namespace, slash, name = part.strip().partition("/")
         if namespace and slash and name:
             keys.add((intern(namespace), intern(name)))
-    return frozenset(keys)
+    return tuple(sorted(keys))
 
 
 def services_text(services: Iterable[ServiceKey]) -> str:

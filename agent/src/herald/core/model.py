@@ -20,6 +20,9 @@ AddressOnLink: TypeAlias = IPv4Interface | IPv6Interface
 Labels: TypeAlias = Mapping[str, str]
 ServiceKey: TypeAlias = tuple[str, str]
 """Namespace and name."""
+ServiceKeys: TypeAlias = tuple[ServiceKey, ...]
+"""Of those that have an address: sorted, each once. (There is one for every address, and a set of one key takes 216
+bytes.)"""
 
 MILLISECOND = 1_000_000
 SECOND = 1_000_000_000

@@ -170,10 +170,10 @@ class Allocator:
 
     def lease_changed(self, name: str) -> None:
         """The VIP lease of that name is there, says something else, or is gone."""
-        address = vip_address(name)
+        lock = self._locks.get(name)
+        address = lock.address if lock is not None else vip_address(name)
         if self._ipam is None or address is None:
             return
-        lock = self._locks.get(name)
         lease = lock.lease if lock is not None else None
         if lease is not None:
             self._asking.pop(address, None)
@@ -255,7 +255,7 @@ class Allocator:
         """Have the leases go of addresses that nobody needs. What a write that is under way holds up comes back by
         ``lease_changed``."""
         self._frees_due.update(ipam.take_new_orphans())
-        due, self._frees_due = self._frees_due & ipam.orphans, set()
+        due, self._frees_due = filter(ipam.is_orphan, self._frees_due), set()
         for address in sorted(due, key=lambda address: (address.version, int(address))):
             lock = self._locks.want(vip_lease_name(address))
             if lock is None or lock.doomed or lock.wants or address in self._expected:
@@ -275,7 +275,7 @@ class Allocator:
             lock = self._locks.get(vip_lease_name(address))
             if lock is not None and lock.lease is not None and key in lock.services:
                 pool = lock.lease.annotations.get(POOL, "")
-                self._write(Record(address, pool, lock.services - {key}))
+                self._write(Record(address, pool, lock.services).left(key))
 
     def _write(self, record: Record) -> None:
         lock = self._locks.want(vip_lease_name(record.address))

@@ -133,10 +133,10 @@ class _Case:
             asked = self.known.service.load_balancer_class or self._says(address)
             if foreign and not asked:
                 return None
-            return Record(address, claimants[0].name if claimants else "", frozenset({self.key}))
+            return Record(address, claimants[0].name if claimants else "", (self.key,))
         if self.book.refusal(address, self.key, self.known):
             return None
-        return Record(address, record.pool, record.services | {self.key})
+        return record.joined(self.key)
 
     def _says(self, address: Address) -> bool:
         """Whether the Service's own condition says that Herald gave it the address.

@@ -9,7 +9,7 @@ runs too, so a pool that appears learns at once what of it is free.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from herald.core.allocation.addresses import Malformed, parse_address
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from herald.core.allocation.pools import Plan
     from herald.core.allocation.requests import Request
     from herald.core.allocation.sharing import Refusal
-    from herald.core.model import Address, Service, ServiceKey, ServicePort
+    from herald.core.model import Address, Service, ServiceKey, ServiceKeys, ServicePort
 
 
 STRANGERS_MAX = 64
@@ -36,7 +36,13 @@ class Record:
 
     address: Address
     pool: str
-    services: frozenset[ServiceKey]
+    services: ServiceKeys
+
+    def joined(self, key: ServiceKey) -> Record:
+        return replace(self, services=tuple(sorted({*self.services, key})))
+
+    def left(self, key: ServiceKey) -> Record:
+        return replace(self, services=tuple(each for each in self.services if each != key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,7 @@ class Aside:
     """An address that somebody on the segment answers for, who is none of ours."""
 
     mac: str
-    services: frozenset[ServiceKey]
+    services: ServiceKeys
     """To whom it had been given when that was found out."""
 
 
@@ -143,16 +149,16 @@ class Book:
 
     def name(self, address: Address, old: Record | None, new: Record | None) -> None:
         """The record of the address names other Services than before."""
-        before = old.services if old else frozenset()
-        after = new.services if new else frozenset()
-        for key in before - after:
+        before = old.services if old else ()
+        after = new.services if new else ()
+        for key in set(before).difference(after):
             self._ungroup(address, key)
             rest = tuple(each for each in self.given[key] if each != address)
             if rest:
                 self.given[key] = rest
             else:
                 del self.given[key]
-        for key in after - before:
+        for key in set(after).difference(before):
             self.given[key] = (*self.given.get(key, ()), address)
             self._group(address, key, after)
 
@@ -223,7 +229,7 @@ class Book:
             found -= self._shared.get((key, port), {}).keys()
         return found
 
-    def _group(self, address: Address, key: ServiceKey, everybody: frozenset[ServiceKey]) -> None:
+    def _group(self, address: Address, key: ServiceKey, everybody: ServiceKeys) -> None:
         known = self.services.get(key)
         if known is None:
             return
@@ -232,8 +238,8 @@ class Book:
             if not known.request.sharing_key and len(everybody) == 1:
                 return
             group = self._groups[address] = Group()
-            for other in everybody - {key}:
-                if self._join(group, other):
+            for other in everybody:
+                if other != key and self._join(group, other):
                     self._count_uses(address, other, 1)
         if key not in group and self._join(group, key):
             self._count_uses(address, key, 1)

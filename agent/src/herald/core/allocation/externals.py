@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 
 from herald.core.allocation.addresses import Malformed, parse_address
 from herald.core.election.placement import policies_for
-from herald.core.model import Address, Policy, Service, ServiceKey
+from herald.core.model import Address, Policy, Service, ServiceKey, ServiceKeys
 
 
 def external_addresses(service: Service, policies: Iterable[Policy]) -> frozenset[Address]:
@@ -31,17 +31,19 @@ class Externals:
 
     def __init__(self) -> None:
         self._addresses: dict[ServiceKey, frozenset[Address]] = {}
-        self._services: dict[Address, frozenset[ServiceKey]] = {}
+        self._services: dict[Address, ServiceKeys] = {}
 
     def put(self, key: ServiceKey, addresses: Collection[Address]) -> frozenset[Address]:
         """What the Service wants announced from now on; the addresses of which that is news."""
         old, new = self.of(key), frozenset(addresses)
         for address in old - new:
-            self._services[address] -= {key}
-            if not self._services[address]:
+            rest = tuple(each for each in self.services(address) if each != key)
+            if rest:
+                self._services[address] = rest
+            else:
                 del self._services[address]
         for address in new - old:
-            self._services[address] = self.services(address) | {key}
+            self._services[address] = tuple(sorted((*self.services(address), key)))
         if new:
             self._addresses[key] = new
         else:
@@ -51,5 +53,5 @@ class Externals:
     def of(self, key: ServiceKey) -> frozenset[Address]:
         return self._addresses.get(key, frozenset())
 
-    def services(self, address: Address) -> frozenset[ServiceKey]:
-        return self._services.get(address, frozenset())
+    def services(self, address: Address) -> ServiceKeys:
+        return self._services.get(address, ())

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from herald.core.allocation.pools import Plan
     from herald.core.allocation.ranges import Runs, Version
-    from herald.core.model import Address, Pool, Service, ServiceKey
+    from herald.core.model import Address, Pool, Service, ServiceKey, ServiceKeys
 
 __all__ = ["ALLOCATED", "Decision", "Ipam", "Record"]
 
@@ -48,7 +48,6 @@ class Ipam:
         self._default_class = default_class
         self._classes = frozenset({LOAD_BALANCER_CLASS, *adopt_classes})
         self._book = Book()
-        self._orphans: set[Address] = set()
         self._new_orphans: set[Address] = set()
         self._used: dict[str, int] = {}
         self._edits = 0
@@ -102,7 +101,7 @@ class Ipam:
         if seen != record:
             entry.seen = record
             self._record_changed(entry, before)
-            self._mark(record.services - seen.services if seen else record.services)
+            self._mark(set(record.services).difference(seen.services if seen else ()))
 
     def drop_record(self, address: Address) -> None:
         """The VIP lease is gone."""
@@ -123,7 +122,7 @@ class Ipam:
         if before is None or before != entry.seen:
             self._record_changed(entry, before)
 
-    def set_aside(self, address: Address, mac: str, services: frozenset[ServiceKey]) -> None:
+    def set_aside(self, address: Address, mac: str, services: ServiceKeys) -> None:
         """Somebody who is none of ours answers for the address: it is not given until cleared.
 
         ``services``: who was to have it when that was found out.
@@ -170,13 +169,13 @@ class Ipam:
         """Whether any Service shows the address: then it was given before."""
         return bool(self._book.holders(address))
 
-    @property
-    def orphans(self) -> AbstractSet[Address]:
-        """Records that no Service in Herald's care needs: to be freed."""
-        return self._orphans
+    def is_orphan(self, address: Address) -> bool:
+        """Whether the address has a record that no Service in Herald's care needs: it is to be freed."""
+        record = self._book.record(address)
+        return record is not None and not self._is_needed(record)
 
     def take_new_orphans(self) -> AbstractSet[Address]:
-        """Those that have become so since they were last taken."""
+        """Those that have become so since they were last taken; some may be needed again."""
         new, self._new_orphans = self._new_orphans, set()
         return new
 
@@ -260,7 +259,7 @@ class Ipam:
             self._mark(self._lonely.get(known.request.sharing_key, ()))
 
     def _record_changed(
-        self, entry: Entry, before: Record | None, decided: frozenset[ServiceKey] = frozenset()
+        self, entry: Entry, before: Record | None, decided: ServiceKeys = ()
     ) -> None:
         """``decided``: Services whose own decision the change is, and who need not be asked again for it."""
         address, after = entry.address, entry.record
@@ -271,7 +270,6 @@ class Ipam:
             self._book.name(address, before, after)
             self._count(before, -1)
             self._count(after, 1)
-            self._orphans.discard(address)
             if after:
                 self._judge_need(after)
             self._recount(entry)
@@ -283,15 +281,15 @@ class Ipam:
         entry: Entry,
         before: Record | None,
         after: Record | None,
-        decided: frozenset[ServiceKey],
+        decided: ServiceKeys,
     ) -> None:
         """Ask again who comes or goes, and who shows the address without being in its record; those who
         stay only where the record says something else of them, too."""
-        old = before.services if before else frozenset()
-        new = after.services if after else frozenset()
-        self._mark((old ^ new) - decided)
+        old = frozenset(before.services if before else ())
+        new = frozenset(after.services if after else ())
+        self._mark((old ^ new).difference(decided))
         if (before and after and before.pool != after.pool) or self._book.is_at_odds(entry.address):
-            self._mark(new - decided)
+            self._mark(new.difference(decided))
         self._mark([key for key in entry.holders if key not in new])
         if self._lonely and (before is None or old - new):
             for key in old | new:
@@ -300,7 +298,8 @@ class Ipam:
                     self._mark(self._lonely.get(known.request.sharing_key, ()))
 
     def _stranger_changed(self, entry: Entry, aside: Aside) -> None:
-        self._mark(aside.services | (entry.record.services if entry.record else frozenset()))
+        self._mark(aside.services)
+        self._mark(entry.record.services if entry.record else ())
         self._mark_waiting(entry.address)
         self._recount(entry)
 
@@ -313,11 +312,11 @@ class Ipam:
             if line in self._hungry:
                 self._refilled[line] = set()
 
+    def _is_needed(self, record: Record) -> bool:
+        return any(key in self._book.services for key in record.services)
+
     def _judge_need(self, record: Record) -> None:
-        if any(key in self._book.services for key in record.services):
-            self._orphans.discard(record.address)
-        else:
-            self._orphans.add(record.address)
+        if not self._is_needed(record):
             self._new_orphans.add(record.address)
 
     def _count(self, record: Record | None, difference: int) -> None:

@@ -55,9 +55,9 @@ class Offers:
             return problem
         record = self.book.record(address)
         if record:
-            return Record(address, record.pool, record.services | {self.key})
+            return record.joined(self.key)
         pool = self.book.pools.claimants(address)[0].name
-        return Record(address, pool, frozenset({self.key}))
+        return Record(address, pool, (self.key,))
 
     def any(self, version: Version) -> Record | Problem:
         """An address that a partner has, else the lowest free one of the first pool."""
@@ -71,7 +71,7 @@ class Offers:
         for plan in plans:
             number = plan.lines[version].lowest_free()
             if number is not None:
-                return Record(make_address(version, number), plan.name, frozenset({self.key}))
+                return Record(make_address(version, number), plan.name, (self.key,))
             self.full.add((plan.name, version))
         if not plans:
             return problem
@@ -186,7 +186,7 @@ class Offers:
             if any(key not in self.book.services for key in record.services):
                 continue
             if self._gives(address) and not self.book.refusal(address, self.key, self.known):
-                return Record(address, record.pool, record.services | {self.key})
+                return record.joined(self.key)
         return None
 
     def _gives(self, address: Address) -> bool:

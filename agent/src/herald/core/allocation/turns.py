@@ -44,4 +44,6 @@ class Turns:
                 key = turns.pop()
                 self._members.discard(key)
                 return key
+        # Nobody is in it: what a set once had room for it keeps until it is cleared.
+        self._members.clear()
         return None

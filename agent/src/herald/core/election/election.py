@@ -42,7 +42,6 @@ from herald.core.election.verify import Verifier
 from herald.core.events import Answer, Failed, Refused
 from herald.core.kernelmap import KernelMap
 from herald.core.leases import (
-    NOBODY,
     REASON,
     Epoch,
     annotated,
@@ -595,7 +594,7 @@ class Election:
         lock.lease, lock.holder = None, None
         if self._presence.epoch is not None:
             self._yield(lock)
-        self._locks.set_services(lock, NOBODY, NOBODY)
+        self._locks.set_services(lock, (), ())
         lock.doomed = False
         lock.wants = None
         lock.placed_at = now

@@ -74,8 +74,8 @@ class Filler:
         present = self._kernel.entries(address)
         if stale := [index for index in present if index not in wanted]:
             self._kernel.remove(address, stale)
-        for index in [index for index in lock.pairs if index not in wanted]:
-            del lock.pairs[index]
+        if not lock.pairs.keys() <= wanted.keys():
+            lock.pairs = {index: pair for index, pair in lock.pairs.items() if index in wanted}
         missing = {i: value for i, value in wanted.items() if present.get(i) != value}
         if missing and not live:
             return True
@@ -102,7 +102,8 @@ class Filler:
         if pair is None or pair.mac != value.mac or 0 < pair.again_at <= now:
             # Another flag, or a claim that a process before this one made: clients know already.
             accepted = old is not None and (old.mac, old.claimed) == (value.mac, value.claimed)
-            pair = lock.pairs[index] = Pair(value.mac, 0, accepted)
+            pair = Pair(value.mac, 0, accepted)
+            lock.pairs = {**lock.pairs, index: pair}
         if pair.frames:
             return True
         if pair.accepted:

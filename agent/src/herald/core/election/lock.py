@@ -27,7 +27,7 @@ from typing import Literal
 from herald.core.election.placement import Placement
 from herald.core.kernel import EntryFlags
 from herald.core.leases import Epoch
-from herald.core.model import Address, Lease, ServiceKey
+from herald.core.model import Address, Lease, ServiceKey, ServiceKeys
 
 
 class Sight(Enum):
@@ -122,6 +122,7 @@ class Request:
 
 _UNPLACED = Placement()
 _NOWHERE: frozenset[int] = frozenset()
+_NO_PAIRS: Mapping[int, Pair] = {}
 
 
 @dataclass(slots=True)
@@ -136,9 +137,9 @@ class Lock:
     """Own clock: when this version of the lease was first seen."""
     still_since: int = 0
     """Own clock: since when nobody is known to have written the lease but this node, for the allocator."""
-    services: frozenset[ServiceKey] = frozenset()
+    services: ServiceKeys = ()
     """Those that were given the address."""
-    external: frozenset[ServiceKey] = frozenset()
+    external: ServiceKeys = ()
     """Those that have it as an external one."""
     holder: Epoch | None = None
     """The epoch that the lease names."""
@@ -154,7 +155,8 @@ class Lock:
     """Why it was claimed."""
     devices: frozenset[int] = _NOWHERE
     """By ifindex: where it is announced, or about to be."""
-    pairs: dict[int, Pair] = field(default_factory=dict)
+    pairs: Mapping[int, Pair] = field(default_factory=lambda: _NO_PAIRS)
+    """By ifindex."""
     announced: bool = False
     told: bool = False
     """That this claim is announced was told, in the log and to its Services; so it was if it is a claim resumed."""
@@ -170,7 +172,7 @@ class Lock:
     @property
     def keys(self) -> frozenset[ServiceKey]:
         """All Services that have the address."""
-        return self.services | self.external
+        return frozenset((*self.services, *self.external))
 
     @property
     def held(self) -> bool:
@@ -184,5 +186,4 @@ class Lock:
 
     def drop(self) -> None:
         """Nothing of a claim is left."""
-        self.claimed, self.announced, self.devices = 0, False, _NOWHERE
-        self.pairs.clear()
+        self.claimed, self.announced, self.devices, self.pairs = 0, False, _NOWHERE, _NO_PAIRS

@@ -8,7 +8,7 @@ import heapq
 from collections.abc import Iterable
 
 from herald.core.election.lock import Lock
-from herald.core.model import IPAM_LEASE, Address, ServiceKey, vip_address
+from herald.core.model import IPAM_LEASE, Address, ServiceKey, ServiceKeys, vip_address
 
 
 class Locks:
@@ -63,9 +63,7 @@ class Locks:
         """Addresses that were given, in the whole cluster."""
         return len(self.by_name) - 1
 
-    def set_services(
-        self, lock: Lock, services: frozenset[ServiceKey], external: frozenset[ServiceKey]
-    ) -> None:
+    def set_services(self, lock: Lock, services: ServiceKeys, external: ServiceKeys) -> None:
         before = lock.keys
         lock.services, lock.external = services, external
         for key in before - lock.keys:
