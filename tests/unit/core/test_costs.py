@@ -16,7 +16,15 @@ from herald.core import events as ev
 from herald.core.election.election import IN_FLIGHT
 from herald.core.election.placement import DRAIN_ANNOTATION
 from herald.core.leases import POOL, PRESENCE, SERVICES, Presence, new_vip_lease
-from herald.core.model import SECOND, Lease, Service, vip_lease_name
+from herald.core.model import (
+    MILLISECOND,
+    SECOND,
+    Lease,
+    Policy,
+    PolicyStatus,
+    Service,
+    vip_lease_name,
+)
 
 
 class Calls:
@@ -119,6 +127,41 @@ def test_whatever_it_says_is_said_when_it_changes(
     assert getattr(alone.report, part) != says
     alone.post(change)
     assert getattr(alone.report, part) == says
+
+
+# --- what Herald itself writes -------------------------------------------------------------------------------
+
+
+def test_what_a_policy_s_status_says_costs_no_decision() -> None:
+    alone = holding()
+    (policy,) = alone.objects[Policy].values()
+    assert isinstance(policy, Policy)
+    decided = decisions(alone)
+    status = PolicyStatus(1, 1, 1, ())
+    alone.post(ev.Changed(replace(policy, resource_version=2, status=status)))
+    assert decided.count == 0
+    alone.post(ev.Changed(replace(policy, resource_version=3, generation=2, answer_ping=False)))
+    assert decided.count > 0
+
+
+def test_a_pool_s_status_is_written_once_a_second_however_many_addresses_it_gives() -> None:
+    alone = holding(allocates=True)
+    alone.live(2 * SECOND)
+    alone.done.clear()
+    for number in range(10):
+        alone.post(ev.Changed(service(name=f"web{number}", uid=f"{number}", ingress=())))
+        alone.live(50 * MILLISECOND)
+    assert [patch.status.ips_used for patch in alone.effects(fx.PatchPool)] == ["2"]
+    alone.live(SECOND)
+    assert [patch.status.ips_used for patch in alone.effects(fx.PatchPool)] == ["2", "11"]
+
+
+def test_what_is_told_of_the_node_once_a_second_works_nothing_out_anew() -> None:
+    alone = holding()
+    targets = Calls(alone.agent._candidates, "targets")
+    (held,) = alone.agent.status(alone.now).held
+    assert (held.address, held.interfaces) == ("198.51.100.7", ("eth0",))
+    assert targets.count == 0
 
 
 # --- many addresses ----------------------------------------------------------------------------------------

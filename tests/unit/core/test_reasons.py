@@ -24,9 +24,9 @@ from tests.unit.core.test_rules import given_many
 
 from herald.core.effects import EmitEvent, LeaseRequest, Note, PatchService
 from herald.core.election.placement import DRAIN_ANNOTATION
-from herald.core.events import Changed, ConflictSeen
+from herald.core.events import Changed, ConflictSeen, Failed, WatchBroken, WatchResumed
 from herald.core.leases import EPOCH, REASON, released
-from herald.core.model import MILLISECOND, SECOND
+from herald.core.model import MILLISECOND, SECOND, Lease
 from herald.core.settings import Settings
 from herald.core.status import ANNOUNCED, MANY, MOST_PUT_OFF, PUT_OFF
 
@@ -162,3 +162,19 @@ def test_what_people_are_told_of_a_claim_or_two_waits_for_nothing() -> None:
     first = claims(alone)[0]
     alone.answer(first, alone.outcome(first))
     assert said(alone) == 2
+
+
+# --- what the agent says of itself ----------------------------------------------------------------------------
+
+
+def test_an_api_server_that_does_not_answer_is_one_problem_not_two() -> None:
+    alone = holding()
+    alone.post(WatchBroken(Lease, "reset"))
+    assert alone.agent.status(alone.now).problems == ("the API server does not answer",)
+    alone.advance(SECOND)
+    alone.answer(alone.request(PRESENCE_LEASE), Failed("time-out"))
+    (problem,) = alone.agent.status(alone.now).problems
+    assert problem.endswith("time-out")
+    alone.post(WatchResumed(Lease))
+    alone.live(SECOND)
+    assert alone.agent.status(alone.now).problems == ()

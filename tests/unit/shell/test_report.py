@@ -1,15 +1,17 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The status for people and programs, whatever its fields are."""
+"""The status for people and programs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from typing import cast
 
 import pytest
 
-from herald.shell.report import as_json, headline, problems
+from herald.core import report
+from herald.shell.report import as_json, headline
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,6 @@ class Status:
     phase: str = "live"
     held: tuple[Held, ...] = ()
     allocator: bool = False
-    api_ok: bool = True
     problems: tuple[str, ...] = ()
 
 
@@ -37,7 +38,6 @@ def test_every_value_has_its_json() -> None:
             "phase": "live",
             "held": [{"address": "192.0.2.7", "interfaces": ["eth0"]}],
             "allocator": False,
-            "api_ok": True,
             "problems": [],
         },
         "b": [1, 2],
@@ -52,16 +52,7 @@ def test_every_value_has_its_json() -> None:
         (Status(), "live; holds 0 addresses"),
         (Status(held=(HELD,), allocator=True), "live; holds 1 address; allocates addresses"),
         (Status("joining", problems=("no Node n1",)), "joining; holds 0 addresses; no Node n1"),
-        (Status(api_ok=False), "live; holds 0 addresses; the API server does not answer"),
-        ("something else", "running"),
     ],
 )
-def test_the_headline(status: object, line: str) -> None:
-    assert headline(status) == line
-
-
-def test_an_api_server_that_does_not_answer_is_one_problem_not_two() -> None:
-    said = "cannot renew: time-out"
-    assert problems({"api_ok": False, "problems": [said]}) == [said]
-    assert problems({"api_ok": True, "problems": []}) == []
-    assert problems({}) == []
+def test_the_headline(status: Status, line: str) -> None:
+    assert headline(cast("report.Status", status)) == line

@@ -73,6 +73,7 @@ class Status:
     problems: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     phase: str = "live"
+    allocator: bool = False
 
 
 class FakeDecider:

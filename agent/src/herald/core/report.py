@@ -37,6 +37,7 @@ class Status:
     other_versions: tuple[str, ...]
     """Nodes whose agent is of another version than this one, each with it."""
     problems: tuple[str, ...]
+    """One line for each thing that is not as it should be; none: healthy."""
 
 
 _KIND_NAMES: dict[Kind, str] = {

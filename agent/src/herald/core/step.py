@@ -342,7 +342,8 @@ class Decider:
                     address=str(lock.address),
                     interfaces=tuple(
                         self._world.interfaces[index].name
-                        for index in self._candidates.targets(lock)
+                        for index in sorted(lock.devices)
+                        if index in self._world.interfaces
                     ),
                     held_ms=(now - lock.claimed) // MILLISECOND,
                     reason=lock.reason,
@@ -351,7 +352,7 @@ class Decider:
                 if lock.address is not None
             ),
             allocator=self._allocator.active,
-            api_ok=self._answered and self._watches.leases_sound,
+            api_ok=self._api_ok,
             draining=self._own.draining,
             conflicts=self._conflicts.told(now),
             addresses=self._locks.addresses,
@@ -359,6 +360,10 @@ class Decider:
             other_versions=tuple(self._other_versions()),
             problems=tuple(self._problems()),
         )
+
+    @property
+    def _api_ok(self) -> bool:
+        return self._answered and self._watches.leases_sound
 
     def _other_versions(self) -> list[str]:
         """Nodes whose agent is of another version: they work together, for as long as an upgrade takes."""
@@ -381,4 +386,7 @@ class Decider:
             problems.append("the kernel refused an entry or the deadline; see the log")
         if self._world.complete and self._node not in self._world.nodes:
             problems.append(f"there is no Node named {self._node}")
+        # Where it has other problems, they say more about that.
+        if not self._api_ok and not problems:
+            problems.append("the API server does not answer")
         return problems

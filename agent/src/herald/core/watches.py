@@ -8,6 +8,8 @@ else, only what differs from what was known is told.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from herald.core.allocation.allocator import Allocator
 from herald.core.effects import WatchServices
 from herald.core.election.candidates import Candidates
@@ -53,6 +55,8 @@ class Watches:
         self._allocator = allocator
         self._status = status
         self._out = outbox
+        self._policies: dict[str, Policy] = {}
+        """As last followed, without what Herald itself says in their status."""
         self._all_services = False
         """Services of every type are watched, or about to be."""
         self.leases_sound = False
@@ -67,8 +71,9 @@ class Watches:
             case Listed():
                 self._listed(event, now)
             case Changed():
-                if self._world.put(event.object):
-                    self._changed(event.object, now)
+                obj = self._as_known(event.object)
+                if self._world.put(obj):
+                    self._changed(obj, now)
             case Removed():
                 if event.kind is Service and isinstance(event.key, tuple):
                     self._status.left(event.key, event.resource_version)
@@ -76,6 +81,11 @@ class Watches:
             case WatchBroken() | WatchResumed():
                 if event.kind is Lease:
                     self.leases_sound = isinstance(event, WatchResumed)
+
+    def _as_known(self, obj: KubeObject) -> KubeObject:
+        """A Lease of which our own write's answer said the same: kept once."""
+        lock = self._locks.get(obj.name) if isinstance(obj, Lease) else None
+        return lock.lease if lock is not None and lock.lease == obj else obj
 
     def _listed(self, event: Listed, now: int) -> None:
         if event.narrowed and self._all_services:
@@ -156,6 +166,13 @@ class Watches:
             self._locks.recheck()
 
     def _policies_changed(self) -> None:
+        policies = {
+            name: replace(policy, resource_version=0, status=None)
+            for name, policy in self._world.policies.items()
+        }
+        if policies == self._policies:
+            return
+        self._policies = policies
         all_services = any(policy.external_ips for policy in self._world.policies.values())
         if all_services != self._all_services:
             self._all_services = all_services

@@ -9,10 +9,10 @@ expressions) stays text: the module that understands it refuses it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from functools import lru_cache
-from typing import Literal, TypeVar, cast
+from collections.abc import Callable, Iterator
+from typing import Literal
 
+from herald.core.alike import mapping_once, once
 from herald.core.events import Key, Kind, KubeObject
 from herald.core.model import (
     Block,
@@ -75,22 +75,22 @@ def _service(json: Fields) -> Service:
         name=sys.intern(metadata.required("name")),
         uid=metadata.text("uid"),
         resource_version=metadata.resource_version(),
-        labels=_alike(metadata.labels("labels")),
-        annotations=metadata.labels("annotations", SERVICE_ANNOTATIONS),
+        labels=mapping_once(metadata.labels("labels")),
+        annotations=mapping_once(metadata.labels("annotations", SERVICE_ANNOTATIONS)),
         type=spec.word("type", "ClusterIP"),
         load_balancer_class=spec.word("loadBalancerClass") if "loadBalancerClass" in spec else None,
         load_balancer_ip=spec.text("loadBalancerIP"),
-        ip_families=_once(tuple(_families(spec))),
+        ip_families=once(tuple(_families(spec))),
         ip_family_policy=spec.word("ipFamilyPolicy"),
         external_ips=spec.texts("externalIPs"),
-        ports=_once(
+        ports=once(
             tuple(
                 ServicePort(port.word("protocol", "TCP"), port.number("port"))
                 for port in spec.records("ports")
             )
         ),
         external_traffic_policy=spec.word("externalTrafficPolicy", "Cluster"),
-        selector=_alike(spec.labels("selector")),
+        selector=mapping_once(spec.labels("selector")),
         ingress=tuple(
             ingress.text("ip")
             for ingress in status.record("loadBalancer").records("ingress")
@@ -131,32 +131,9 @@ def _endpoints(json: Fields) -> Endpoints:
     return Endpoints(
         name=metadata.required("name"),
         service=(metadata.word("namespace"), service),
-        nodes=_once(frozenset(ready)),
-        ending=_once(frozenset(ending - ready)),
+        nodes=once(frozenset(ready)),
+        ending=once(frozenset(ending - ready)),
     )
-
-
-_T = TypeVar("_T", bound=Hashable)
-
-
-def _once(value: _T) -> _T:
-    """The value, or one that is equal to it: what many objects have alike (nodes, ports) is kept once."""
-    return cast("_T", _kept(value))
-
-
-def _alike(labels: Mapping[str, str]) -> Mapping[str, str]:
-    """The labels, or others that are equal to them, which are never changed either: often many objects' are alike."""
-    return _kept_labels(tuple(labels.items()))
-
-
-@lru_cache(maxsize=256)
-def _kept_labels(items: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
-    return dict(items)
-
-
-@lru_cache(maxsize=4096)
-def _kept(value: Hashable) -> Hashable:
-    return value
 
 
 def _node(json: Fields) -> Node:
@@ -281,9 +258,9 @@ def _lease(json: Fields) -> Lease:
         holder=spec.word("holderIdentity"),
         transitions=spec.number("leaseTransitions"),
         duration_seconds=spec.number("leaseDurationSeconds"),
-        labels=_alike(metadata.labels("labels")),
+        labels=mapping_once(metadata.labels("labels")),
         annotations=metadata.labels("annotations"),
-        finalizers=_once(metadata.texts("finalizers")),
+        finalizers=once(metadata.texts("finalizers")),
         owner=owner,
         deleting="deletionTimestamp" in metadata,
     )

@@ -20,7 +20,7 @@ from typing import Any
 
 from herald import __version__
 from herald.core.events import AnnounceAgain, Event
-from herald.shell.report import Json, as_json, problems
+from herald.shell.report import Json, as_json
 
 CONTROL_SOCKET = Path("/run/herald/control.sock")
 LIMIT = 2.0
@@ -116,8 +116,8 @@ class Control:
         if status is None:
             found = [f"the decider gave no answer within {LIMIT:g} s"]
             return about | {"status": None, "problems": found}
-        fields = as_json(status)
-        return about | {"status": fields, "problems": [*problems(fields), *self._more_problems()]}
+        problems = [*status.problems, *self._more_problems()]
+        return about | {"status": as_json(status), "problems": problems}
 
     def _announce(self, text: str | None) -> Json:
         if text is None:

@@ -1,15 +1,15 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The decider's status for people and for programs.
-
-It is read by its fields, so that what the decider adds is shown without a change here.
-"""
+"""The decider's status for people and for programs."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from herald.core.report import Status
 
 Json: TypeAlias = dict[str, Any]
 
@@ -31,22 +31,10 @@ def as_json(value: Any) -> Any:
     return str(value)
 
 
-def problems(status: Json) -> list[str]:
-    """One line for each thing that is not as it should be; none: healthy."""
-    found = [str(problem) for problem in status.get("problems", ())]
-    # Where it has other problems, they say more about that.
-    if status.get("api_ok") is False and not found:
-        found.append("the API server does not answer")
-    return found
-
-
-def headline(status: Any) -> str:
+def headline(status: Status) -> str:
     """One line for `systemctl status`; it names no number that changes by itself."""
-    fields = as_json(status)
-    if not isinstance(fields, dict):
-        return "running"
-    held = len(fields.get("held", ()))
-    parts = [str(fields.get("phase", "running")), f"holds {held} address{'es' * (held != 1)}"]
-    if fields.get("allocator"):
+    held = len(status.held)
+    parts = [status.phase, f"holds {held} address{'es' * (held != 1)}"]
+    if status.allocator:
         parts.append("allocates addresses")
-    return "; ".join(parts + problems(fields))
+    return "; ".join((*parts, *status.problems))

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from herald.core.effects import Effect, Finish, LeaseRequest
@@ -27,7 +27,7 @@ from herald.core.model import MILLISECOND, SECOND
 from herald.shell.counters import Counters
 from herald.shell.inbox import Item, Question
 from herald.shell.notify import Notifier
-from herald.shell.report import as_json, headline, problems
+from herald.shell.report import headline
 
 SLOW_TICK = 1 * SECOND
 BATCH = 256
@@ -141,11 +141,11 @@ class Runner:
                 self._start_lists("no renewal has succeeded yet")
             self._counters.status = status = self._decider.status(self._clock())
             self._notifier.status(headline(status))
-            self._log_problems(problems(as_json(status)))
+            self._log_problems(status.problems)
         except Exception as error:
             self._exception("slow tick", error)
 
-    def _log_problems(self, found: list[str]) -> None:
+    def _log_problems(self, found: Iterable[str]) -> None:
         """Each once when it comes and once when it is over; what stands after a colon may vary."""
         now = {text.partition(":")[0]: text for text in found}
         for name in now.keys() - self._problems:

@@ -47,8 +47,8 @@ from herald.core.world import World
 
 BATCH = 100
 """Decisions in one step, so that renewals never wait behind a burst of Services."""
-POLICY_PACE = SECOND
-"""Between two looks at the policies' counts."""
+REPORT_PACE = SECOND
+"""Between two writes of pools' statuses, and two looks at the policies' counts."""
 ASK_AGAIN = 60 * SECOND
 """Between two questions whether those who answer for addresses that are set aside are still there."""
 
@@ -82,8 +82,9 @@ class Allocator:
         self._externals_due: set[Address] = set()
         """Addresses whose lease may have to say something else of the Services that it is external to."""
         self._patches: dict[int, str] = {}
-        self._unwritten: set[str] = set()
-        """Pools whose status could not be written."""
+        self._stale_pools: set[str] = set()
+        """Pools whose status may have to be written."""
+        self._pools_due = 0
         self._reports = PolicyReports(world, self._announces)
         self._policies_due = 0
         self._more = False
@@ -109,7 +110,8 @@ class Allocator:
         for lock in self._locks.by_name.values():
             # What an allocator wanted of leases ends with its term.
             lock.wants, lock.doomed = None, False
-        self._policies_due = now
+        self._policies_due = self._pools_due = now
+        self._stale_pools.clear()
         self._externals = Externals()
         self._externals_due.clear()
         if leads:
@@ -206,9 +208,8 @@ class Allocator:
         if patched is None:
             return False
         if not isinstance(answer.outcome, Done):
-            # Looked at again with the policies.
-            self._unwritten.add(patched)
-            self._policies_due = now + POLICY_PACE
+            self._stale_pools.add(patched)
+            self._pools_due = self._policies_due = now + REPORT_PACE
         return True
 
     # --- what is due -----------------------------------------------------------------------------------------
@@ -220,6 +221,7 @@ class Allocator:
             return now
         deadlines = (
             self._policies_due,
+            self._pools_due if self._stale_pools else None,
             self._inquiries.next_deadline(),
             self._ask_again_at if self._ipam.strangers else None,
         )
@@ -241,13 +243,14 @@ class Allocator:
         for address in self._externals_due:
             self._tend_external(address)
         self._externals_due.clear()
-        for name in self._ipam.dirty_pools():
-            self._patch_pool(name, self._ipam.pool_status(name))
-        if now >= self._policies_due:
-            for name in sorted(self._unwritten):
+        self._stale_pools.update(self._ipam.dirty_pools())
+        if self._stale_pools and now >= self._pools_due:
+            self._pools_due = now + REPORT_PACE
+            for name in sorted(self._stale_pools):
                 self._patch_pool(name, self._ipam.pool_status(name))
-            self._unwritten.clear()
-            self._policies_due = now + POLICY_PACE
+            self._stale_pools.clear()
+        if now >= self._policies_due:
+            self._policies_due = now + REPORT_PACE
             for policy in self._world.policies.values():
                 self._patch_policy(policy, now)
 

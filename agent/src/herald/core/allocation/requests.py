@@ -94,30 +94,39 @@ def parse_request(service: Service) -> Request:
     plain = _plain(service.ip_families, service.ip_family_policy)
     if not service.load_balancer_ip and ANNOTATIONS.isdisjoint(service.annotations):
         return plain
+    return _parsed(plain, tuple(service.annotations.items()), service.load_balancer_ip)
+
+
+@lru_cache(maxsize=256)
+def _parsed(
+    plain: Request, annotated: tuple[tuple[str, str], ...], load_balancer_ip: str
+) -> Request:
+    """``plain`` with what annotations and spec ask for. Many Services ask for the same: they have it in common."""
+    annotations = dict(annotated)
     notes: list[str] = []
     problems: list[str] = []
-    ips = _read(service.annotations, IPS, notes)
-    pool = _read(service.annotations, POOL, notes)
+    ips = _read(annotations, IPS, notes)
+    pool = _read(annotations, POOL, notes)
     wanted = _wanted(ips, problems)
-    if service.load_balancer_ip:
-        wanted += _wanted(_Value(LOAD_BALANCER_IP, service.load_balancer_ip), problems)
+    if load_balancer_ip:
+        wanted += _wanted(_Value(LOAD_BALANCER_IP, load_balancer_ip), problems)
     for each in wanted:
         if each.address.version not in plain.families:
             asked = " and ".join(family(version) for version in plain.families)
             problems.append(f"{each.field}: wanted {asked} (spec.ipFamilies), found {each.address}")
     first = {each.address: each for each in reversed(wanted)}
-    namespaces = _read(service.annotations, SHARING_CROSS_NAMESPACE, notes).text.split(",")
+    namespaces = _read(annotations, SHARING_CROSS_NAMESPACE, notes).text.split(",")
     return Request(
         families=plain.families,
         policy=plain.policy,
         wanted=tuple(first[address] for address in dict.fromkeys(each.address for each in wanted)),
         pool=pool.text,
         pool_field=pool.field,
-        sharing_key=_read(service.annotations, SHARING_KEY, notes).text,
+        sharing_key=_read(annotations, SHARING_KEY, notes).text,
         shares_with=frozenset(name.strip() for name in namespaces if name.strip()),
         problems=tuple(problems),
         notes=tuple(notes),
-        own=any(service.annotations.get(name, "").strip() for name in (IPS, POOL)),
+        own=any(annotations.get(name, "").strip() for name in (IPS, POOL)),
     )
 
 

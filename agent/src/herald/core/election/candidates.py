@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from herald.core.alike import mapping_once
 from herald.core.election.lock import Lock, Target
 from herald.core.election.placement import (
     Placement,
@@ -121,7 +122,7 @@ class Candidates:
             load[holder] -= 1
         load[self._node] = load.get(self._node, 0) + len(self.claiming - {lock.name})
         ranking = bounded(order(str(lock.address), weights), weights, load, self.addresses)
-        return Placement(ranking, why_not)
+        return Placement(ranking, mapping_once(why_not))
 
     def follows(self, holder: str, lock: Lock) -> bool:
         """Whether this node is the best placed one but for the present holder."""

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal
 
+from herald.core.alike import once
 from herald.core.effects import LeaseRequest
 from herald.core.election.announce import Announcer
 from herald.core.election.filling import UNABLE, Filler
@@ -479,7 +480,7 @@ class Election:
         if address is not None:
             announced, live, targets = lock.announced, self._presence.live(now), self._targets(lock)
             if lock.devices != targets.keys():
-                lock.devices, self._locks.moved = frozenset(targets), True
+                lock.devices, self._locks.moved = once(frozenset(targets)), True
             lock.unable = not self._filler.keep(lock, address, targets, now, live=live)
             if lock.announced != announced:
                 self._locks.touched[lock.name] = None

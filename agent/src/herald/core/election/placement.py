@@ -52,7 +52,7 @@ class Placement:
 # --- order ---------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1024)
 def _hash(subject: str, node: str) -> float:
     """Uniform in (0, 1), the same on every node."""
     digest = hashlib.blake2b(f"{subject}\0{node}".encode(), digest_size=8).digest()
