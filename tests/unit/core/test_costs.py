@@ -13,6 +13,7 @@ from tests.unit.core.test_proof import IPVS0
 
 from herald.core import effects as fx
 from herald.core import events as ev
+from herald.core.allocation.allocator import BATCH
 from herald.core.election.election import IN_FLIGHT
 from herald.core.election.placement import DRAIN_ANNOTATION
 from herald.core.leases import POOL, PRESENCE, SERVICES, Presence, new_vip_lease
@@ -212,6 +213,26 @@ def test_groups_follow_the_addresses_that_come_and_go() -> None:
 
 
 # --- many addresses that are freed ---------------------------------------------------------------------------
+
+
+def test_addresses_are_freed_some_at_a_time() -> None:
+    """Else one step of an allocator that finds thousands would take longer than a renewal can wait."""
+    alone = holding(allocates=True)
+    count = 2 * BATCH + 1
+    for number in range(count):
+        text = {POOL: "pool", SERVICES: ""}
+        alone.put(new_vip_lease(vip_lease_name(ip_address("198.51.101.0") + number), text))
+
+    def freed() -> int:
+        return sum(note.event == "free" for note in alone.effects(fx.Note))
+
+    before, event = freed(), ev.Listed(Lease, tuple(alone.store.values()))
+    for _ in range(5):
+        alone.post(event)
+        assert freed() - before <= BATCH
+        before, event = freed(), ev.Tick()
+        alone.now += MILLISECOND
+    assert freed() == count
 
 
 def test_addresses_that_are_being_freed_cost_nothing_when_something_happens() -> None:

@@ -12,6 +12,7 @@ this.
 from __future__ import annotations
 
 from collections.abc import Callable
+from heapq import nsmallest
 
 from herald.core.allocation.externals import Externals, external_addresses
 from herald.core.allocation.inquiries import Inquiries
@@ -46,7 +47,7 @@ from herald.core.settings import Settings
 from herald.core.world import World
 
 BATCH = 100
-"""Decisions in one step, so that renewals never wait behind a burst of Services."""
+"""Decisions, and addresses freed, in one step, so that renewals never wait behind a burst of Services."""
 REPORT_PACE = SECOND
 """Between two writes of pools' statuses, and two looks at the policies' counts."""
 ASK_AGAIN = 60 * SECOND
@@ -255,11 +256,13 @@ class Allocator:
                 self._patch_policy(policy, now)
 
     def _free(self, ipam: Ipam) -> None:
-        """Have the leases go of addresses that nobody needs. What a write that is under way holds up comes back by
-        ``lease_changed``."""
+        """Have the leases go of up to BATCH addresses that nobody needs. What a write that is under way holds up comes
+        back by ``lease_changed``."""
         self._frees_due.update(ipam.take_new_orphans())
-        due, self._frees_due = filter(ipam.is_orphan, self._frees_due), set()
-        for address in sorted(due, key=lambda address: (address.version, int(address))):
+        due = nsmallest(BATCH, self._frees_due, key=lambda address: (address.version, int(address)))
+        self._frees_due.difference_update(due)
+        self._more = self._more or bool(self._frees_due)
+        for address in filter(ipam.is_orphan, due):
             lock = self._locks.want(vip_lease_name(address))
             if lock is None or lock.doomed or lock.wants or address in self._expected:
                 continue
