@@ -28,7 +28,7 @@ from herald.core.events import Changed, ConflictSeen, Failed, WatchBroken, Watch
 from herald.core.leases import EPOCH, REASON, released
 from herald.core.model import MILLISECOND, SECOND, Lease
 from herald.core.settings import Settings
-from herald.core.status import ANNOUNCED, MANY, MOST_PUT_OFF, PUT_OFF
+from herald.core.status import ANNOUNCED, BURST, MANY, MOST_PUT_OFF, PUT_OFF
 
 WHERE = f"{VIP} by n1 on eth0 ({MAC.hex(':')})"
 
@@ -155,6 +155,36 @@ def test_what_people_are_told_waits_not_long_however_many_claims_follow() -> Non
     alone.answer(first, alone.outcome(first))
     alone.advance(MOST_PUT_OFF)
     assert said(alone) == 2
+
+
+def one_by_one(alone: Alone, pause: int, count: int = 3 * MANY) -> None:
+    """So many new addresses, each claimed before the next comes."""
+    for number in range(1, count + 1):
+        given_many(alone, 1, first=number)
+        before = alone.now
+        alone.serve()
+        alone.advance(before + pause - alone.now)
+        alone.serve()
+
+
+def test_what_people_are_told_waits_for_the_end_of_a_burst_of_new_services() -> None:
+    alone = joined()
+    one_by_one(alone, 50 * MILLISECOND)
+    assert said(alone) <= 2 * MANY
+    alone.live(PUT_OFF)
+    assert said(alone) == 2 * 3 * MANY
+
+
+def test_whoever_allocates_does_not_wait_for_that() -> None:
+    alone = joined(allocates=True)
+    one_by_one(alone, 50 * MILLISECOND)
+    assert said(alone) >= 2 * (3 * MANY - 1)
+
+
+def test_what_people_are_told_of_new_services_now_and_then_waits_for_nothing() -> None:
+    alone = joined()
+    one_by_one(alone, BURST)
+    assert said(alone) >= 2 * (3 * MANY - 1)
 
 
 def test_what_people_are_told_of_a_claim_or_two_waits_for_nothing() -> None:

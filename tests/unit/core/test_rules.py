@@ -74,9 +74,9 @@ def claim(alone: Alone) -> fx.LeaseRequest:
     raise AssertionError("no claim")
 
 
-def given_many(alone: Alone, count: int) -> list[Address]:
+def given_many(alone: Alone, count: int, first: int = 1) -> list[Address]:
     """Services that were given an address each, which nobody announces yet."""
-    addresses = [VIP + number for number in range(1, count + 1)]
+    addresses = [VIP + number for number in range(first, first + count)]
     for address in addresses:
         text = {POOL: "pool", SERVICES: f"default/web-{address}"}
         changes = {"name": f"web-{address}", "uid": f"uid-{address}", "ingress": (str(address),)}

@@ -8,6 +8,7 @@ resourceVersion of what was compared; after a write the Service is left alone un
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -39,11 +40,15 @@ IN_FLIGHT = 16
 """Status writes under way at once: a burst of changes costs paced writes."""
 MANY = 4
 """Claims under way at once that are a lost node's addresses, as like as not."""
+BURST = 500 * MILLISECOND
+"""So many within that time are those of a lost node, or of a burst of new Services."""
 PUT_OFF = 200 * MILLISECOND
 """What is for people waits until so long after many claims: the others' claims are under way then, too, and what is
 written would share the API server and every agent's time with them."""
-MOST_PUT_OFF = 500 * MILLISECOND
+MOST_PUT_OFF = 15 * SECOND
 """And no longer, however many follow."""
+MOST_PUT_OFF_ALLOCATING = 500 * MILLISECOND
+"""The same where what is written gives addresses, too."""
 REMIND = 30 * 60 * SECOND
 """The API server forgets events after an hour: who has no address is told so often why."""
 WHY_NODES = 5
@@ -85,6 +90,9 @@ class ServiceStatus:
         """Many claims are under way since then; 0: they are not."""
         self._rushed = 0
         """When they last were."""
+        self._claims = 0
+        self._begun: deque[int] = deque(maxlen=MANY)
+        """When the last claims were begun."""
         self._untold: list[EmitEvent] = []
         self._remind_at: int | None = None
         """None: this agent does not allocate."""
@@ -136,14 +144,17 @@ class ServiceStatus:
     def _put_off_until(self) -> int:
         if not self._rush_from:
             return 0
-        return min(self._rushed + PUT_OFF, self._rush_from + MOST_PUT_OFF)
+        most = MOST_PUT_OFF_ALLOCATING if self._allocator.active else MOST_PUT_OFF
+        return min(self._rushed + PUT_OFF, self._rush_from + most)
 
     def tell(self, event: EmitEvent) -> None:
         """Send it as soon as there is time for what is for people."""
         self._untold.append(event)
 
-    def tick(self, now: int, *, claiming: int) -> None:
-        """``claiming``: how many claims of this node are under way."""
+    def tick(self, now: int, *, claiming: int, claims: int) -> None:
+        """``claiming``: how many claims of this node are under way. ``claims``: how many it has begun in all."""
+        self._begun.extend([now] * min(claims - self._claims, MANY))
+        self._claims = claims
         self._note_rush(claiming, now)
         self._remind(now)
         if now < self._put_off_until:
@@ -170,8 +181,12 @@ class ServiceStatus:
                 self._write(service)
 
     def _note_rush(self, claiming: int, now: int) -> None:
+        burst = len(self._begun) == MANY and now - self._begun[0] <= BURST
         if claiming >= MANY or (claiming and self._rush_from):
             self._rush_from, self._rushed = self._rush_from or now, now
+        elif burst and not self._allocator.active:
+            self._rush_from = self._rush_from or now
+            self._rushed = max(self._rushed, self._begun[-1])
         elif now >= self._rushed + PUT_OFF:
             self._rush_from = 0
 

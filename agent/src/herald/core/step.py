@@ -262,7 +262,7 @@ class Decider:
         self._follow_conflicts(now)
         self._status.mark(self._allocator.decided)
         self._allocator.decided.clear()
-        self._status.tick(now, claiming=len(self._election.claiming))
+        self._status.tick(now, claiming=len(self._election.claiming), claims=self._election.claims)
         # What the allocator wants of leases leaves in the same step.
         self._election.tick(now)
         if self._world.looked:

@@ -120,6 +120,8 @@ class Election:
         What the watch tells later of the time before is no news."""
         self.claiming: set[str] = set()
         """Names of the locks whose claim is under way."""
+        self.claims = 0
+        """How many were begun in all."""
         self._claimed_at: dict[str, int] = {}
         """By node: when it was last seen to have claimed something."""
         self._actions: Mapping[Action, Callable[[Lock, int], None]] = {
@@ -453,6 +455,7 @@ class Election:
             self._moves.stay(lock)
             lock.reason = reason
             self.claiming.add(lock.name)
+            self.claims += 1
 
     def _why(self, lease: Lease, holder: Epoch | None) -> str:
         if holder is not None:
