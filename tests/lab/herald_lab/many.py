@@ -41,7 +41,7 @@ def pool(cidr: str) -> Json:
     }
 
 
-def service(name: str) -> Json:
+def service(name: str, load_balancer_class: str | None) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -53,6 +53,7 @@ def service(name: str) -> Json:
         "spec": {
             "type": "LoadBalancer",
             "allocateLoadBalancerNodePorts": False,
+            "loadBalancerClass": load_balancer_class,
             "ports": [{"port": 80}],
         },
     }
@@ -69,9 +70,15 @@ class Many:
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
         )
 
-    def make(self, names: Iterable[str]) -> None:
+    def make(self, names: Iterable[str], load_balancer_class: str | None = None) -> None:
         """Make these Services as fast as the API server takes them."""
-        self._all(lambda name: self._api.request("POST", SERVICES, service(name)), names)
+        self._all(
+            lambda name: self._api.request("POST", SERVICES, service(name, load_balancer_class)),
+            names,
+        )
+
+    def delete(self, names: Iterable[str]) -> None:
+        self._all(lambda name: self._api.delete(f"{SERVICES}/{name}"), names)
 
     def _all(self, request: Callable[[str], object], names: Iterable[str]) -> None:
         every = list(names)
@@ -143,7 +150,7 @@ class Many:
     def remove(self) -> None:
         """Nothing is left of them; the pool goes last, since it says how many addresses are not free yet."""
         try:
-            self._all(lambda name: self._api.delete(f"{SERVICES}/{name}"), self.addresses())
+            self.delete(self.addresses())
             what = "every address to be freed"
             wait_until(what, lambda: not (self.used() or self.given()), seconds=300, interval=0.5)
         finally:

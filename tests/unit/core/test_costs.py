@@ -15,8 +15,10 @@ from herald.core import effects as fx
 from herald.core import events as ev
 from herald.core.allocation.allocator import BATCH
 from herald.core.election.election import IN_FLIGHT
+from herald.core.election.locks import BATCH as LOCKS
+from herald.core.election.moves import Moves
 from herald.core.election.placement import DRAIN_ANNOTATION
-from herald.core.leases import POOL, PRESENCE, SERVICES, Presence, new_vip_lease
+from herald.core.leases import EPOCH, POOL, PRESENCE, SERVICES, Presence, new_vip_lease
 from herald.core.model import (
     MILLISECOND,
     SECOND,
@@ -210,6 +212,43 @@ def test_groups_follow_the_addresses_that_come_and_go() -> None:
     alone.post(ev.InterfacesSeen((replace(ETH0, carrier=False),)))
     alone.live(SECOND)
     assert groups(alone)[-1] == set()
+
+
+def test_thousands_of_locks_are_looked_at_some_at_a_time() -> None:
+    """Else one step would take longer than a renewal can wait."""
+    alone = joined(peer("n2", 2))
+    epoch = str(Presence(alone.store["presence-n2"]).epoch)
+    for number in range(3 * LOCKS):
+        address = ip_address("10.0.0.0") + number
+        text = {POOL: "pool", SERVICES: "default/web", EPOCH: epoch}
+        alone.put(replace(new_vip_lease(vip_lease_name(address), text), holder="n2"))
+    decided = decisions(alone)
+    event: ev.Event = ev.Listed(Lease, tuple(alone.store.values()))
+    for _ in range(4):
+        before = decided.count
+        alone.post(event)
+        # Before the allocator, and after it.
+        assert decided.count - before <= 2 * LOCKS
+        if decided.count < 3 * LOCKS:
+            assert alone.agent.next_deadline() == 0
+        alone.now, event = alone.now + MILLISECOND, ev.Tick()
+    assert decided.count >= 3 * LOCKS
+    alone.post(ev.Tick())
+    assert alone.agent.next_deadline() != 0
+
+
+def test_who_would_be_better_placed_is_worked_out_some_at_a_time() -> None:
+    alone = held_v6(2)
+    announced = dict.fromkeys(map(str, range(3 * LOCKS)), alone.agent._locks.held()[0])
+    looked = []
+    moves = Moves(0, lambda lock: bool(looked.append(lock)))
+    moves.unsettle(0)
+    moves.settle(announced, 0)
+    for times in (1, 2, 3):
+        assert moves.looking
+        assert moves.next(announced, None) is None
+        assert len(looked) == times * LOCKS
+    assert not moves.looking
 
 
 # --- many addresses that are freed ---------------------------------------------------------------------------

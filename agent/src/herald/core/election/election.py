@@ -34,7 +34,7 @@ from herald.core.election.lock import (
     Sight,
     Target,
 )
-from herald.core.election.locks import Locks
+from herald.core.election.locks import BATCH, Locks
 from herald.core.election.moves import Moves
 from herald.core.election.observer import Observer
 from herald.core.election.placement import Placement, spread
@@ -122,6 +122,8 @@ class Election:
         """Names of the locks whose claim is under way."""
         self.claims = 0
         """How many were begun in all."""
+        self._more = False
+        """Not all locks that are due were looked at."""
         self._claimed_at: dict[str, int] = {}
         """By node: when it was last seen to have claimed something."""
         self._actions: Mapping[Action, Callable[[Lock, int], None]] = {
@@ -266,6 +268,8 @@ class Election:
     # --- what is due -----------------------------------------------------------------------------------------
 
     def next_deadline(self) -> int | None:
+        if self._more:
+            return 0
         deadlines = (self._locks.next_deadline(), self._moves.quiet_at)
         return min((d for d in deadlines if d is not None), default=None)
 
@@ -277,7 +281,11 @@ class Election:
         # Every answer comes back here, and leaves a place to whoever waits for one.
         while not self._full and (waiting := self._locks.next_waiting()) is not None:
             self._decide(waiting, now)
-        for name in self._locks.due(now):
+        # What an epoch that is over has left is forgotten at once.
+        most = BATCH if self._presence.epoch is not None else None
+        names = self._locks.due(now, most)
+        self._more = len(names) == most or (self._presence.live(now) and self._moves.looking)
+        for name in names:
             lock = self._locks.take(name)
             if lock is not None:
                 self._decide(lock, now)

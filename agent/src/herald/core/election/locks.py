@@ -6,9 +6,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
+from itertools import islice
 
 from herald.core.election.lock import Lock
 from herald.core.model import IPAM_LEASE, Address, ServiceKey, ServiceKeys, vip_address
+
+BATCH = 200
+"""Locks that are looked at in one step, so that renewals never wait for thousands of them."""
 
 
 class Locks:
@@ -116,11 +120,11 @@ class Locks:
                 return lock
         return None
 
-    def due(self, now: int) -> list[str]:
-        """Names of those to be looked at now; each stays so until it is taken."""
+    def due(self, now: int, most: int | None = None) -> list[str]:
+        """Names of those to be looked at now, the longest due first; each stays so until it is taken."""
         while self._timers and self._timers[0][0] <= now:
             self.recheck([heapq.heappop(self._timers)[1]])
-        return list(self._dirty)
+        return list(islice(self._dirty, most))
 
     def take(self, name: str) -> Lock | None:
         """It is being looked at; None where it has gone meanwhile."""

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from herald.core.election.lock import Lock
+from herald.core.election.locks import BATCH
 from herald.core.leases import Epoch
 
 
@@ -44,12 +45,17 @@ class Moves:
             if lock is not None and (lock.held or lock.holder in (None, epoch)):
                 return None
             self._moving = ""
-        while self._waiting:
+        for _ in range(min(len(self._waiting), BATCH)):
             lock = locks.get(self._waiting.popleft())
             if lock is not None and lock.announced and self._better(lock):
                 self._moving = lock.name
                 return lock
         return None
+
+    @property
+    def looking(self) -> bool:
+        """Whether it is not known yet what is to be handed over next."""
+        return bool(self._waiting) and not self._moving
 
     def moves(self, lock: Lock) -> bool:
         """Whether a lock is being handed over for a better placement."""
