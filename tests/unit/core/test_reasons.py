@@ -170,9 +170,10 @@ def one_by_one(alone: Alone, pause: int, count: int = 3 * MANY) -> None:
 def test_what_people_are_told_waits_for_the_end_of_a_burst_of_new_services() -> None:
     alone = joined()
     one_by_one(alone, 50 * MILLISECOND)
+    one_by_one(alone, PUT_OFF // 2, count=2)
     assert said(alone) <= 2 * MANY
     alone.live(PUT_OFF)
-    assert said(alone) == 2 * 3 * MANY
+    assert said(alone) == 2 * (3 * MANY + 2)
 
 
 def test_whoever_allocates_does_not_wait_for_that() -> None:

@@ -41,11 +41,11 @@ IN_FLIGHT = 16
 MANY = 4
 """Claims under way at once that are a lost node's addresses, as like as not."""
 BURST = 500 * MILLISECOND
-"""So many within that time are those of a lost node, or of a burst of new Services."""
-PUT_OFF = 200 * MILLISECOND
+"""So many claims within that time are those of a burst of new Services, which come as fast as they are made."""
+PUT_OFF = SECOND
 """What is for people waits until so long after many claims: the others' claims are under way then, too, and what is
 written would share the API server and every agent's time with them."""
-MOST_PUT_OFF = 15 * SECOND
+MOST_PUT_OFF = 30 * SECOND
 """And no longer, however many follow."""
 MOST_PUT_OFF_ALLOCATING = 500 * MILLISECOND
 """The same where what is written gives addresses, too."""
@@ -87,9 +87,9 @@ class ServiceStatus:
         self._left: dict[ServiceKey, Service] = {}
         self._retry_at = 0
         self._rush_from = 0
-        """Many claims are under way since then; 0: they are not."""
-        self._rushed = 0
-        """When they last were."""
+        """Since when there are many claims; 0: there are not."""
+        self._quiet_at = 0
+        """When what is for people may be written, if no claim follows."""
         self._claims = 0
         self._begun: deque[int] = deque(maxlen=MANY)
         """When the last claims were begun."""
@@ -145,7 +145,7 @@ class ServiceStatus:
         if not self._rush_from:
             return 0
         most = MOST_PUT_OFF_ALLOCATING if self._allocator.active else MOST_PUT_OFF
-        return min(self._rushed + PUT_OFF, self._rush_from + most)
+        return min(self._quiet_at, self._rush_from + most)
 
     def tell(self, event: EmitEvent) -> None:
         """Send it as soon as there is time for what is for people."""
@@ -183,12 +183,15 @@ class ServiceStatus:
     def _note_rush(self, claiming: int, now: int) -> None:
         burst = len(self._begun) == MANY and now - self._begun[0] <= BURST
         if claiming >= MANY or (claiming and self._rush_from):
-            self._rush_from, self._rushed = self._rush_from or now, now
+            quiet_at = now + PUT_OFF
         elif burst and not self._allocator.active:
-            self._rush_from = self._rush_from or now
-            self._rushed = max(self._rushed, self._begun[-1])
-        elif now >= self._rushed + PUT_OFF:
-            self._rush_from = 0
+            quiet_at = self._begun[-1] + PUT_OFF
+        else:
+            if now >= self._quiet_at:
+                self._rush_from = 0
+            return
+        self._rush_from = self._rush_from or now
+        self._quiet_at = max(self._quiet_at, quiet_at)
 
     def _clean(self, service: Service) -> None:
         number = self._out.new_id()
