@@ -64,7 +64,9 @@ class Result:
     meter_stalled: float
 
 
-def run(addresses: Sequence[str], fault: str, folder: Path, watch: float, beyond: float) -> Result:
+def run(
+    addresses: Sequence[str], fault: str, folder: Path, watch: float, beyond: float, rate: int
+) -> Result:
     """One fault on the node that announces `addresses`, healed after `watch` seconds."""
     heal_all()
     address, *more = addresses
@@ -73,7 +75,7 @@ def run(addresses: Sequence[str], fault: str, folder: Path, watch: float, beyond
     make_service(others, len(addresses))
     if more:
         gather(holder, others, addresses)
-    trial = Trial(address, holder, folder, more)
+    trial = Trial(address, holder, folder, more, rate)
     with trial.measured():
         time.sleep(QUIET)
         trial.note(f"{fault}: {holder}", harm(holder, fault))
@@ -197,6 +199,7 @@ def arguments() -> argparse.Namespace:
     add("--runs", type=int, default=10, metavar="N", help="of each fault (10)")
     add("--addresses", type=int, default=1, metavar="N", help="that the node has (1)")
     add("--watch", type=float, default=3, metavar="SECONDS", help="from takeover to healing (3)")
+    add("--rate", type=int, default=1000, metavar="N", help="datagrams a second, to all (1000)")
     add("--beyond", type=float, default=5, metavar="SECONDS", help="captured after healing (5)")
     add("--median", type=float, metavar="SECONDS", help="the most that is accepted (anything)")
     add("--worst", type=float, metavar="SECONDS", help="the most that is accepted (anything)")
@@ -217,7 +220,9 @@ def main() -> int:
             print(f"{fault}: node -> successor, outage of {named}", flush=True)
             for number in range(1, wanted.runs + 1):
                 place = folder / f"{fault}-{number}"
-                results.append(run(addresses, fault, place, wanted.watch, wanted.beyond))
+                results.append(
+                    run(addresses, fault, place, wanted.watch, wanted.beyond, wanted.rate)
+                )
                 print(line(number, results[-1]), flush=True)
             print(summary(fault, [r.outage for r in results if r.fault == fault]), flush=True)
         heal_all()

@@ -46,6 +46,7 @@ class Trial:
     holder: str
     folder: Path
     more: Sequence[str] = ()
+    rate: int = 1000  # datagrams a second at most, to all addresses together
     events: list[dict[str, Any]] = field(default_factory=list)
     moved: threading.Event = field(default_factory=threading.Event)  # the lease names another
     outage: dict[str, Any] = field(default_factory=dict)  # of one address; of more, see `outages`
@@ -72,12 +73,14 @@ class Trial:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         eventually(self._calm, f"an undisturbed service of {self.address} without {self.holder}")
-        every = ("--interval-ms", str(max(10, 1 + len(self.more))))  # 1,000 a second at most
+        count = 1 + len(self.more)
+        asks = ("--interval-ms", str(max(10, count)))  # 1,000 a second at most
+        every = ("--interval-ms", f"{max(10, 1000 * count / self.rate):g}")
         asked = (
             LAB,
             "answers",
             self._all,
-            *every,
+            *asks,
             *node_names(),
             "--json",
             str(self.file("answers")),
