@@ -8,12 +8,15 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
-from tests.unit.core.alone import ETH0, Alone, holding, joined, node, peer, service
+from tests.unit.core.alone import ETH0, VIP, Alone, holding, joined, node, peer, service
 from tests.unit.core.test_proof import IPVS0
+from tests.unit.core.test_rules import fence, given_many
 
 from herald.core import effects as fx
 from herald.core import events as ev
+from herald.core import status
 from herald.core.allocation.allocator import BATCH
+from herald.core.election import election
 from herald.core.election.election import IN_FLIGHT
 from herald.core.election.locks import BATCH as LOCKS
 from herald.core.election.moves import Moves
@@ -223,23 +226,92 @@ def test_thousands_of_locks_are_looked_at_some_at_a_time() -> None:
         text = {POOL: "pool", SERVICES: "default/web", EPOCH: epoch}
         alone.put(replace(new_vip_lease(vip_lease_name(address), text), holder="n2"))
     decided = decisions(alone)
-    event: ev.Event = ev.Listed(Lease, tuple(alone.store.values()))
-    for _ in range(4):
-        before = decided.count
-        alone.post(event)
-        # Before the allocator, and after it.
-        assert decided.count - before <= 2 * LOCKS
-        if decided.count < 3 * LOCKS:
-            assert alone.agent.next_deadline() == 0
-        alone.now, event = alone.now + MILLISECOND, ev.Tick()
-    assert decided.count >= 3 * LOCKS
+    alone.post(ev.Listed(Lease, tuple(alone.store.values())))
+    # Before the allocator, and after it.
+    assert decided.count <= 2 * LOCKS
+    while alone.agent.next_deadline() == 0:
+        before, alone.now = decided.count, alone.now + MILLISECOND
+        alone.post(ev.Tick())
+        assert 0 < decided.count - before <= 2 * LOCKS
+    assert decided.count == 3 * LOCKS + 1  # and the lease ipam
+
+
+def test_what_has_changed_for_one_lock_alone_does_not_wait_for_all() -> None:
+    alone = holding()
+    given_many(alone, 3 * LOCKS, first=10)
+    for _ in range(20):
+        alone.live(10 * MILLISECOND)
+    order: list[str] = []
+    decide = alone.agent._election._decide
+    alone.agent._election._decide = lambda lock, now: (order.append(lock.name), decide(lock, now))[
+        1
+    ]  # type: ignore[method-assign]
+    alone.agent._locks.recheck()
+    last = vip_lease_name(VIP + 10 + 3 * LOCKS - 1)
+    alone.agent._locks.recheck([last])
     alone.post(ev.Tick())
-    assert alone.agent.next_deadline() != 0
+    assert order[0] == last
+    assert order.count(last) == 1
+
+
+def test_what_an_epoch_that_is_over_has_left_is_forgotten_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(election, "BATCH", 2)
+    alone = joined()
+    given_many(alone, 12)
+    alone.live(5 * SECOND)
+    assert len(alone.agent._locks.held()) == 12
+    fence(alone)
+    assert alone.agent._locks.held() == []
+
+
+def test_requests_that_need_no_place_any_more_are_looked_at_some_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alone = joined()
+    given_many(alone, IN_FLIGHT + 12)
+    alone.advance(SECOND)
+    assert alone.agent._locks.waiting
+    alone.post(ev.Changed(node("n1", annotations={DRAIN_ANNOTATION: "true"})))
+    alone.advance(50 * MILLISECOND)
+    monkeypatch.setattr(election, "BATCH", 2)
+    decided = decisions(alone)
+    request = next(r for r in alone.pending if r.lease.name.startswith("vip-"))
+    alone.answer(request, ev.Failed("time-out"))
+    assert 0 < decided.count <= 2 * (2 + 2)
+    while alone.agent._locks.waiting:
+        assert alone.agent.next_deadline() == 0
+        before, alone.now = decided.count, alone.now + MILLISECOND
+        alone.post(ev.Tick())
+        assert 0 < decided.count - before <= 2 * (2 + 2)
+
+
+def test_statuses_of_thousands_of_services_are_looked_at_some_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(status, "LOOKED_AT", 2)
+    alone = joined()
+    given_many(alone, 6)
+    alone.live(5 * SECOND)
+    looked = Calls(alone.agent._status, "_write")
+    alone.agent._status.mark(list(alone.agent._world.services))
+    for times in (1, 2, 3):
+        alone.now += MILLISECOND
+        alone.post(ev.Tick())
+        assert looked.count == 2 * times
+        due = alone.agent.next_deadline()
+        assert due is not None
+        assert (due <= alone.now) == (times < 3)
 
 
 def test_who_would_be_better_placed_is_worked_out_some_at_a_time() -> None:
     alone = held_v6(2)
     announced = dict.fromkeys(map(str, range(3 * LOCKS)), alone.agent._locks.held()[0])
+    alone.agent._election._moves._waiting.extend(announced)
+    alone.agent._election._moves._better = lambda lock: False
+    alone.post(ev.Tick())
+    assert alone.agent.next_deadline() == 0
     looked = []
     moves = Moves(0, lambda lock: bool(looked.append(lock)))
     moves.unsettle(0)
@@ -265,13 +337,14 @@ def test_addresses_are_freed_some_at_a_time() -> None:
     def freed() -> int:
         return sum(note.event == "free" for note in alone.effects(fx.Note))
 
-    before, event = freed(), ev.Listed(Lease, tuple(alone.store.values()))
-    for _ in range(5):
-        alone.post(event)
-        assert freed() - before <= BATCH
-        before, event = freed(), ev.Tick()
-        alone.now += MILLISECOND
-    assert freed() == count
+    alone.post(ev.Listed(Lease, tuple(alone.store.values())))
+    assert freed() <= BATCH
+    assert freed() < count
+    while freed() < count:
+        assert alone.agent.next_deadline() == 0
+        before, alone.now = freed(), alone.now + MILLISECOND
+        alone.post(ev.Tick())
+        assert 0 < freed() - before <= BATCH
 
 
 def test_addresses_that_are_being_freed_cost_nothing_when_something_happens() -> None:

@@ -24,11 +24,19 @@ from tests.unit.core.test_rules import given_many
 
 from herald.core.effects import EmitEvent, LeaseRequest, Note, PatchService
 from herald.core.election.placement import DRAIN_ANNOTATION
-from herald.core.events import Changed, ConflictSeen, Failed, WatchBroken, WatchResumed
+from herald.core.events import Changed, ConflictSeen, Failed, Stop, WatchBroken, WatchResumed
 from herald.core.leases import EPOCH, REASON, released
 from herald.core.model import MILLISECOND, SECOND, Lease
 from herald.core.settings import Settings
-from herald.core.status import ANNOUNCED, BURST, MANY, MOST_PUT_OFF, PUT_OFF
+from herald.core.status import (
+    ALLOCATING_MOST_PUT_OFF,
+    ALLOCATING_PUT_OFF,
+    ANNOUNCED,
+    BURST,
+    MANY,
+    MOST_PUT_OFF,
+    PUT_OFF,
+)
 
 WHERE = f"{VIP} by n1 on eth0 ({MAC.hex(':')})"
 
@@ -180,6 +188,46 @@ def test_whoever_allocates_does_not_wait_for_that() -> None:
     alone = joined(allocates=True)
     one_by_one(alone, 50 * MILLISECOND)
     assert said(alone) >= 2 * (3 * MANY - 1)
+
+
+@pytest.mark.parametrize(
+    ("answered", "within"),
+    [(True, ALLOCATING_PUT_OFF), (False, ALLOCATING_MOST_PUT_OFF)],
+    ids=["claims answered", "claims under way"],
+)
+def test_addresses_wait_for_many_claims_for_a_moment_only(answered: bool, within: int) -> None:
+    alone = joined(allocates=True)
+    alone.done.clear()
+    for number in range(2 * MANY):
+        alone.post(Changed(service(name=f"new-{number}", uid=f"{number}", ingress=())))
+        while created := [r for r in alone.pending if r.verb == "create"]:
+            alone.answer(created[0], alone.outcome(created[0]))
+    assert len(claims(alone)) == 2 * MANY
+
+    def shown() -> int:
+        return sum(patch.ingress is not None for patch in alone.effects(PatchService))
+
+    if answered:
+        alone.serve()
+    before = shown()
+    assert before < 2 * MANY
+    end = alone.now + within - MILLISECOND
+    while alone.now < end:
+        alone.serve(PRESENCE_LEASE)
+        alone.advance(min(50 * MILLISECOND, end - alone.now))
+    assert shown() == before
+    alone.advance(10 * MILLISECOND)
+    assert shown() == 2 * MANY
+
+
+def test_who_leaves_puts_nothing_off() -> None:
+    alone = joined()
+    one_by_one(alone, 50 * MILLISECOND)
+    before = said(alone)
+    alone.post(Stop())
+    alone.live(100 * MILLISECOND)
+    assert said(alone) > before
+    assert len([e for e in alone.effects(EmitEvent) if e.reason == "Announced"]) == 3 * MANY
 
 
 def test_what_people_are_told_of_new_services_now_and_then_waits_for_nothing() -> None:

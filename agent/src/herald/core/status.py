@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from itertools import islice
 
 from herald.core.allocation.allocator import Allocator
 from herald.core.allocation.ipam import ALLOCATED, Decision
@@ -47,8 +48,10 @@ PUT_OFF = SECOND
 written would share the API server and every agent's time with them."""
 MOST_PUT_OFF = 30 * SECOND
 """And no longer, however many follow."""
-MOST_PUT_OFF_ALLOCATING = 500 * MILLISECOND
+ALLOCATING_PUT_OFF, ALLOCATING_MOST_PUT_OFF = 200 * MILLISECOND, 500 * MILLISECOND
 """The same where what is written gives addresses, too."""
+LOOKED_AT = 200
+"""Services whose status is looked at at once, so that renewals never wait for thousands of them."""
 REMIND = 30 * 60 * SECOND
 """The API server forgets events after an hour: who has no address is told so often why."""
 WHY_NODES = 5
@@ -93,6 +96,8 @@ class ServiceStatus:
         self._claims = 0
         self._begun: deque[int] = deque(maxlen=MANY)
         """When the last claims were begun."""
+        self._leaving = False
+        """Then nothing is put off: there may be no later."""
         self._untold: list[EmitEvent] = []
         self._remind_at: int | None = None
         """None: this agent does not allocate."""
@@ -142,10 +147,14 @@ class ServiceStatus:
 
     @property
     def _put_off_until(self) -> int:
-        if not self._rush_from:
+        if not self._rush_from or self._leaving:
             return 0
-        most = MOST_PUT_OFF_ALLOCATING if self._allocator.active else MOST_PUT_OFF
+        most = ALLOCATING_MOST_PUT_OFF if self._allocator.active else MOST_PUT_OFF
         return min(self._quiet_at, self._rush_from + most)
+
+    def leave(self) -> None:
+        """This agent is about to end."""
+        self._leaving = True
 
     def tell(self, event: EmitEvent) -> None:
         """Send it as soon as there is time for what is for people."""
@@ -172,7 +181,7 @@ class ServiceStatus:
             left = self._left.pop(key)
             if key not in self._world.services:
                 self._clean(left)
-        for key in list(self._marked):
+        for key in list(islice(self._marked, LOOKED_AT)):
             if len(self._sent) >= IN_FLIGHT:
                 return
             del self._marked[key]
@@ -183,7 +192,7 @@ class ServiceStatus:
     def _note_rush(self, claiming: int, now: int) -> None:
         burst = len(self._begun) == MANY and now - self._begun[0] <= BURST
         if claiming >= MANY or (claiming and self._rush_from):
-            quiet_at = now + PUT_OFF
+            quiet_at = now + (ALLOCATING_PUT_OFF if self._allocator.active else PUT_OFF)
         elif burst and not self._allocator.active:
             quiet_at = self._begun[-1] + PUT_OFF
         else:

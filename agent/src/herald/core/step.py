@@ -219,6 +219,7 @@ class Decider:
     def _stop(self, stop: Stop, now: int) -> None:
         self._leaving.begin(stop, len(self._locks.held()), now)
         self._own.stopping = True
+        self._status.leave()
 
     def _answer(self, answer: Answer, now: int) -> None:
         for leases in (self._presence, self._observer, self._election):
@@ -263,7 +264,7 @@ class Decider:
         self._status.mark(self._allocator.decided)
         self._allocator.decided.clear()
         self._status.tick(now, claiming=len(self._election.claiming), claims=self._election.claims)
-        # What the allocator wants of leases leaves in the same step.
+        # What the allocator wants of leases leaves in the same step, as far as that goes.
         self._election.tick(now)
         if self._world.looked:
             self._devices.tick()

@@ -258,11 +258,11 @@ class Allocator:
     def _free(self, ipam: Ipam) -> None:
         """Have the leases go of up to BATCH addresses that nobody needs. What a write that is under way holds up comes
         back by ``lease_changed``."""
-        self._frees_due.update(ipam.take_new_orphans())
-        due = nsmallest(BATCH, self._frees_due, key=lambda address: (address.version, int(address)))
-        self._frees_due.difference_update(due)
+        orphans = set(filter(ipam.is_orphan, self._frees_due | ipam.take_new_orphans()))
+        due = nsmallest(BATCH, orphans, key=lambda address: (address.version, int(address)))
+        self._frees_due = orphans.difference(due)
         self._more = self._more or bool(self._frees_due)
-        for address in filter(ipam.is_orphan, due):
+        for address in due:
             lock = self._locks.want(vip_lease_name(address))
             if lock is None or lock.doomed or lock.wants or address in self._expected:
                 continue

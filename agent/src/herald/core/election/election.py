@@ -123,7 +123,7 @@ class Election:
         self.claims = 0
         """How many were begun in all."""
         self._more = False
-        """Not all locks that are due were looked at."""
+        """There are more locks to be looked at now."""
         self._claimed_at: dict[str, int] = {}
         """By node: when it was last seen to have claimed something."""
         self._actions: Mapping[Action, Callable[[Lock, int], None]] = {
@@ -279,16 +279,21 @@ class Election:
             move = self._moves.next(self._locks.by_name, self._presence.epoch)
             self._locks.recheck([move.name] if move is not None else [])
         # Every answer comes back here, and leaves a place to whoever waits for one.
-        while not self._full and (waiting := self._locks.next_waiting()) is not None:
+        for _ in range(BATCH):
+            if self._full or (waiting := self._locks.next_waiting()) is None:
+                break
             self._decide(waiting, now)
         # What an epoch that is over has left is forgotten at once.
         most = BATCH if self._presence.epoch is not None else None
-        names = self._locks.due(now, most)
-        self._more = len(names) == most or (self._presence.live(now) and self._moves.looking)
-        for name in names:
+        for name in self._locks.due(now, most):
             lock = self._locks.take(name)
             if lock is not None:
                 self._decide(lock, now)
+        self._more = (
+            self._locks.behind
+            or (self._locks.waiting and not self._full)
+            or (self._moves.looking and self._presence.live(now))
+        )
 
     # --- the decision ----------------------------------------------------------------------------------------
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from itertools import islice
+from itertools import chain, islice
 
 from herald.core.election.lock import Lock
 from herald.core.model import IPAM_LEASE, Address, ServiceKey, ServiceKeys, vip_address
 
 BATCH = 200
-"""Locks that are looked at in one step, so that renewals never wait for thousands of them."""
+"""Locks that are looked at at once, so that renewals never wait for thousands of them."""
 
 
 class Locks:
@@ -22,7 +22,10 @@ class Locks:
         """Those whose lease, holder or placement changed since the caller last took them."""
         self.moved = False
         """What is held, or on which devices, has changed since last cleared."""
-        self._dirty: dict[str, None] = {}
+        self._first: dict[str, None] = {}
+        """To be looked at: of these something has changed."""
+        self._rest: dict[str, None] = {}
+        """To be looked at after those: what all are decided by has changed."""
         self._waiting: dict[str, None] = {}
         """Those whose request waits for a place in flight, the longest first."""
         self._timers: list[tuple[int, str]] = []
@@ -41,7 +44,7 @@ class Locks:
             if address is None and name != IPAM_LEASE:
                 return None
             lock = self.by_name[name] = Lock(name, address)
-            self._dirty[name] = None
+            self._first[name] = None
         return lock
 
     def remove(self, lock: Lock) -> None:
@@ -88,9 +91,10 @@ class Locks:
 
     def recheck(self, names: Iterable[str] | None = None) -> None:
         """What these locks (None: all) are decided by has changed."""
-        for name in self.by_name if names is None else names:
-            if name in self.by_name:
-                self._dirty[name] = None
+        if names is None:
+            self._rest.update(dict.fromkeys(self.by_name))
+        else:
+            self._first.update((name, None) for name in names if name in self.by_name)
 
     def recheck_service(self, key: ServiceKey) -> None:
         """A Service, or where its endpoints are, has changed."""
@@ -101,7 +105,7 @@ class Locks:
 
     def touch(self, lock: Lock) -> None:
         """It changed: look at it again, and let the caller do so too."""
-        self._dirty[lock.name] = None
+        self._first[lock.name] = None
         self.touched[lock.name] = None
 
     def next_deadline(self) -> int | None:
@@ -110,6 +114,11 @@ class Locks:
     def wait(self, lock: Lock) -> None:
         """Its request waits for a place in flight; it keeps the one that it has in the queue."""
         self._waiting[lock.name] = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether any request waits for a place."""
+        return bool(self._waiting)
 
     def next_waiting(self) -> Lock | None:
         """Whoever has waited longest, to be looked at again; None: nobody waits."""
@@ -121,12 +130,19 @@ class Locks:
         return None
 
     def due(self, now: int, most: int | None = None) -> list[str]:
-        """Names of those to be looked at now, the longest due first; each stays so until it is taken."""
+        """Names of those to be looked at now, up to so many; each stays so until it is taken."""
         while self._timers and self._timers[0][0] <= now:
             self.recheck([heapq.heappop(self._timers)[1]])
-        return list(islice(self._dirty, most))
+        rest = (name for name in self._rest if name not in self._first)
+        return list(islice(chain(self._first, rest), most))
+
+    @property
+    def behind(self) -> bool:
+        """Whether there are more to be looked at now."""
+        return bool(self._first or self._rest)
 
     def take(self, name: str) -> Lock | None:
         """It is being looked at; None where it has gone meanwhile."""
-        del self._dirty[name]
+        self._first.pop(name, None)
+        self._rest.pop(name, None)
         return self.by_name.get(name)
