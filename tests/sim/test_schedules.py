@@ -35,6 +35,30 @@ def few_locks_at_a_time() -> Iterator[None]:
 
 # Schedules that once failed.
 FOUND = {
+    "a Service was told an address that a write without an answer was taking away from it": Schedule(
+        mode="Withdraw",
+        disasters=(
+            Disaster(after=63, kind="frames", node=0, lasts=1700, much=23),
+            Disaster(after=79, kind="slow", node=0, lasts=1, much=0),
+            Disaster(after=0, kind="cut", node=4, lasts=127, much=18),
+            Disaster(after=0, kind="segment", node=0, lasts=1, much=0),
+            Disaster(after=42, kind="power", node=1, lasts=70, much=0),
+            Disaster(after=72, kind="forbidden", node=0, lasts=1, much=50),
+            Disaster(after=500, kind="requests late", node=0, lasts=2436, much=7),
+            Disaster(after=668, kind="service", node=0, lasts=401, much=0),
+            Disaster(after=27, kind="drain", node=0, lasts=1, much=0),
+            Disaster(after=79, kind="segment", node=0, lasts=103, much=0),
+            Disaster(after=880, kind="lag", node=0, lasts=1700, much=10),
+            Disaster(after=0, kind="power", node=2, lasts=1, much=0),
+            Disaster(after=100, kind="pause", node=0, lasts=1, much=0),
+        ),
+        seed=263,
+        nodes=3,
+        services=1,
+        drift=True,
+        hold_down=120,
+        renew_budget=50,
+    ),
     "a shorter D was said while the longer deadline was still being set": Schedule(
         mode="Withdraw",
         disasters=(

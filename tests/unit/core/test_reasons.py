@@ -24,9 +24,17 @@ from tests.unit.core.test_rules import given_many
 
 from herald.core.effects import EmitEvent, LeaseRequest, Note, PatchService
 from herald.core.election.placement import DRAIN_ANNOTATION
-from herald.core.events import Changed, ConflictSeen, Failed, Stop, WatchBroken, WatchResumed
-from herald.core.leases import EPOCH, REASON, released
-from herald.core.model import MILLISECOND, SECOND, Lease
+from herald.core.events import (
+    Changed,
+    ConflictSeen,
+    Failed,
+    Removed,
+    Stop,
+    WatchBroken,
+    WatchResumed,
+)
+from herald.core.leases import EPOCH, REASON, SERVICES, released, services_of
+from herald.core.model import MILLISECOND, SECOND, Lease, Service
 from herald.core.settings import Settings
 from herald.core.status import (
     ALLOCATING_MOST_PUT_OFF,
@@ -241,6 +249,54 @@ def test_what_people_are_told_of_a_claim_or_two_waits_for_nothing() -> None:
     first = claims(alone)[0]
     alone.answer(first, alone.outcome(first))
     assert said(alone) == 2
+
+
+# --- what a Service is told ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_service_is_told_no_address_that_is_being_taken_away_from_it(late: bool) -> None:
+    """It was deleted, and made anew while the write that takes the address from the old one has no answer yet; and
+    the lease ``ipam`` was lost and gained meanwhile, so nothing is known of that write but that it is under way."""
+    alone = holding(allocates=True)
+    alone.post(Removed(Service, ("default", "web")))
+    handed_over = alone.request(VIP_LEASE)
+    alone.answer(handed_over, alone.outcome(handed_over))
+    request = alone.request(VIP_LEASE)
+    assert request.lease.annotations.get(SERVICES, "") == ""
+    alone.post(Changed(service(uid="another", ingress=(), conditions=())))
+    allocator = alone.agent._allocator
+    for leads in (False, True):
+        allocator.lead(leads, alone.now)
+    alone.done.clear()
+    for _ in range(5):
+        alone.serve(PRESENCE_LEASE)
+        alone.advance(10 * MILLISECOND)
+    assert not told_addresses(alone)
+    if late:
+        # It is given up, and the lease read as it was; and then it takes effect all the same.
+        alone.answer(request, Failed("time-out"))
+        read = until_asked(alone, "get")
+        alone.answer(read, alone.outcome(read))
+        assert not told_addresses(alone)
+        alone.show(request.lease)
+    else:
+        alone.answer(request, alone.outcome(request))
+    assert not told_addresses(alone)
+    alone.live(5 * SECOND)
+    ((given,),) = told_addresses(alone)
+    assert services_of(alone.store[f"vip-{given}"]) == (("default", "web"),)
+
+
+def until_asked(alone: Alone, verb: str) -> LeaseRequest:
+    while not (found := [r for r in claims(alone) if r.verb == verb]):
+        alone.serve(PRESENCE_LEASE)
+        alone.advance(10 * MILLISECOND)
+    return found[0]
+
+
+def told_addresses(alone: Alone) -> list[tuple[str, ...]]:
+    return [patch.ingress for patch in alone.effects(PatchService) if patch.ingress]
 
 
 # --- what the agent says of itself ----------------------------------------------------------------------------

@@ -218,6 +218,9 @@ class ServiceStatus:
         has = {condition.type: condition for condition in service.conditions}
         if decision is not None:
             ingress = _ingress(service, decision)
+            if ingress and not all(map(self._allocator.is_sure, decision.addresses)):
+                # The answer to what makes it sure brings us back here.
+                return
             if decision.condition is not None:
                 wanted.append(decision.condition)
             elif ALLOCATED in has:

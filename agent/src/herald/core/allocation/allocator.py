@@ -109,8 +109,10 @@ class Allocator:
         self._ask_again_at = now + ASK_AGAIN
         self._more = False
         for lock in self._locks.by_name.values():
-            # What an allocator wanted of leases ends with its term.
+            # What an allocator wanted of leases ends with its term, and what it sent may come to pass.
             lock.wants, lock.doomed = None, False
+            if leads and lock.lease is not None:
+                lock.distrusted = lock.lease.resource_version
         self._policies_due = self._pools_due = now
         self._stale_pools.clear()
         self._externals = Externals()
@@ -128,6 +130,17 @@ class Allocator:
     def decision(self, key: ServiceKey) -> Decision | None:
         """What the Service shall hold; None where this agent does not allocate."""
         return self._ipam.decide(key) if self._ipam is not None else None
+
+    def is_sure(self, address: Address) -> bool:
+        """Whether nothing of before can take the address away from whom its lease names; if it may, the lease is
+        written once more, which ends that (every write is bound to the version that it was made from)."""
+        lock = self._locks.get(vip_lease_name(address))
+        if lock is None or not lock.in_doubt:
+            return lock is not None
+        if lock.lease is not None and lock.request is None and lock.wants is None:
+            lock.wants = {}
+            self._locks.recheck([lock.name])
+        return False
 
     # --- what it is told -----------------------------------------------------------------------------------
 

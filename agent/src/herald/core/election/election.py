@@ -25,6 +25,7 @@ from herald.core.election.announce import Announcer
 from herald.core.election.filling import UNABLE, Filler
 from herald.core.election.lock import (
     ACTIONS,
+    GIVING,
     LIVE_ONLY,
     Action,
     Lock,
@@ -388,7 +389,7 @@ class Election:
                 self._locks.recheck_at(lock, due)
                 return
             self._send(lock, "create", new_vip_lease(lock.name, {}), "create", now)
-        elif lock.wants is not None:
+        elif lock.wants:
             self._send(lock, "create", new_vip_lease(lock.name, lock.wants), "create", now)
         else:
             self._locks.remove(lock)
@@ -401,9 +402,10 @@ class Election:
             self._give(lock, lock.lease, now)
 
     def _give(self, lock: Lock, lease: Lease, now: int) -> bool:
-        """What the allocator wants it to say; True while that is under way."""
+        """What the allocator wants it to say, or to be sure of; True while that is under way."""
         wanted = annotated(lease, lock.wants or {})
-        if wanted != lease:
+        unsure = lock.wants is not None and lease.resource_version <= lock.distrusted
+        if wanted != lease or unsure:
             self._send(lock, "update", wanted, "give", now)
             return True
         if lock.wants is not None:
@@ -551,6 +553,8 @@ class Election:
         self.claiming.discard(lock.name)
         if isinstance(outcome, Failed):
             lock.unsure = True
+            if request.purpose in GIVING and lock.lease is not None:
+                lock.distrusted = lock.lease.resource_version
             pause = RETRY + spread(f"{self._node} {request.id}", RETRY)
             lock.retry_at = max(lock.retry_at, now + pause)
         elif isinstance(outcome, Refused):

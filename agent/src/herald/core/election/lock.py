@@ -110,6 +110,9 @@ class Pair:
 
 Purpose = Literal["read", "verify", "create", "give", "delete", "let go", "claim", "release"]
 
+GIVING = frozenset[Purpose](("create", "give", "delete", "let go"))
+"""What changes to whom an address is given."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -166,6 +169,9 @@ class Lock:
     """No interface took its frames or entries: leave it to others for a while."""
     wants: Mapping[str, str] | None = None
     """The allocator wants the lease made, or changed, to have these annotations; empty ones: not to have them."""
+    distrusted: int = 0
+    """A write of before may yet take effect on a lease of this resourceVersion: of the allocator before this one, or of
+    ours without an answer."""
     doomed: bool = False
     """The allocator wants it gone: nobody needs the address."""
 
@@ -173,6 +179,13 @@ class Lock:
     def keys(self) -> frozenset[ServiceKey]:
         """All Services that have the address."""
         return frozenset((*self.services, *self.external))
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a write that is under way, or may be, says otherwise to whom the address is given."""
+        if self.unsure or self.lease is None or self.lease.resource_version <= self.distrusted:
+            return True
+        return self.request is not None and self.request.purpose in GIVING
 
     @property
     def held(self) -> bool:
