@@ -22,6 +22,7 @@ from tests.unit.core.alone import (
 )
 from tests.unit.core.test_rules import given_many
 
+from herald.core.allocation.requests import IPS
 from herald.core.effects import EmitEvent, LeaseRequest, Note, PatchService
 from herald.core.election.placement import DRAIN_ANNOTATION
 from herald.core.events import (
@@ -33,7 +34,7 @@ from herald.core.events import (
     WatchBroken,
     WatchResumed,
 )
-from herald.core.leases import EPOCH, REASON, SERVICES, released, services_of
+from herald.core.leases import EPOCH, POOL, REASON, SERVICES, new_vip_lease, released, services_of
 from herald.core.model import MILLISECOND, SECOND, Lease, Service
 from herald.core.settings import Settings
 from herald.core.status import (
@@ -288,11 +289,57 @@ def test_a_service_is_told_no_address_that_is_being_taken_away_from_it(late: boo
     assert services_of(alone.store[f"vip-{given}"]) == (("default", "web"),)
 
 
+def test_what_the_allocator_before_may_have_sent_ends_before_a_service_is_told() -> None:
+    """The lease is older than this one's term, and was seen only in it: its watch lagged."""
+    alone = joined(allocates=True)
+    text = {POOL: "pool", SERVICES: "default/web"}
+    lease = replace(new_vip_lease(VIP_LEASE, text), uid="uid-old", resource_version=1)
+    alone.store[VIP_LEASE] = lease
+    asks = service(ingress=(), conditions=(), annotations={IPS: str(VIP)})
+    alone.post(Changed(asks))
+    create = until_asked(alone, "create")
+    alone.post(Changed(lease))
+    alone.answer(create, alone.outcome(create))
+    update = until_asked(alone, "update")
+    assert services_of(update.lease) == (("default", "web"),)
+    assert not told_addresses(alone)
+    alone.answer(update, alone.outcome(update))
+    alone.live(SECOND)
+    assert told_addresses(alone) == [(str(VIP),)]
+
+
+def test_a_write_that_was_seen_to_succeed_is_not_repeated_for_want_of_an_answer() -> None:
+    alone = holding(allocates=True)
+    alone.post(Removed(Service, ("default", "web")))
+    handed_over = alone.request(VIP_LEASE)
+    alone.answer(handed_over, alone.outcome(handed_over))
+    request = alone.request(VIP_LEASE)
+    alone.show(request.lease)
+    alone.answer(request, Failed("time-out"))
+    lock = alone.agent._locks.get(VIP_LEASE)
+    assert lock is not None
+    assert lock.lease is not None
+    assert lock.distrusted == request.lease.resource_version < lock.lease.resource_version
+
+
+def test_what_a_service_shall_keep_is_not_doomed_any_more() -> None:
+    alone = holding(allocates=True)
+    lock = alone.agent._locks.get(VIP_LEASE)
+    assert lock is not None
+    lock.doomed = True
+    alone.post(Changed(service(resource_version=alone.version + 1)))
+    assert not lock.doomed
+
+
 def until_asked(alone: Alone, verb: str) -> LeaseRequest:
-    while not (found := [r for r in claims(alone) if r.verb == verb]):
-        alone.serve(PRESENCE_LEASE)
+    """The first such request about an address; whatever else is asked is answered."""
+    for _ in range(100):
+        for request in [r for r in alone.pending if r not in claims(alone) or r.verb != verb]:
+            alone.answer(request, alone.outcome(request))
+        if found := [r for r in claims(alone) if r.verb == verb]:
+            return found[0]
         alone.advance(10 * MILLISECOND)
-    return found[0]
+    raise AssertionError(f"no {verb} in a second")
 
 
 def told_addresses(alone: Alone) -> list[tuple[str, ...]]:

@@ -218,7 +218,8 @@ class ServiceStatus:
         has = {condition.type: condition for condition in service.conditions}
         if decision is not None:
             ingress = _ingress(service, decision)
-            if ingress and not all(map(self._allocator.is_sure, decision.addresses)):
+            told = decision.addresses if ingress else ()
+            if [address for address in told if not self._allocator.is_sure(address)]:
                 # The answer to what makes it sure brings us back here.
                 return
             if decision.condition is not None:

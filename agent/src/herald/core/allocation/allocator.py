@@ -33,6 +33,7 @@ from herald.core.leases import (
     services_text,
 )
 from herald.core.model import (
+    IPAM_LEASE,
     SECOND,
     Address,
     Policy,
@@ -89,6 +90,9 @@ class Allocator:
         self._reports = PolicyReports(world, self._announces)
         self._policies_due = 0
         self._more = False
+        self._since = 0
+        """The resourceVersion of the lease ``ipam`` when this term began: what an allocator before this one may have
+        sent starts from nothing newer."""
         self.decided: set[ServiceKey] = set()
         """Services decided anew since the caller last took them: their status may have to change."""
 
@@ -112,7 +116,9 @@ class Allocator:
             # What an allocator wanted of leases ends with its term, and what it sent may come to pass.
             lock.wants, lock.doomed = None, False
             if leads and lock.lease is not None:
-                lock.distrusted = lock.lease.resource_version
+                lock.distrusted = max(lock.distrusted, lock.lease.resource_version)
+        own = self._locks.by_name[IPAM_LEASE].lease
+        self._since = own.resource_version if own is not None else 0
         self._policies_due = self._pools_due = now
         self._stale_pools.clear()
         self._externals = Externals()
@@ -135,9 +141,13 @@ class Allocator:
         """Whether nothing of before can take the address away from whom its lease names; if it may, the lease is
         written once more, which ends that (every write is bound to the version that it was made from)."""
         lock = self._locks.get(vip_lease_name(address))
-        if lock is None or not lock.in_doubt:
-            return lock is not None
-        if lock.lease is not None and lock.request is None and lock.wants is None:
+        if lock is None or lock.lease is None:
+            return False
+        if lock.lease.resource_version <= self._since:
+            lock.distrusted = max(lock.distrusted, lock.lease.resource_version)
+        if not lock.in_doubt:
+            return True
+        if lock.request is None and lock.wants is None:
             lock.wants = {}
             self._locks.recheck([lock.name])
         return False
@@ -290,6 +300,9 @@ class Allocator:
         self.decided.add(key)
         for record in decision.give:
             self._write(record)
+        for address in decision.addresses:
+            if (lock := self._locks.get(vip_lease_name(address))) is not None:
+                lock.doomed = False
         for address in decision.release:
             lock = self._locks.get(vip_lease_name(address))
             if lock is not None and lock.lease is not None and key in lock.services:

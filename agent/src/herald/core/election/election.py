@@ -406,6 +406,7 @@ class Election:
         wanted = annotated(lease, lock.wants or {})
         unsure = lock.wants is not None and lease.resource_version <= lock.distrusted
         if wanted != lease or unsure:
+            # (Every write has another renewTime, so that it makes a new version in any case.)
             self._send(lock, "update", wanted, "give", now)
             return True
         if lock.wants is not None:
@@ -543,7 +544,8 @@ class Election:
         if purpose == "claim":
             limit = min(limit, self._presence.valid_until)
         epoch = self._presence.epoch
-        lock.request = Request(self._out.new_id(), purpose, epoch, lock.still_since)
+        number, base = self._out.new_id(), lease.resource_version
+        lock.request = Request(number, purpose, epoch, base, lock.still_since)
         self._requests[lock.request.id] = lock.name
         self._out.add(LeaseRequest(lock.request.id, verb, lease, limit))
         return True
@@ -553,8 +555,8 @@ class Election:
         self.claiming.discard(lock.name)
         if isinstance(outcome, Failed):
             lock.unsure = True
-            if request.purpose in GIVING and lock.lease is not None:
-                lock.distrusted = lock.lease.resource_version
+            if request.purpose in GIVING:
+                lock.distrusted = max(lock.distrusted, request.base)
             pause = RETRY + spread(f"{self._node} {request.id}", RETRY)
             lock.retry_at = max(lock.retry_at, now + pause)
         elif isinstance(outcome, Refused):

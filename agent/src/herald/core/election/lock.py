@@ -119,6 +119,8 @@ class Request:
     id: int
     purpose: Purpose
     epoch: Epoch | None
+    base: int
+    """The resourceVersion that the request starts from; 0: none."""
     still_since: int
     """The lock's, of the version that the request starts from."""
 
@@ -170,8 +172,8 @@ class Lock:
     wants: Mapping[str, str] | None = None
     """The allocator wants the lease made, or changed, to have these annotations; empty ones: not to have them."""
     distrusted: int = 0
-    """A write of before may yet take effect on a lease of this resourceVersion: of the allocator before this one, or of
-    ours without an answer."""
+    """Up to this resourceVersion a write of before may yet take effect: of the allocator before this one, or of ours
+    without an answer."""
     doomed: bool = False
     """The allocator wants it gone: nobody needs the address."""
 
