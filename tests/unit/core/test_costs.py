@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -18,6 +19,7 @@ from herald.core import status
 from herald.core.allocation.allocator import BATCH
 from herald.core.election import election
 from herald.core.election.election import IN_FLIGHT
+from herald.core.election.lock import Lock
 from herald.core.election.locks import BATCH as LOCKS
 from herald.core.election.moves import Moves
 from herald.core.election.placement import DRAIN_ANNOTATION
@@ -45,6 +47,14 @@ class Calls:
             return original(*arguments)
 
         setattr(owner, method, counted)
+
+
+def next_step(alone: Alone, done: Callable[[], int]) -> int:
+    """How much more was done in the step that the agent asks for at once."""
+    assert alone.agent.next_deadline() == 0
+    before, alone.now = done(), alone.now + MILLISECOND
+    alone.post(ev.Tick())
+    return done() - before
 
 
 def decisions(alone: Alone) -> Calls:
@@ -230,22 +240,25 @@ def test_thousands_of_locks_are_looked_at_some_at_a_time() -> None:
     # Before the allocator, and after it.
     assert decided.count <= 2 * LOCKS
     while alone.agent.next_deadline() == 0:
-        before, alone.now = decided.count, alone.now + MILLISECOND
-        alone.post(ev.Tick())
-        assert 0 < decided.count - before <= 2 * LOCKS
+        assert 0 < next_step(alone, lambda: decided.count) <= 2 * LOCKS
     assert decided.count == 3 * LOCKS + 1  # and the lease ipam
 
 
-def test_what_has_changed_for_one_lock_alone_does_not_wait_for_all() -> None:
+def test_what_has_changed_for_one_lock_alone_does_not_wait_for_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     alone = holding()
     given_many(alone, 3 * LOCKS, first=10)
     for _ in range(20):
         alone.live(10 * MILLISECOND)
     order: list[str] = []
     decide = alone.agent._election._decide
-    alone.agent._election._decide = lambda lock, now: (order.append(lock.name), decide(lock, now))[
-        1
-    ]  # type: ignore[method-assign]
+
+    def noted(lock: Lock, now: int) -> None:
+        order.append(lock.name)
+        decide(lock, now)
+
+    monkeypatch.setattr(alone.agent._election, "_decide", noted)
     alone.agent._locks.recheck()
     last = vip_lease_name(VIP + 10 + 3 * LOCKS - 1)
     alone.agent._locks.recheck([last])
@@ -281,10 +294,7 @@ def test_requests_that_need_no_place_any_more_are_looked_at_some_at_a_time(
     alone.answer(request, ev.Failed("time-out"))
     assert 0 < decided.count <= 2 * (2 + 2)
     while alone.agent._locks.waiting:
-        assert alone.agent.next_deadline() == 0
-        before, alone.now = decided.count, alone.now + MILLISECOND
-        alone.post(ev.Tick())
-        assert 0 < decided.count - before <= 2 * (2 + 2)
+        assert 0 < next_step(alone, lambda: decided.count) <= 2 * (2 + 2)
 
 
 def test_statuses_of_thousands_of_services_are_looked_at_some_at_a_time(
@@ -341,10 +351,7 @@ def test_addresses_are_freed_some_at_a_time() -> None:
     assert freed() <= BATCH
     assert freed() < count
     while freed() < count:
-        assert alone.agent.next_deadline() == 0
-        before, alone.now = freed(), alone.now + MILLISECOND
-        alone.post(ev.Tick())
-        assert 0 < freed() - before <= BATCH
+        assert 0 < next_step(alone, freed) <= BATCH
 
 
 def test_addresses_that_are_being_freed_cost_nothing_when_something_happens() -> None:
