@@ -28,6 +28,7 @@ def test_scenario(scenario: str) -> None:
         check=False,
     )
     print(done.stdout)
+    assert "Performing prerun" not in done.stdout, "scenarios side by side install into one folder"
     assert done.returncode == 0, (
         f"molecule test --scenario-name {scenario} ended with {done.returncode}"
     )
