@@ -10,6 +10,7 @@ from typing import Literal
 import pytest
 from tests.sim.cluster import Cluster
 
+from herald.core.leases import REASON
 from herald.core.model import SECOND, Lease
 from herald.core.settings import Settings
 
@@ -204,6 +205,42 @@ def test_nodes_that_hold_nothing_renew_five_times_slower() -> None:
     for name, count in renewals.items():
         expected = 100 if name in busy else 20
         assert abs(count - expected) <= 2, renewals
+
+
+def test_who_is_drained_serves_on_while_nobody_else_may() -> None:
+    """All three drained, one after the other: the last keeps what it has, and allocates, until another may."""
+    cluster, _ = served_cluster(nodes=3)
+    cluster.run(15)
+    last = cluster.holder("web0")
+    others = sorted(cluster.machines.keys() - {last})
+    for name in (*others, last):
+        cluster.drain(name, drain=True)
+        for _ in range(300):
+            cluster.run(0.01)
+            assert cluster.served("web0")
+    assert cluster.holder("web0") == last
+    cluster.service("late")
+    assert cluster.run_until(lambda: cluster.served("late"), 10) <= 2
+    cluster.drain(others[0], drain=False)
+    cluster.run(1)
+    assert cluster.holder("web0") == cluster.holder("late") == others[0]
+    lease = cluster.api.lease("vip-198.51.100.0")
+    assert lease is not None
+    assert lease.annotations[REASON] == f"{last}: draining"
+
+
+def test_who_is_drained_and_stops_keeps_nothing() -> None:
+    cluster, _ = served_cluster(nodes=1)
+    (name,) = cluster.machines
+    cluster.drain(name, drain=True)
+    cluster.run(3)
+    assert cluster.served("web0")
+    cluster.machines[name].stop()
+    assert cluster.run_until(lambda: not cluster.answering(), 10) <= 2
+    cluster.run(1)
+    lease = cluster.api.lease("vip-198.51.100.0")
+    assert lease is not None
+    assert not lease.holder
 
 
 def test_an_idle_node_takes_over_as_fast_as_a_busy_one() -> None:

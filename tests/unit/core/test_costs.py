@@ -22,7 +22,7 @@ from herald.core.election.election import IN_FLIGHT
 from herald.core.election.lock import Lock
 from herald.core.election.locks import BATCH as LOCKS
 from herald.core.election.moves import Moves
-from herald.core.election.placement import DRAIN_ANNOTATION
+from herald.core.election.placement import DRAIN_ANNOTATION, EXCLUDE_LABEL
 from herald.core.leases import EPOCH, POOL, PRESENCE, SERVICES, Presence, new_vip_lease
 from herald.core.model import (
     MILLISECOND,
@@ -286,7 +286,7 @@ def test_requests_that_need_no_place_any_more_are_looked_at_some_at_a_time(
     given_many(alone, IN_FLIGHT + 12)
     alone.advance(SECOND)
     assert alone.agent._locks.waiting
-    alone.post(ev.Changed(node("n1", annotations={DRAIN_ANNOTATION: "true"})))
+    alone.post(ev.Changed(node("n1", labels={EXCLUDE_LABEL: ""})))
     alone.advance(50 * MILLISECOND)
     monkeypatch.setattr(election, "BATCH", 2)
     decided = decisions(alone)

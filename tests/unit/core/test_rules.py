@@ -30,7 +30,7 @@ from tests.unit.core.alone import (
 from herald.core import effects as fx
 from herald.core import events as ev
 from herald.core.election.election import IN_FLIGHT, LATE, RANK_STEP
-from herald.core.election.placement import DRAIN_ANNOTATION
+from herald.core.election.placement import DRAIN_ANNOTATION, EXCLUDE_LABEL
 from herald.core.election.placement import order as order_of
 from herald.core.kernel import EntryFlags, EntryValue, Session
 from herald.core.leases import (
@@ -586,12 +586,12 @@ def test_rule_5_a_stop_hands_over_then_falls_silent_then_releases_then_ends() ->
 @pytest.mark.parametrize(
     "event",
     [
-        ev.Changed(node("n1", annotations={DRAIN_ANNOTATION: "true"})),
+        ev.Changed(node("n1", labels={EXCLUDE_LABEL: ""})),
         ev.Stop(),
         ev.InterfacesSeen(()),
         ev.InterfacesSeen((replace(ETH0, carrier=False),)),
     ],
-    ids=["drain", "stop", "no device", "no carrier"],
+    ids=["excluded", "stop", "no device", "no carrier"],
 )
 def test_rule_5_many_addresses_are_withdrawn_as_one(event: ev.Event) -> None:
     alone = joined()

@@ -50,6 +50,7 @@ class Membership:
             self._election.synced,
             Lease in self._world.listed,
             self._candidates.own_report,
+            self._candidates.stopping,
         )
         changed = facts != self._known or bool(self._observer.changed)
         if not changed and not renewed:

@@ -218,7 +218,7 @@ class Decider:
 
     def _stop(self, stop: Stop, now: int) -> None:
         self._leaving.begin(stop, len(self._locks.held()), now)
-        self._own.stopping = True
+        self._own.stopping = self._candidates.stopping = True
         self._status.leave()
 
     def _answer(self, answer: Answer, now: int) -> None:

@@ -42,6 +42,8 @@ class Candidates:
         """The leases that this node is claiming just now: the load that it will have."""
         self.addresses = 0
         """VIP leases in the whole cluster."""
+        self.stopping = False
+        """This node's agent was told to stop: it is no choice at all."""
         self.asked_in = 0
         """The newest resourceVersion in which another node said that it hears nobody on a segment that this one
         hears: it is out only once somebody has renewed since."""
@@ -109,10 +111,13 @@ class Candidates:
         policies_of_services = [policies for _, policies in announced]
         local = [s.key for s, _ in announced if s.external_traffic_policy == "Local"]
         nodes = self._world.nodes
-        why_not = self._why_not(lock.address, policies_of_services, local, ending=False)
+        why_not = self._why_not(lock.address, policies_of_services, local)
         if local and all(why_not.values()):
             # Nowhere a ready endpoint: what still serves while it ends is better than nothing.
             why_not = self._why_not(lock.address, policies_of_services, local, ending=True)
+        if "draining" in why_not.values() and all(why_not.values()):
+            # So is a node that is drained, while its addresses have nowhere to go.
+            why_not = self._why_not(lock.address, policies_of_services, local, drained=True)
         eligible, set_back = prefer_ready([n for n, why in why_not.items() if not why], nodes)
         why_not.update(dict.fromkeys(set_back, "NotReady"))
         all_policies = [policy for policies in policies_of_services for policy in policies]
@@ -135,9 +140,11 @@ class Candidates:
         policies_of_services: list[tuple[Policy, ...]],
         local: list[ServiceKey],
         *,
-        ending: bool,
+        ending: bool = False,
+        drained: bool = False,
     ) -> dict[str, str]:
-        """By node: why it may not announce an address, empty where it may."""
+        """By node: why it may not announce an address, empty where it may. ``ending``: with endpoints that end;
+        ``drained``: although it is drained."""
         endpoint_nodes = [self._world.endpoint_nodes(key, ending=ending) for key in local]
         return {
             name: why_not_eligible(
@@ -147,23 +154,32 @@ class Candidates:
                 self._deaf.get(name, frozenset()),
                 policies_of_services,
                 endpoint_nodes,
+                drained=self._in_need(name, drained=drained),
             )
             for name, presence in self.presences.items()
         }
+
+    def _in_need(self, name: str, *, drained: bool) -> bool:
+        return drained and not (self.stopping and name == self._node)
 
     def knows(self, lock: Lock) -> bool:
         """Whether all is known of the Services that say where a lock may be announced."""
         return not self._world.unknown(() if lock.services else lock.external)
 
     def _place_allocator(self, lock: Lock) -> Placement:
+        why_not = self._why_not_allocate(drained=False)
+        if all(why_not.values()):
+            why_not = self._why_not_allocate(drained=True)
+        return Placement(order(lock.name, {n: 1 for n, why in why_not.items() if not why}), why_not)
+
+    def _why_not_allocate(self, *, drained: bool) -> dict[str, str]:
         nodes = self._world.nodes
-        why_not = {
-            name: why_out_of_service(node, presence)
+        return {
+            name: why_out_of_service(node, presence, drained=self._in_need(name, drained=drained))
             if (node := nodes.get(name)) is not None
             else "no Node of that name"
             for name, presence in self.presences.items()
         }
-        return Placement(order(lock.name, {n: 1 for n, why in why_not.items() if not why}), why_not)
 
     def targets(self, lock: Lock) -> Mapping[int, Target]:
         """How this node is to answer for a lock, by ifindex."""

@@ -21,7 +21,7 @@ from herald.core.model import Address, Interface, Node, Policy, Service
 from herald.core.selectors import matches, service_labels
 
 DRAIN_ANNOTATION = "herald.dev/drain"
-"""``true``: the node hands its addresses over, and takes none."""
+"""``true``: the node hands its addresses over, and takes none, as long as another may have them."""
 EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
 OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
 
@@ -172,15 +172,18 @@ def why_not_eligible(
     deaf: frozenset[str],
     policies_of_services: Iterable[tuple[Policy, ...]],
     endpoint_nodes: Iterable[frozenset[str]],
+    *,
+    drained: bool = False,
 ) -> str:
     """Why a live node may not announce an address; empty where it may.
 
     ``policies_of_services``: for each announced Service on the address, its policies.
     ``endpoint_nodes``: for each of them with ``externalTrafficPolicy: Local``, the nodes with an endpoint.
+    ``drained``: a drained one may.
     """
     if node is None:
         return "no Node of that name"
-    if reason := why_out_of_service(node, presence):
+    if reason := why_out_of_service(node, presence, drained=drained):
         return reason
     report = presence.report
     if report.unproven:
@@ -210,15 +213,16 @@ def _why_no_interface(policies: Iterable[Policy], interfaces: Iterable[PresenceI
     return "no usable interface that a policy names"
 
 
-def why_out_of_service(node: Node, presence: Presence) -> str:
-    """Why a node may announce nothing at all; empty where it may."""
-    if presence.report.draining or node.annotations.get(DRAIN_ANNOTATION) == "true":
-        return "draining"
+def why_out_of_service(node: Node, presence: Presence, *, drained: bool = False) -> str:
+    """Why a node may announce nothing at all; empty where it may. ``drained``: it may although it is drained."""
     if EXCLUDE_LABEL in node.labels:
         return f"label {EXCLUDE_LABEL}"
     if any(taint.key == OUT_OF_SERVICE_TAINT for taint in node.taints):
         return "taint out-of-service"
-    return ""
+    if node.annotations.get(DRAIN_ANNOTATION) == "true":
+        return "" if drained else "draining"
+    # Its agent is stopping.
+    return "draining" if presence.report.draining else ""
 
 
 def prefer_ready(names: Collection[str], nodes: Mapping[str, Node]) -> tuple[list[str], list[str]]:
