@@ -154,7 +154,7 @@ class Api:
                 return ev.Refused(404, "not found")
             if effect.service.resource_version not in (0, known.resource_version):
                 return ev.Refused(409, "conflict")
-            if effect.service.uid != known.uid:
+            if effect.service.uid not in ("", known.uid):
                 return ev.Refused(422, "metadata.uid: field is immutable")
             conditions = {c.type: c for c in known.conditions if c.type not in effect.drop}
             conditions.update({c.type: c for c in effect.conditions})

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from tests.sim.cluster import Cluster
 
+from herald.core.allocation.ipam import ALLOCATED
 from herald.core.model import SECOND, Condition, Service
 from herald.core.status import REMIND
 
@@ -54,6 +55,44 @@ def test_of_another_class_it_loses_the_address_too() -> None:
     assert cluster.get("web").conditions == (OTHERS,)
     assert cluster.get("web").ingress == ()
     assert cluster.vip_leases() == set()
+
+
+def test_of_another_class_it_loses_what_was_only_part_of_its_request_too() -> None:
+    cluster = served()
+    taken = cluster.get("web").ingress[0]
+    wanted = f"198.51.100.8,{taken}"
+    cluster.service("part", annotations={"herald.dev/ips": wanted}, conditions=(OTHERS,))
+    cluster.run(3)
+    part = cluster.get("part")
+    assert part.ingress == ("198.51.100.8",)
+    assert {c.type: c.status for c in part.conditions}[ALLOCATED] == "False"
+    cluster.api.put(replace(part, load_balancer_class="example.com/other"))
+    cluster.run(3)
+    assert cluster.get("part").ingress == ()
+    assert cluster.get("part").conditions == (OTHERS,)
+    assert len(cluster.vip_leases()) == 1
+
+
+@pytest.mark.parametrize("ending", ["another type", "gone", "gone, and made anew"])
+def test_what_no_agent_saw_is_made_good_by_the_next_one(ending: str) -> None:
+    cluster = served()
+    web = cluster.get("web")
+    for machine in cluster.machines.values():
+        machine.kill()
+    if ending == "another type":
+        edit(cluster, type="ClusterIP", ingress=())
+    else:
+        cluster.api.remove(Service, web.key)
+    if ending == "gone, and made anew":
+        anew = replace(web, uid="svc-new", type="ClusterIP", ingress=(), conditions=(OTHERS,))
+        cluster.api.put(anew)
+    cluster.start()
+    cluster.run(10)
+    assert cluster.vip_leases() == set()
+    if ending != "gone":
+        assert cluster.get("web").conditions == (OTHERS,)
+        edit(cluster, type="LoadBalancer")
+        cluster.run_until(lambda: cluster.served("web"), 5)
 
 
 def test_one_that_is_gone_costs_one_request_and_its_namesake_is_left_alone() -> None:
@@ -110,3 +149,23 @@ def test_gone_while_the_watches_were_away_it_costs_one_request(namesake: bool) -
     cluster.run(5)
     assert len(patches_of(cluster, gone)) == 1
     assert not namesake or cluster.get("web").conditions == gone.conditions
+
+
+def test_an_alias_that_disagrees_is_told_once_whenever_it_comes() -> None:
+    cluster = served()
+    own = {"herald.dev/ips": cluster.get("web").ingress[0]}
+    edit(cluster, annotations=own)
+    cluster.run(2)
+    assert not cluster.told("web", "Notice")
+    edit(cluster, annotations={**own, "metallb.io/loadBalancerIPs": "198.51.100.7"})
+    cluster.run(2)
+    assert len(cluster.told("web", "Notice")) == 1
+    both = {"herald.dev/pool": "pool", "metallb.io/address-pool": "other"}
+    cluster.service("new", annotations=both)
+    cluster.run(3)
+    assert len(cluster.told("new", "Notice")) == 1
+    lost = cluster.machines[cluster.allocator()]
+    lost.power_off()
+    cluster.run(10)
+    assert cluster.allocator() != lost.node
+    assert len(cluster.told("web", "Notice")) == len(cluster.told("new", "Notice")) == 1

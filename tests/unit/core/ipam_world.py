@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Literal
 
-from herald.core.allocation.ipam import Decision, Ipam, Record
+from herald.core.allocation.ipam import Decision, Ipam, Record, ingress_due
 from herald.core.model import (
     Address,
     Block,
@@ -242,13 +242,8 @@ class Cluster:
 
 
 def wanted_ingress(service: Service, decision: Decision) -> tuple[str, ...]:
-    """Outside Herald's care only what was Herald's goes."""
-    if decision.condition is None:
-        if any(condition.status == "True" for condition in service.conditions):
-            return ()
-        ours = set(map(str, decision.release))
-        return tuple(text for text in service.ingress if text not in ours)
-    return tuple(map(str, decision.addresses))
+    due = ingress_due(service, decision)
+    return service.ingress if due is None else due
 
 
 def wanted_conditions(decision: Decision) -> tuple[Condition, ...]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from tests.sim.cluster import Cluster
 
-from herald.core.model import Policy, Requirement, Selector
+from herald.core.model import Policy, PreferredNodes, Requirement, Selector
 
 SOUND = Policy("all", "p", 1, 1, load_balancer_ips=True)
 
@@ -29,6 +29,11 @@ SOUND = Policy("all", "p", 1, 1, load_balancer_ips=True)
             replace(SOUND, service_selector=Selector({}, (Requirement("a", "Near", ("b",)),))),
             "InvalidSelector",
             "spec.serviceSelector",
+        ),
+        (
+            replace(SOUND, preferred_nodes=(PreferredNodes(Selector({"a b": "c"}), 1),)),
+            "InvalidSelector",
+            "spec.preferredNodes[0].nodeSelector",
         ),
         (replace(SOUND, external_ips=True, load_balancer_ips=False), "Ready", ""),
     ],

@@ -270,3 +270,26 @@ def test_ten_thousand_pools() -> None:
     list(ipam.dirty_pools())
     ipam.put_pool(replace(pools[5100], disabled=True, generation=2))
     assert list(ipam.dirty_pools()) == ["p5100"]
+
+
+def test_what_is_said_does_not_hang_on_the_order_of_hearing() -> None:
+    """A watch tells in the order of making, a list by name: a restart must find the same words."""
+    pools = [pool(name, "198.18.0.0/28", exclude="198.18.0.0/28") for name in ("b", "a")]
+    strangers = [(ip_address(f"198.51.100.{number}"), MAC, (S,)) for number in (9, 1)]
+    holders = [
+        replace(service(name, ips="203.0.113.1"), ingress=("203.0.113.1",), load_balancer_class="x")
+        for name in ("v", "u")
+    ]
+    told = []
+    for order in (1, -1):
+        ipam = fresh(*holders[::order], service("s", ips="198.18.0.9,203.0.113.1"))
+        for each in (*pools[::order], pool("c", "203.0.113.0/24")):
+            ipam.put_pool(each)
+        for aside in strangers[::order]:
+            ipam.set_aside(*aside)
+        condition = ipam.decide(S).condition
+        assert condition is not None
+        told.append(condition.message)
+    assert told[0] == told[1]
+    for words in ("pool a excludes", "default/u", "198.51.100.1 was left"):
+        assert words in told[0]

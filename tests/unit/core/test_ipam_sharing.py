@@ -85,6 +85,16 @@ SHARING = [
         says={"b": "the same externalTrafficPolicy is wanted, found Local and Cluster"},
     ),
     Case(
+        "a wanted address with Local and another selector",
+        (
+            V4,
+            service("a", key="web", ips="192.0.2.0", local=True),
+            service("b", **SHARE, ips="192.0.2.0", local=True, to="other"),
+        ),
+        {"b": "- SharingRefused"},
+        says={"b": "with externalTrafficPolicy Local the same selector is wanted, found another"},
+    ),
+    Case(
         "a wanted address without consent",
         (
             V4,
@@ -143,6 +153,12 @@ SHARING = [
         (V4, service("a", key="web"), service("b", **SHARE)),
         {"a": "192.0.2.1 Allocated", "b": "192.0.2.0 Allocated"},
         (then(service("a", key="web", local=True)),),
+    ),
+    Case(
+        "who edits its selector leaves, with Local",
+        (V4, service("a", key="web", local=True), service("b", **SHARE, local=True)),
+        {"a": "192.0.2.1 Allocated", "b": "192.0.2.0 Allocated"},
+        (then(service("a", key="web", local=True, to="other")),),
     ),
     Case(
         "who withdraws consent leaves",

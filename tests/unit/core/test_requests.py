@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.core.ipam_world import pool, service
 
+from herald.core.allocation.addresses import shown
 from herald.core.allocation.ipam import Ipam
-from herald.core.allocation.requests import ANNOTATIONS, parse_request
+from herald.core.allocation.requests import ANNOTATIONS, SHARING_CROSS_NAMESPACE, parse_request
 from herald.core.model import Block, Condition, Requirement, Selector
 
 
@@ -24,13 +26,14 @@ def test_own_annotation_first_and_an_alias_that_differs_is_noted() -> None:
     )
 
 
-def test_notes_reach_the_decision() -> None:
-    ipam = Ipam(True, ())
-    ipam.put_pool(pool("p", "192.0.2.0/30"))
-    asked = service("s", ips="192.0.2.1", annotations={"lbipam.cilium.io/ips": "192.0.2.2"})
-    ipam.put_service(asked)
-    (note,) = ipam.decide(asked.key).notes
-    assert note.startswith("herald.dev/ips is '192.0.2.1' and lbipam.cilium.io/ips is '192.0.2.2'")
+@pytest.mark.parametrize("name", ["Not A Namespace!", "-a", "a" * 64, "a.b"])
+def test_a_namespace_that_cannot_be_is_told(name: str) -> None:
+    named = f"*, team-a, {name}"
+    annotations = {"metallb.io/allow-shared-ip": "k", SHARING_CROSS_NAMESPACE: named}
+    request = parse_request(service("s", annotations=annotations))
+    assert request.problems == (
+        f"{SHARING_CROSS_NAMESPACE}: wanted names of namespaces or *, found {shown(name)}",
+    )
 
 
 def test_who_asks_for_nothing_costs_nothing() -> None:

@@ -140,7 +140,8 @@ class LeaseRequest:
 
 @dataclass(frozen=True, slots=True)
 class PatchService:
-    """Service status: strategic merge with uid and, unless it is 0, resourceVersion; touches only what is ours.
+    """Service status: strategic merge with the uid and resourceVersion that are known (not empty, not 0); touches
+    only what is ours.
 
     ``ingress`` None leaves the addresses alone. ``conditions`` are set; those in ``drop`` (types) removed.
     """

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from itertools import islice
 
 from herald.core.allocation.allocator import Allocator
-from herald.core.allocation.ipam import ALLOCATED, Decision
+from herald.core.allocation.ipam import ALLOCATED, Decision, ingress_due
 from herald.core.effects import EmitEvent, PatchService
 from herald.core.election.conflicts import REASON as CONFLICT
 from herald.core.election.conflicts import Conflicts
@@ -120,6 +120,12 @@ class ServiceStatus:
         if service is not None and service.conditions:
             self._left[key] = replace(service, resource_version=resource_version)
 
+    def unseen(self, keys: Iterable[ServiceKey]) -> None:
+        """Leases name these Services, and no list shows them: they went, or became of another type, while nobody
+        watched. Of a Service that nothing is known of both conditions go."""
+        for key in keys:
+            self._left.setdefault(key, _by_name(key))
+
     def answer(self, answer: Answer, now: int) -> bool:
         sent = self._sent.pop(answer.request, None)
         if sent is None:
@@ -217,7 +223,7 @@ class ServiceStatus:
         ingress: tuple[str, ...] | None = None
         has = {condition.type: condition for condition in service.conditions}
         if decision is not None:
-            ingress = _ingress(service, decision)
+            ingress = ingress_due(service, decision)
             told = decision.addresses if ingress else ()
             if [address for address in told if not self._allocator.is_sure(address)]:
                 # The answer to what makes it sure brings us back here.
@@ -257,8 +263,6 @@ class ServiceStatus:
         for condition in changed:
             if condition.status == "False":
                 self._event(service, "Warning", condition.reason, condition.message)
-        for note in decision.notes if decision is not None else ():
-            self._event(service, "Warning", "Notice", note)
 
     def _remind(self, now: int) -> None:
         if not self._allocator.active:
@@ -337,14 +341,30 @@ def _why(lock: Lock) -> str:
     return "; ".join(why[:WHY_NODES]) + more
 
 
-def _ingress(service: Service, decision: Decision) -> tuple[str, ...] | None:
-    """The addresses to write into the status; None: leave it as it is."""
-    addresses = tuple(str(address) for address in decision.addresses)
-    if decision.condition is not None:
-        return addresses if addresses != service.ingress else None
-    # Only what we gave is ours to take away: another balancer may serve it since we said why we do not.
-    ours = any(c.type == ALLOCATED and c.status == "True" for c in service.conditions)
-    return () if ours and service.ingress else None
+def _by_name(key: ServiceKey) -> Service:
+    """A Service of which no more is known than what Herald may have said of it."""
+    namespace, name = key
+    said = tuple(Condition(kind, "Unknown", "", "") for kind in (ALLOCATED, ANNOUNCED))
+    return Service(
+        namespace=namespace,
+        name=name,
+        uid="",
+        resource_version=0,
+        labels={},
+        annotations={},
+        type="",
+        load_balancer_class=None,
+        load_balancer_ip="",
+        ip_families=(),
+        ip_family_policy="",
+        external_ips=(),
+        ports=(),
+        external_traffic_policy="",
+        selector={},
+        ingress=(),
+        conditions=said,
+        deleting=False,
+    )
 
 
 def _parsed(texts: tuple[str, ...]) -> tuple[Address, ...]:

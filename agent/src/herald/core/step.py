@@ -257,7 +257,8 @@ class Decider:
         if live:
             self._announcer.tick(now)
         complete = self._world.complete and not self._world.others_unlisted
-        self._allocator.lead(live and complete and self._locks.allocates, now)
+        if self._allocator.lead(live and complete and self._locks.allocates, now):
+            self._status.unseen(self._allocator.unseen())
         self._follow_locks()
         self._allocator.tick(now)
         self._follow_conflicts(now)

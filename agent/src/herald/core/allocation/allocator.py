@@ -16,7 +16,7 @@ from heapq import nsmallest
 
 from herald.core.allocation.externals import Externals, external_addresses
 from herald.core.allocation.inquiries import Inquiries
-from herald.core.allocation.ipam import Decision, Ipam, Record
+from herald.core.allocation.ipam import ALLOCATED, Decision, Ipam, Record
 from herald.core.allocation.policies import PolicyReports
 from herald.core.effects import EmitEvent, PatchPolicy, PatchPool
 from herald.core.election.lock import Lock
@@ -80,6 +80,8 @@ class Allocator:
         self._asking: dict[Address, Record] = {}
         """What is to be recorded if nobody answers."""
         self._ask_again_at = 0
+        self._noted: dict[ServiceKey, tuple[str, ...]] = {}
+        """What was told of requests that are sound."""
         self._externals = Externals()
         self._externals_due: set[Address] = set()
         """Addresses whose lease may have to say something else of the Services that it is external to."""
@@ -100,10 +102,10 @@ class Allocator:
     def active(self) -> bool:
         return self._ipam is not None
 
-    def lead(self, leads: bool, now: int) -> None:
-        """Begin or end the work, as the lease ``ipam`` is gained or lost."""
+    def lead(self, leads: bool, now: int) -> bool:
+        """Begin or end the work, as the lease ``ipam`` is gained or lost; True where it begins."""
         if leads == self.active:
-            return
+            return False
         self._out.note("allocate" if leads else "stop allocating")
         self._ipam = None
         self._expected.clear()
@@ -121,6 +123,7 @@ class Allocator:
         self._since = own.resource_version if own is not None else 0
         self._policies_due = self._pools_due = now
         self._stale_pools.clear()
+        self._noted.clear()
         self._externals = Externals()
         self._externals_due.clear()
         if leads:
@@ -132,6 +135,14 @@ class Allocator:
             for service in self._world.services.values():
                 self._ipam.put_service(service)
                 self._put_external(self._ipam, service)
+                told = any(condition.type == ALLOCATED for condition in service.conditions)
+                self._tell_notes(self._ipam, service, told=told)
+        return leads
+
+    def unseen(self) -> set[ServiceKey]:
+        """Services to which addresses were given, and which are not there."""
+        given = {key for lock in self._locks.by_name.values() for key in lock.services}
+        return given - self._world.services.keys()
 
     def decision(self, key: ServiceKey) -> Decision | None:
         """What the Service shall hold; None where this agent does not allocate."""
@@ -160,10 +171,12 @@ class Allocator:
         service = self._world.services.get(key)
         if service is None:
             self._ipam.drop_service(key)
+            self._noted.pop(key, None)
             self._externals_due |= self._externals.put(key, ())
         else:
             self._ipam.put_service(service)
             self._put_external(self._ipam, service)
+            self._tell_notes(self._ipam, service)
 
     def policies_changed(self) -> None:
         """Other external addresses may be announced than before."""
@@ -180,6 +193,15 @@ class Allocator:
         if news:
             self._externals_due |= news
             self.decided.add(service.key)
+
+    def _tell_notes(self, ipam: Ipam, service: Service, *, told: bool = False) -> None:
+        """Events of what is new in the notes of a Service's request. ``told``: an allocator before this one did."""
+        notes, before = ipam.notes(service.key), self._noted.pop(service.key, ())
+        if notes:
+            self._noted[service.key] = notes
+        for note in notes if not told else ():
+            if note not in before:
+                self._out.add(EmitEvent(service.key, service.uid, "Warning", "Notice", note))
 
     def external(self, key: ServiceKey) -> frozenset[Address]:
         """The external addresses that are to be announced for a Service."""

@@ -12,6 +12,7 @@ What always holds:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -22,12 +23,13 @@ from herald.core.model import Condition
 if TYPE_CHECKING:
     from herald.core.allocation.book import Book, Known
     from herald.core.allocation.ranges import Version
-    from herald.core.model import Address, ServiceKey
+    from herald.core.model import Address, Service, ServiceKey
 
 ALLOCATED = "herald.dev/Allocated"
 """Whether it has all addresses that it asks for, and why not."""
 
 _HELD = "held: "
+_MORE = re.compile(r"; and \d+ more")
 _MESSAGE_MAX = 2048
 
 
@@ -45,8 +47,6 @@ class Decision(NamedTuple):
     """``herald.dev/Allocated``; None: not in Herald's care."""
     settled: bool = True
     """False while a record of the Service is still to be written or under way: its status waits."""
-    notes: tuple[str, ...] = ()
-    """What is worth a warning event."""
 
 
 class Verdict(NamedTuple):
@@ -61,6 +61,29 @@ class Verdict(NamedTuple):
     """It waits for any address of these."""
     sharing_key: str = ""
     """It waits for somebody with this key."""
+
+
+def says_held(service: Service, address: str) -> bool:
+    """Whether the Service's own condition says that Herald gave it an address that its status shows.
+
+    One that is True says so of all; one that is False tells what is held all the same, by name or by number.
+    """
+    for condition in service.conditions:
+        if condition.type == ALLOCATED:
+            held = condition.message.partition(_HELD)[2]
+            named = address in re.split(r"[,;\s]+", held)
+            return condition.status == "True" or named or bool(_MORE.search(held))
+    return False
+
+
+def ingress_due(service: Service, decision: Decision) -> tuple[str, ...] | None:
+    """The addresses to write into the Service's status; None: leave it as it is."""
+    due = tuple(str(address) for address in decision.addresses)
+    if decision.condition is None:
+        # Only what we gave is ours to take away: another balancer may serve it since we said why we do not.
+        ours = set(map(str, decision.release))
+        due = tuple(t for t in service.ingress if t not in ours and not says_held(service, t))
+    return due if due != service.ingress else None
 
 
 def decide(book: Book, key: ServiceKey) -> Verdict:
@@ -130,24 +153,15 @@ class _Case:
         if record is None:
             claimants = self.book.pools.claimants(address)
             foreign = self._held_elsewhere(address) or not claimants
-            asked = self.known.service.load_balancer_class or self._says(address)
+            asked = self.known.service.load_balancer_class or says_held(
+                self.known.service, str(address)
+            )
             if foreign and not asked:
                 return None
             return Record(address, claimants[0].name if claimants else "", (self.key,))
         if self.book.refusal(address, self.key, self.known):
             return None
         return record.joined(self.key)
-
-    def _says(self, address: Address) -> bool:
-        """Whether the Service's own condition says that Herald gave it the address.
-
-        One that is True says so of all that is shown; one that is False tells what is held all the same.
-        """
-        for condition in self.known.service.conditions:
-            if condition.type == ALLOCATED:
-                held = condition.message.partition(_HELD)[2].replace(",", " ").split()
-                return condition.status == "True" or str(address) in held
-        return False
 
     def _held_elsewhere(self, address: Address) -> bool:
         """Whether a Service that is not in Herald's care shows the address."""
@@ -160,7 +174,7 @@ class _Case:
             bool(service.ingress)
             and not service.load_balancer_class
             and not (given or self.keep or self.known.request.own)
-            and not any(map(self._says, self.known.shown))
+            and not any(says_held(service, str(address)) for address in self.known.shown)
         )
 
     # --- What is asked for -----------------------------------------------------------------------------
@@ -286,7 +300,6 @@ class _Case:
             tuple(self.leave),
             condition,
             settled,
-            self.known.request.notes,
         )
         if not (orphaned or moved or self.problems or self.lacking or self.offers.awaited):
             return Verdict(decision)

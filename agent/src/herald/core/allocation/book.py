@@ -275,7 +275,8 @@ class Book:
         """The addresses that the Service had until a stranger was found to answer for them."""
         if not self.strangers:
             return []
-        return [each for each in self.strangers.items() if key in each[1].services]
+        found = [each for each in self.strangers.items() if key in each[1].services]
+        return sorted(found, key=lambda each: (each[0].version, int(each[0])))
 
     def read(self, texts: Iterable[str]) -> tuple[Address, ...]:
         """Those of the texts that are addresses, without repetition."""

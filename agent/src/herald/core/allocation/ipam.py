@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from herald.core.allocation.addresses import spelled
-from herald.core.allocation.assign import ALLOCATED, Decision, Verdict, decide
+from herald.core.allocation.assign import ALLOCATED, Decision, Verdict, decide, ingress_due
 from herald.core.allocation.book import STRANGERS_MAX, Aside, Book, Entry, Known, Record
 from herald.core.allocation.pools import VERSIONS
 from herald.core.allocation.requests import parse_request
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from herald.core.allocation.ranges import Runs, Version
     from herald.core.model import Address, Pool, Service, ServiceKey, ServiceKeys
 
-__all__ = ["ALLOCATED", "Decision", "Ipam", "Record"]
+__all__ = ["ALLOCATED", "Decision", "Ipam", "Record", "ingress_due"]
 
 _OVERLAPS_NAMED = 3
 _PROBLEMS_NAMED = 5
@@ -159,6 +159,11 @@ class Ipam:
         verdict = decide(self._book, key)
         self._remember(key, verdict)
         return verdict.decision
+
+    def notes(self, key: ServiceKey) -> tuple[str, ...]:
+        """What of the Service's request is worth a warning event, though it is sound."""
+        known = self._book.services.get(key)
+        return known.request.notes if known is not None else ()
 
     @property
     def strangers(self) -> Collection[Address]:

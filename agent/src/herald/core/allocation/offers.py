@@ -91,9 +91,10 @@ class Offers:
     def _refused_by_pools(self, address: Address) -> Problem | None:
         claimants = self.book.pools.claimants(address)
         if not claimants:
-            for plan in self.book.pools:
-                if int(address) in plan.blocks[address.version]:
-                    return Problem("NoPool", f"{address} is not given: {_why_unclaimed(plan)}")
+            having = [p for p in self.book.pools if int(address) in p.blocks[address.version]]
+            if having:
+                why = _why_unclaimed(min(having, key=lambda plan: plan.name))
+                return Problem("NoPool", f"{address} is not given: {why}")
             return Problem("NoPool", f"{address} is outside every pool")
         plan = claimants[0]
         wanted, field_name = self.known.request.pool, self.known.request.pool_field
@@ -116,10 +117,11 @@ class Offers:
             return Problem("AddressConflict", f"{address} is answered for by {aside.mac}")
         record = self.book.record(address)
         if record is None:
-            for key in self.book.holders(address):
-                if key != self.key:
-                    return Problem("AddressTaken", f"{address} is held by Service {_spelled(key)}")
-            return None
+            others = [key for key in self.book.holders(address) if key != self.key]
+            if not others:
+                return None
+            by = _spelled(min(others))
+            return Problem("AddressTaken", f"{address} is held by Service {by}")
         leaving = sorted(key for key in record.services if key not in self.book.services)
         if leaving or not record.services:
             by = f" by Service {_spelled(leaving[0])}" if leaving else ""

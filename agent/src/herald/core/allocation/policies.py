@@ -63,9 +63,14 @@ class PolicyReports:
                     "InvalidExpression",
                     f"spec.interfaces[{index}]: wanted a regular expression, found {expression!r}",
                 )
+        preferred = (
+            (f"preferredNodes[{index}].nodeSelector", each.selector)
+            for index, each in enumerate(policy.preferred_nodes)
+        )
         for field, selector in (
             ("serviceSelector", policy.service_selector),
             ("nodeSelector", policy.node_selector),
+            *preferred,
         ):
             if found := problems(selector):
                 return not_ready("InvalidSelector", f"spec.{field}: {found[0]}")

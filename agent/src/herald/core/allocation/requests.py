@@ -9,6 +9,7 @@ note says so. A request that cannot be understood is told, never guessed.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -30,6 +31,8 @@ SHARING_KEY = "herald.dev/sharing-key"
 SHARING_CROSS_NAMESPACE = "herald.dev/sharing-cross-namespace"
 """The other namespaces that it shares with, separated by commas, or ``*`` for all."""
 LOAD_BALANCER_IP = "spec.loadBalancerIP"
+
+_NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
 _ALIASES: Mapping[str, tuple[str, ...]] = {
     IPS: (
@@ -115,7 +118,7 @@ def _parsed(
             asked = " and ".join(family(version) for version in plain.families)
             problems.append(f"{each.field}: wanted {asked} (spec.ipFamilies), found {each.address}")
     first = {each.address: each for each in reversed(wanted)}
-    namespaces = _read(annotations, SHARING_CROSS_NAMESPACE, notes).text.split(",")
+    shares_with = _namespaces(_read(annotations, SHARING_CROSS_NAMESPACE, notes), problems)
     return Request(
         families=plain.families,
         policy=plain.policy,
@@ -123,7 +126,7 @@ def _parsed(
         pool=pool.text,
         pool_field=pool.field,
         sharing_key=_read(annotations, SHARING_KEY, notes).text,
-        shares_with=frozenset(name.strip() for name in namespaces if name.strip()),
+        shares_with=shares_with,
         problems=tuple(problems),
         notes=tuple(notes),
         own=any(annotations.get(name, "").strip() for name in (IPS, POOL)),
@@ -163,6 +166,14 @@ def _wanted(value: _Value, problems: list[str]) -> list[Wanted]:
     if value.text and not wanted and not problems:
         problems.append(f"{value.field}: wanted addresses, found {shown(value.text)}")
     return wanted
+
+
+def _namespaces(value: _Value, problems: list[str]) -> frozenset[str]:
+    names = frozenset(filter(None, map(str.strip, value.text.split(","))))
+    for name in sorted(names - {"*"}):
+        if not _NAMESPACE.fullmatch(name):
+            problems.append(f"{value.field}: wanted names of namespaces or *, found {shown(name)}")
+    return names
 
 
 @lru_cache(maxsize=64)
