@@ -11,7 +11,7 @@ import pytest
 from tests.sim.cluster import Cluster
 
 from herald.core.leases import REASON
-from herald.core.model import SECOND, Lease
+from herald.core.model import SECOND, Lease, Policy
 from herald.core.settings import Settings
 
 
@@ -227,6 +227,21 @@ def test_who_is_drained_serves_on_while_nobody_else_may() -> None:
     lease = cluster.api.lease("vip-198.51.100.0")
     assert lease is not None
     assert lease.annotations[REASON] == f"{last}: draining"
+
+
+def test_every_agent_counts_what_is_announced() -> None:
+    cluster, _ = served_cluster(services=3, nodes=3)
+    cluster.run(3)
+
+    def told() -> set[tuple[int, int]]:
+        agents = {m.agent: m.clock() for m in cluster.machines.values() if m.agent is not None}
+        found = [agent.status(now) for agent, now in agents.items()]
+        return {(status.addresses, status.announced) for status in found}
+
+    assert told() == {(3, 3)}
+    cluster.api.remove(Policy, "all")
+    cluster.run(3)
+    assert told() == {(3, 0)}
 
 
 def test_who_is_drained_and_stops_keeps_nothing() -> None:

@@ -22,6 +22,8 @@ from herald.shell.metrics import Collector, serve
 @dataclass(frozen=True)
 class Status:
     held: tuple[str, ...] = ("192.0.2.7", "192.0.2.8")
+    addresses: int = 9
+    announced: int = 8
     valid_for_ms: int = 1750
     problems: tuple[str, ...] = ("one",)
 
@@ -65,6 +67,8 @@ def test_every_number_has_its_metric(counters: Counters) -> None:
     found = scrape(counters)
     expected = {
         "herald_held_addresses": 2,
+        "herald_cluster_addresses": 9,
+        "herald_announced_addresses": 8,
         "herald_validity_seconds": 1.75,
         "herald_problems": 1,
         "herald_uptime_seconds": 30,

@@ -32,7 +32,9 @@ class Status:
     draining: bool
     conflicts: tuple[ConflictTold, ...]
     addresses: int
-    """Addresses in the whole cluster."""
+    """Addresses in the whole cluster: VIP leases."""
+    announced: int
+    """Those of them that some node holds."""
     live_nodes: int
     other_versions: tuple[str, ...]
     """Nodes whose agent is of another version than this one, each with it."""

@@ -358,6 +358,7 @@ class Decider:
             draining=self._own.draining,
             conflicts=self._conflicts.told(now),
             addresses=self._locks.addresses,
+            announced=self._candidates.held,
             live_nodes=len(self._candidates.presences),
             other_versions=tuple(self._other_versions()),
             problems=tuple(self._problems()),

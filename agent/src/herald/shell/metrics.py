@@ -105,6 +105,16 @@ class Collector:
             len(getattr(status, "held", ())),
         )
         yield _gauge(
+            "herald_cluster_addresses",
+            "Addresses in the whole cluster.",
+            getattr(status, "addresses", 0),
+        )
+        yield _gauge(
+            "herald_announced_addresses",
+            "Those of them that some node announces.",
+            getattr(status, "announced", 0),
+        )
+        yield _gauge(
             "herald_validity_seconds",
             "What was left of the presence's validity when last looked at, once a second.",
             getattr(status, "valid_for_ms", 0) / 1000,

@@ -95,6 +95,11 @@ class Candidates:
             self._load[holder] = self._load.get(holder, 0) + 1
 
     @property
+    def held(self) -> int:
+        """VIP leases that some node holds."""
+        return len(self._holders)
+
+    @property
     def announcing(self) -> int:
         """Nodes that hold an address."""
         return sum(count > 0 for count in self._load.values())
