@@ -178,6 +178,12 @@ ROWS = [
         {"a": "NoAddresses"},
     ),
     Row(
+        "all left to an older pool",
+        (A, pool("b", "192.0.2.0/30", born=2)),
+        {"a": "8 0 8", "b": "0 0 0"},
+        {"a": "Ready ", "b": "NoAddresses blocks: nothing is left to give"},
+    ),
+    Row(
         "neither cidr nor start",
         (replace(A, blocks=(Block(),)),),
         {"a": "0 0 0"},

@@ -432,7 +432,7 @@ def _ready(plan: Plan) -> Condition:
         return Condition(
             "Ready", "False", "InvalidSpec", "; ".join(plan.problems[:_PROBLEMS_NAMED])
         )
-    if not any(plan.usable.values()):
+    if not any(line.size for line in plan.lines.values()):
         return Condition("Ready", "False", "NoAddresses", "blocks: nothing is left to give")
     if plan.pool.disabled:
         return Condition("Ready", "True", "Disabled", "no new addresses are given")
