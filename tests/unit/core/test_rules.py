@@ -30,7 +30,7 @@ from tests.unit.core.alone import (
 from herald.core import effects as fx
 from herald.core import events as ev
 from herald.core.election.election import IN_FLIGHT, LATE, RANK_STEP
-from herald.core.election.placement import DRAIN_ANNOTATION
+from herald.core.election.placement import DRAIN_ANNOTATION, OUT_OF_SERVICE_TAINT
 from herald.core.election.placement import order as order_of
 from herald.core.kernel import EntryFlags, EntryValue, Session
 from herald.core.leases import (
@@ -38,6 +38,7 @@ from herald.core.leases import (
     EPOCH,
     INSTANCE,
     POOL,
+    REASON,
     RELEASED,
     SERVICES,
     Presence,
@@ -46,7 +47,16 @@ from herald.core.leases import (
     new_vip_lease,
 )
 from herald.core.leaving import LIMIT
-from herald.core.model import MILLISECOND, SECOND, Address, Lease, Service, vip_lease_name
+from herald.core.model import (
+    MILLISECOND,
+    SECOND,
+    Address,
+    Lease,
+    Node,
+    Service,
+    Taint,
+    vip_lease_name,
+)
 from herald.core.settings import Settings
 from herald.core.world import KINDS
 
@@ -554,10 +564,21 @@ def test_rule_5_a_holder_is_cleared_only_after_the_kernel_has_confirmed() -> Non
     assert alone.store[VIP_LEASE].holder == ""
 
 
-def test_rule_5_the_presence_says_first_that_it_is_out() -> None:
+@pytest.mark.parametrize(
+    ("drained", "reason"),
+    [
+        (node("n1", annotations={DRAIN_ANNOTATION: "true"}), "draining"),
+        (
+            node("n1", taints=(Taint(OUT_OF_SERVICE_TAINT, "nodeshutdown", "NoExecute"),)),
+            "taint out-of-service",
+        ),
+    ],
+    ids=["annotation", "taint"],
+)
+def test_rule_5_the_presence_says_first_that_it_is_out(drained: Node, reason: str) -> None:
     alone = holding(peer("n2", 2))
     alone.done.clear()
-    alone.post(ev.Changed(node("n1", annotations={DRAIN_ANNOTATION: "true"})))
+    alone.post(ev.Changed(drained))
     assert alone.held
     request = alone.request(PRESENCE_LEASE)
     assert Presence(request.lease).report.draining
@@ -566,6 +587,7 @@ def test_rule_5_the_presence_says_first_that_it_is_out() -> None:
     assert not alone.held
     written = [e.lease.name for e in alone.effects(fx.LeaseRequest)]
     assert written.index(PRESENCE_LEASE) < written.index(VIP_LEASE)
+    assert alone.store[VIP_LEASE].annotations[REASON] == f"n1: {reason}"
 
 
 def test_rule_5_a_stop_hands_over_then_falls_silent_then_releases_then_ends() -> None:

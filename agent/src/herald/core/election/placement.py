@@ -212,10 +212,17 @@ def _why_no_interface(policies: Iterable[Policy], interfaces: Iterable[PresenceI
 
 def why_out_of_service(node: Node, presence: Presence) -> str:
     """Why a node may announce nothing at all; empty where it may."""
-    if presence.report.draining or node.annotations.get(DRAIN_ANNOTATION) == "true":
-        return "draining"
+    if reason := why_drained(node):
+        return reason
     if EXCLUDE_LABEL in node.labels:
         return f"label {EXCLUDE_LABEL}"
+    return "draining" if presence.report.draining else ""
+
+
+def why_drained(node: Node) -> str:
+    """By which word on its Node it is to hand everything over; empty: by none."""
+    if node.annotations.get(DRAIN_ANNOTATION) == "true":
+        return "draining"
     if any(taint.key == OUT_OF_SERVICE_TAINT for taint in node.taints):
         return "taint out-of-service"
     return ""
