@@ -7,6 +7,7 @@ What several agents make of them together is in tests/sim and tests/model.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -629,21 +630,21 @@ def test_rule_5_many_addresses_are_withdrawn_as_one(event: ev.Event) -> None:
     assert len(removal.remove) == 60
 
 
-def leaving_while_it_renews() -> tuple[Alone, fx.LeaseRequest]:
-    """An agent that has handed over all, and fallen silent, while a renewal is under way."""
-    alone = holding(peer("n2", 2))
+def leaving_while_it_renews(alone: Alone) -> fx.LeaseRequest:
+    """It has handed over all, and fallen silent, while this renewal is under way."""
     alone.post(ev.Stop())
     alone.serve(PRESENCE_LEASE)
     request = renewal(alone)
     alone.serve(VIP_LEASE)
     alone.advance(10 * MILLISECOND)
     assert (alone.session.deadline, alone.entries) == (0, {})
-    return alone, request
+    return request
 
 
 @pytest.mark.parametrize("answer", ["done", "done, but the answer is lost", "lost", "conflict"])
 def test_rule_5_a_renewal_under_way_is_awaited_before_the_presence_is_released(answer: str) -> None:
-    alone, request = leaving_while_it_renews()
+    alone = holding(peer("n2", 2))
+    request = leaving_while_it_renews(alone)
     assert alone.request(PRESENCE_LEASE) is request
     if answer == "conflict":
         edited = alone.store[PRESENCE_LEASE]
@@ -661,7 +662,8 @@ def test_rule_5_a_renewal_under_way_is_awaited_before_the_presence_is_released(a
 
 
 def test_rule_5_who_was_fenced_while_leaving_releases_nothing() -> None:
-    alone, request = leaving_while_it_renews()
+    alone = holding(peer("n2", 2))
+    request = leaving_while_it_renews(alone)
     fenced = alone.put(replace(alone.store[PRESENCE_LEASE], holder=""))
     alone.answer(request, ev.Refused(409, "conflict"))
     alone.live(100 * MILLISECOND)
@@ -670,7 +672,8 @@ def test_rule_5_who_was_fenced_while_leaving_releases_nothing() -> None:
 
 
 def test_rule_5_a_release_that_is_refused_is_told() -> None:
-    alone, request = leaving_while_it_renews()
+    alone = holding(peer("n2", 2))
+    request = leaving_while_it_renews(alone)
     alone.answer(request, alone.outcome(request))
     alone.advance(10 * MILLISECOND)
     alone.answer(alone.request(PRESENCE_LEASE), ev.Refused(403, "forbidden"))
@@ -929,6 +932,89 @@ def test_rule_9_a_failed_renewal_is_tried_again_for_ever() -> None:
     for _ in range(500):
         alone.answer(renewal(alone), ev.Failed("reset"))
     assert renewal(alone)
+
+
+def pause(alone: Alone, request: fx.LeaseRequest, outcome: ev.Failed | ev.Refused) -> int:
+    """How long after that answer the next request about the same Lease leaves."""
+    alone.answer(request, outcome)
+    began = alone.now
+    while not alone.asked(request.lease.name):
+        alone.advance(MILLISECOND)
+    return alone.now - began
+
+
+def after_failed_reads() -> list[int]:
+    """Of nodes that boot at one moment."""
+    found = []
+    for number in range(5):
+        alone = Alone(identity=replace(ME, node=f"n{number}"))
+        alone.post(ev.Tick())
+        found.append(pause(alone, alone.pending[0], ev.Failed("reset")))
+    return found
+
+
+def after_failed_joins() -> list[int]:
+    """The same."""
+    found = []
+    for number in range(5):
+        alone = Alone(identity=replace(ME, node=f"n{number}"))
+        alone.post(ev.Tick())
+        alone.answer(alone.pending[0], ev.Refused(404, "not found"))
+        found.append(pause(alone, alone.pending[0], ev.Failed("reset")))
+    return found
+
+
+def after_failed_renewals() -> list[int]:
+    alone = holding()
+    return [pause(alone, renewal(alone), ev.Failed("reset")) for _ in range(5)]
+
+
+def before_releases() -> list[int]:
+    """Of the presence, after the renewal that was under way has failed."""
+    found = []
+    for seconds in range(5):
+        alone = holding(peer("n2", 2))
+        alone.live(seconds * SECOND)
+        found.append(pause(alone, leaving_while_it_renews(alone), ev.Failed("reset")))
+    return found
+
+
+def after_failed_reads_of_an_epoch() -> list[int]:
+    """Of the presence that a VIP lease names."""
+    alone = joined(peer("n2", 2))
+    lease = replace(alone.given("uid-p-unknown/0"), holder="n7")
+    alone.post(ev.Changed(service()))
+    alone.show(lease)
+    found = []
+    for _ in range(5):
+        alone.serve(VIP_LEASE)
+        read = alone.request("presence-n7")
+        alone.answer(read, ev.Failed("reset"))
+        began = alone.now
+        while not alone.asked(VIP_LEASE):
+            alone.serve(PRESENCE_LEASE)
+            alone.advance(MILLISECOND)
+        found.append(alone.now - began)
+    return found
+
+
+@pytest.mark.parametrize(
+    "pauses",
+    [
+        after_failed_reads,
+        after_failed_joins,
+        after_failed_renewals,
+        before_releases,
+        after_failed_reads_of_an_epoch,
+    ],
+)
+def test_rule_9_who_failed_at_one_moment_does_not_try_again_at_one_moment(
+    pauses: Callable[[], list[int]],
+) -> None:
+    found = pauses()
+    assert min(found) >= 100 * MILLISECOND
+    assert max(found) <= 201 * MILLISECOND
+    assert len(set(found)) > 1
 
 
 # --- 10: time runs backwards -------------------------------------------------------------------------------

@@ -75,6 +75,11 @@ def spread(subject: str, period: int) -> int:
     return int(_hash(subject, "") * period)
 
 
+def jittered(pause: int, subject: str) -> int:
+    """Up to twice a pause: who failed at one moment does not try again at one moment."""
+    return pause + spread(subject, pause)
+
+
 def bounded(
     ranking: tuple[str, ...], weights: Mapping[str, int], load: Mapping[str, int], total: int
 ) -> tuple[str, ...]:
