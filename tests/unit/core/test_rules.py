@@ -31,7 +31,8 @@ from tests.unit.core.alone import (
 from herald.core import effects as fx
 from herald.core import events as ev
 from herald.core.election.election import IN_FLIGHT, LATE, RANK_STEP
-from herald.core.election.placement import DRAIN_ANNOTATION, OUT_OF_SERVICE_TAINT
+from herald.core.election.observer import FENCE_STEP
+from herald.core.election.placement import DRAIN_ANNOTATION, OUT_OF_SERVICE_TAINT, rank_of
 from herald.core.election.placement import order as order_of
 from herald.core.kernel import EntryFlags, EntryValue, Session
 from herald.core.leases import (
@@ -351,6 +352,65 @@ def test_rule_3_who_was_out_of_touch_counts_again(loss: Literal["watch", "reques
     assert not fences(alone)
     quiet_for(alone, SECOND)
     assert fences(alone)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "in_touch"),
+    [(ev.Refused(409, "conflict"), True), (ev.Failed("reset"), False)],
+    ids=["409", "no answer"],
+)
+def test_rule_3_a_fence_that_is_refused_starts_no_count_again_and_one_without_an_answer_all(
+    outcome: ev.Refused | ev.Failed, in_touch: bool
+) -> None:
+    alone = joined(peer("n2", 2, duration=D), peer("n3", 3, duration=D))
+    quiet_for(alone, SECOND)
+    beat(alone, "n3")
+    seen = alone.now
+    quiet_for(alone, SECOND + 200 * MILLISECOND)
+    assert (fences(alone), fences(alone, "presence-n3")) == (True, False)
+    alone.answer(alone.request("presence-n2"), outcome)
+    refused = alone.now
+    # It is tried again after a while, and the other's turn comes when it would have come.
+    quiet_for(alone, D // 4 + 20 * MILLISECOND)
+    assert fences(alone) is in_touch
+    quiet_for(alone, seen + D + 200 * MILLISECOND - alone.now)
+    assert fences(alone, "presence-n3") is in_touch
+    quiet_for(alone, refused + D - 20 * MILLISECOND - alone.now)
+    assert fences(alone) is in_touch
+    # In touch again from its next renewal that succeeds.
+    quiet_for(alone, 5 * D // 4 + 200 * MILLISECOND)
+    assert fences(alone)
+    assert fences(alone, "presence-n3")
+
+
+def beat(alone: Alone, name: str) -> None:
+    """It renews."""
+    lease = alone.store[f"presence-{name}"]
+    alone.show(replace(lease, labels={"beat": str(alone.now)}))
+
+
+def test_rule_3_fencers_take_turns_of_50_ms_in_an_order_that_differs_from_node_to_node() -> None:
+    lost = [f"n{number}" for number in range(2, 8)]
+    alone = joined(*(peer(name, int(name[1:]), duration=D) for name in lost))
+    turns = {}
+    for name in lost:
+        quiet_for(alone, 100 * MILLISECOND)
+        for other in lost:
+            beat(alone, other)
+        seen = alone.now
+        while alone.now < seen + D - 100 * MILLISECOND:
+            quiet_for(alone, 100 * MILLISECOND)
+            for other in lost:
+                if other != name:
+                    beat(alone, other)
+        while not fences(alone, f"presence-{name}"):
+            quiet_for(alone, MILLISECOND)
+        turns[name] = alone.now - seen - D
+        alone.serve(f"presence-{name}")
+        alone.show(peer(name, int(name[1:]), duration=D))
+        others = {"n1", "n9", *lost} - {name}
+        assert turns[name] == rank_of("n1", f"presence-{name}", others) * FENCE_STEP
+    assert len(set(turns.values())) > 1
 
 
 # --- 4: claim ----------------------------------------------------------------------------------------------
