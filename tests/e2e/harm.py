@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from herald_lab.layout import API as API_HOST
 from herald_lab.layout import API_PORT, NODES
-from watched import DRAIN, MACS, await_health, linger
+from watched import DRAIN, MACS, await_health, linger, report_of
 
 if TYPE_CHECKING:
     from conftest import Lab
@@ -32,6 +32,7 @@ DEAF_NODE = 3000.0  # 1.5 s deaf, 0.5 s to a question and to another's renewal e
 FAST = {"duration_ms": "800"}
 MANAGEMENT = {"servers": f'["https://{API_HOST.management}:{API_PORT}"]'}
 WITHDRAW = {"on_api_loss": '"Withdraw"'}
+OUT_OF_SERVICE = ("node.kubernetes.io/out-of-service", "nodeshutdown:NoExecute")
 AWAY = 60.0  # seconds without an API server
 STORM = 20.0  # seconds of errors, slowness, resets
 
@@ -134,15 +135,22 @@ def together(lab: Lab, nodes: Sequence[str], *words: str) -> None:
 KILL = ("kill", "--kill-whom=main", "--signal=KILL")
 
 
-@contextmanager
-def drain(watched: Watched, node: str) -> Iterator[None]:
-    watched.lab.kubectl("annotate", "node", node, f"{DRAIN}=true")
-    try:
-        watched.wait_for(f"{node} to be drained", lambda: watched.off(node))
-        linger(1)
-        yield
-    finally:
-        watched.lab.kubectl("annotate", "node", node, f"{DRAIN}-")
+def drain(verb: str, key: str, value: str) -> Harm:
+    """`kubectl VERB node NODE KEY=VALUE`, and KEY taken away at last."""
+
+    @contextmanager
+    def harm(watched: Watched, node: str) -> Iterator[None]:
+        lab = watched.lab
+        lab.kubectl(verb, "node", node, f"{key}={value}")
+        try:
+            watched.wait_for(f"{node} to be drained", lambda: watched.off(node))
+            assert report_of(lab.presence(node))["draining"], f"{node} does not say that it drains"
+            linger(1)
+            yield
+        finally:
+            lab.kubectl(verb, "node", node, f"{key}-")
+
+    return harm
 
 
 @contextmanager
@@ -256,7 +264,8 @@ FAULTS = (
     Fault("API server stopped, then switch (limit)", api_away_and_switch, None, True),
     Fault("all agents killed at once", agents(*KILL, everywhere=True), 0, False, essential=True),
     Fault("all agents restarted at once", agents("restart", everywhere=True), None, None),
-    Fault("drain", drain, 0, True, essential=True),
+    Fault("drain", drain("annotate", DRAIN, "true"), 0, True, essential=True),
+    Fault("taint out-of-service", drain("taint", *OUT_OF_SERVICE), 0, True),
     Fault("agent stopped", agents("stop"), 0, True),
     Fault("agent restarted", agents("restart"), 0, None),
     Fault("upgrade, node by node, and back", upgrade, 0, None),

@@ -7,6 +7,7 @@ What several agents make of them together is in tests/sim and tests/model.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -30,7 +31,13 @@ from tests.unit.core.alone import (
 from herald.core import effects as fx
 from herald.core import events as ev
 from herald.core.election.election import IN_FLIGHT, LATE, RANK_STEP
-from herald.core.election.placement import DRAIN_ANNOTATION, EXCLUDE_LABEL
+from herald.core.election.observer import FENCE_STEP
+from herald.core.election.placement import (
+    DRAIN_ANNOTATION,
+    EXCLUDE_LABEL,
+    OUT_OF_SERVICE_TAINT,
+    rank_of,
+)
 from herald.core.election.placement import order as order_of
 from herald.core.kernel import EntryFlags, EntryValue, Session
 from herald.core.leases import (
@@ -38,6 +45,7 @@ from herald.core.leases import (
     EPOCH,
     INSTANCE,
     POOL,
+    REASON,
     RELEASED,
     SERVICES,
     Presence,
@@ -46,7 +54,16 @@ from herald.core.leases import (
     new_vip_lease,
 )
 from herald.core.leaving import LIMIT
-from herald.core.model import MILLISECOND, SECOND, Address, Lease, Service, vip_lease_name
+from herald.core.model import (
+    MILLISECOND,
+    SECOND,
+    Address,
+    Lease,
+    Node,
+    Service,
+    Taint,
+    vip_lease_name,
+)
 from herald.core.settings import Settings
 from herald.core.world import KINDS
 
@@ -342,6 +359,65 @@ def test_rule_3_who_was_out_of_touch_counts_again(loss: Literal["watch", "reques
     assert fences(alone)
 
 
+@pytest.mark.parametrize(
+    ("outcome", "in_touch"),
+    [(ev.Refused(409, "conflict"), True), (ev.Failed("reset"), False)],
+    ids=["409", "no answer"],
+)
+def test_rule_3_a_fence_that_is_refused_starts_no_count_again_and_one_without_an_answer_all(
+    outcome: ev.Refused | ev.Failed, in_touch: bool
+) -> None:
+    alone = joined(peer("n2", 2, duration=D), peer("n3", 3, duration=D))
+    quiet_for(alone, SECOND)
+    beat(alone, "n3")
+    seen = alone.now
+    quiet_for(alone, SECOND + 200 * MILLISECOND)
+    assert (fences(alone), fences(alone, "presence-n3")) == (True, False)
+    alone.answer(alone.request("presence-n2"), outcome)
+    refused = alone.now
+    # It is tried again after a while, and the other's turn comes when it would have come.
+    quiet_for(alone, D // 4 + 20 * MILLISECOND)
+    assert fences(alone) is in_touch
+    quiet_for(alone, seen + D + 200 * MILLISECOND - alone.now)
+    assert fences(alone, "presence-n3") is in_touch
+    quiet_for(alone, refused + D - 20 * MILLISECOND - alone.now)
+    assert fences(alone) is in_touch
+    # In touch again from its next renewal that succeeds.
+    quiet_for(alone, 5 * D // 4 + 200 * MILLISECOND)
+    assert fences(alone)
+    assert fences(alone, "presence-n3")
+
+
+def beat(alone: Alone, name: str) -> None:
+    """It renews."""
+    lease = alone.store[f"presence-{name}"]
+    alone.show(replace(lease, labels={"beat": str(alone.now)}))
+
+
+def test_rule_3_fencers_take_turns_of_50_ms_in_an_order_that_differs_from_node_to_node() -> None:
+    lost = [f"n{number}" for number in range(2, 8)]
+    alone = joined(*(peer(name, int(name[1:]), duration=D) for name in lost))
+    turns = {}
+    for name in lost:
+        quiet_for(alone, 100 * MILLISECOND)
+        for other in lost:
+            beat(alone, other)
+        seen = alone.now
+        while alone.now < seen + D - 100 * MILLISECOND:
+            quiet_for(alone, 100 * MILLISECOND)
+            for other in lost:
+                if other != name:
+                    beat(alone, other)
+        while not fences(alone, f"presence-{name}"):
+            quiet_for(alone, MILLISECOND)
+        turns[name] = alone.now - seen - D
+        alone.serve(f"presence-{name}")
+        alone.show(peer(name, int(name[1:]), duration=D))
+        others = {"n1", "n9", *lost} - {name}
+        assert turns[name] == rank_of("n1", f"presence-{name}", others) * FENCE_STEP
+    assert len(set(turns.values())) > 1
+
+
 # --- 4: claim ----------------------------------------------------------------------------------------------
 
 
@@ -554,10 +630,21 @@ def test_rule_5_a_holder_is_cleared_only_after_the_kernel_has_confirmed() -> Non
     assert alone.store[VIP_LEASE].holder == ""
 
 
-def test_rule_5_the_presence_says_first_that_it_is_out() -> None:
+@pytest.mark.parametrize(
+    ("drained", "reason"),
+    [
+        (node("n1", annotations={DRAIN_ANNOTATION: "true"}), "draining"),
+        (
+            node("n1", taints=(Taint(OUT_OF_SERVICE_TAINT, "nodeshutdown", "NoExecute"),)),
+            "taint out-of-service",
+        ),
+    ],
+    ids=["annotation", "taint"],
+)
+def test_rule_5_the_presence_says_first_that_it_is_out(drained: Node, reason: str) -> None:
     alone = holding(peer("n2", 2))
     alone.done.clear()
-    alone.post(ev.Changed(node("n1", annotations={DRAIN_ANNOTATION: "true"})))
+    alone.post(ev.Changed(drained))
     assert alone.held
     request = alone.request(PRESENCE_LEASE)
     assert Presence(request.lease).report.draining
@@ -566,6 +653,7 @@ def test_rule_5_the_presence_says_first_that_it_is_out() -> None:
     assert not alone.held
     written = [e.lease.name for e in alone.effects(fx.LeaseRequest)]
     assert written.index(PRESENCE_LEASE) < written.index(VIP_LEASE)
+    assert alone.store[VIP_LEASE].annotations[REASON] == f"n1: {reason}"
 
 
 def test_rule_5_a_stop_hands_over_then_falls_silent_then_releases_then_ends() -> None:
@@ -607,21 +695,21 @@ def test_rule_5_many_addresses_are_withdrawn_as_one(event: ev.Event) -> None:
     assert len(removal.remove) == 60
 
 
-def leaving_while_it_renews() -> tuple[Alone, fx.LeaseRequest]:
-    """An agent that has handed over all, and fallen silent, while a renewal is under way."""
-    alone = holding(peer("n2", 2))
+def leaving_while_it_renews(alone: Alone) -> fx.LeaseRequest:
+    """It has handed over all, and fallen silent, while this renewal is under way."""
     alone.post(ev.Stop())
     alone.serve(PRESENCE_LEASE)
     request = renewal(alone)
     alone.serve(VIP_LEASE)
     alone.advance(10 * MILLISECOND)
     assert (alone.session.deadline, alone.entries) == (0, {})
-    return alone, request
+    return request
 
 
 @pytest.mark.parametrize("answer", ["done", "done, but the answer is lost", "lost", "conflict"])
 def test_rule_5_a_renewal_under_way_is_awaited_before_the_presence_is_released(answer: str) -> None:
-    alone, request = leaving_while_it_renews()
+    alone = holding(peer("n2", 2))
+    request = leaving_while_it_renews(alone)
     assert alone.request(PRESENCE_LEASE) is request
     if answer == "conflict":
         edited = alone.store[PRESENCE_LEASE]
@@ -639,7 +727,8 @@ def test_rule_5_a_renewal_under_way_is_awaited_before_the_presence_is_released(a
 
 
 def test_rule_5_who_was_fenced_while_leaving_releases_nothing() -> None:
-    alone, request = leaving_while_it_renews()
+    alone = holding(peer("n2", 2))
+    request = leaving_while_it_renews(alone)
     fenced = alone.put(replace(alone.store[PRESENCE_LEASE], holder=""))
     alone.answer(request, ev.Refused(409, "conflict"))
     alone.live(100 * MILLISECOND)
@@ -648,7 +737,8 @@ def test_rule_5_who_was_fenced_while_leaving_releases_nothing() -> None:
 
 
 def test_rule_5_a_release_that_is_refused_is_told() -> None:
-    alone, request = leaving_while_it_renews()
+    alone = holding(peer("n2", 2))
+    request = leaving_while_it_renews(alone)
     alone.answer(request, alone.outcome(request))
     alone.advance(10 * MILLISECOND)
     alone.answer(alone.request(PRESENCE_LEASE), ev.Refused(403, "forbidden"))
@@ -907,6 +997,89 @@ def test_rule_9_a_failed_renewal_is_tried_again_for_ever() -> None:
     for _ in range(500):
         alone.answer(renewal(alone), ev.Failed("reset"))
     assert renewal(alone)
+
+
+def pause(alone: Alone, request: fx.LeaseRequest, outcome: ev.Failed | ev.Refused) -> int:
+    """How long after that answer the next request about the same Lease leaves."""
+    alone.answer(request, outcome)
+    began = alone.now
+    while not alone.asked(request.lease.name):
+        alone.advance(MILLISECOND)
+    return alone.now - began
+
+
+def after_failed_reads() -> list[int]:
+    """Of nodes that boot at one moment."""
+    found = []
+    for number in range(5):
+        alone = Alone(identity=replace(ME, node=f"n{number}"))
+        alone.post(ev.Tick())
+        found.append(pause(alone, alone.pending[0], ev.Failed("reset")))
+    return found
+
+
+def after_failed_joins() -> list[int]:
+    """The same."""
+    found = []
+    for number in range(5):
+        alone = Alone(identity=replace(ME, node=f"n{number}"))
+        alone.post(ev.Tick())
+        alone.answer(alone.pending[0], ev.Refused(404, "not found"))
+        found.append(pause(alone, alone.pending[0], ev.Failed("reset")))
+    return found
+
+
+def after_failed_renewals() -> list[int]:
+    alone = holding()
+    return [pause(alone, renewal(alone), ev.Failed("reset")) for _ in range(5)]
+
+
+def before_releases() -> list[int]:
+    """Of the presence, after the renewal that was under way has failed."""
+    found = []
+    for seconds in range(5):
+        alone = holding(peer("n2", 2))
+        alone.live(seconds * SECOND)
+        found.append(pause(alone, leaving_while_it_renews(alone), ev.Failed("reset")))
+    return found
+
+
+def after_failed_reads_of_an_epoch() -> list[int]:
+    """Of the presence that a VIP lease names."""
+    alone = joined(peer("n2", 2))
+    lease = replace(alone.given("uid-p-unknown/0"), holder="n7")
+    alone.post(ev.Changed(service()))
+    alone.show(lease)
+    found = []
+    for _ in range(5):
+        alone.serve(VIP_LEASE)
+        read = alone.request("presence-n7")
+        alone.answer(read, ev.Failed("reset"))
+        began = alone.now
+        while not alone.asked(VIP_LEASE):
+            alone.serve(PRESENCE_LEASE)
+            alone.advance(MILLISECOND)
+        found.append(alone.now - began)
+    return found
+
+
+@pytest.mark.parametrize(
+    "pauses",
+    [
+        after_failed_reads,
+        after_failed_joins,
+        after_failed_renewals,
+        before_releases,
+        after_failed_reads_of_an_epoch,
+    ],
+)
+def test_rule_9_who_failed_at_one_moment_does_not_try_again_at_one_moment(
+    pauses: Callable[[], list[int]],
+) -> None:
+    found = pauses()
+    assert min(found) >= 100 * MILLISECOND
+    assert max(found) <= 201 * MILLISECOND
+    assert len(set(found)) > 1
 
 
 # --- 10: time runs backwards -------------------------------------------------------------------------------

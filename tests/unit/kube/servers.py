@@ -22,50 +22,63 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+HOUR = datetime.timedelta(hours=1)
+PEM = serialization.Encoding.PEM
+
 
 def make_certificate(folder: Path, *addresses: str) -> tuple[Path, Path]:
     """A CA's certificate, and a file with a server's key and certificate for these IP addresses."""
-    folder.mkdir(parents=True, exist_ok=True)
-    now = datetime.datetime.now(datetime.UTC)
+    authority = Authority(folder)
+    return authority.file, authority.issue("server.pem", *addresses)
 
-    def certificate(
+
+class Authority:
+    """A CA, whose certificate stands in ``file``."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        constraints = x509.BasicConstraints(ca=True, path_length=0)
+        self.file = folder / "ca.crt"
+        self.file.write_bytes(self._sign("test CA", self._key, constraints).public_bytes(PEM))
+
+    def issue(
+        self, name: str, *addresses: str, ahead: datetime.timedelta = datetime.timedelta()
+    ) -> Path:
+        """A file of that name with a server's key and certificate; ``ahead``: of a clock that is wrong by so much."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = x509.SubjectAlternativeName(
+            [x509.IPAddress(ipaddress.ip_address(a)) for a in addresses]
+        )
+        own = self._sign("test server", key, names, ahead=ahead)
+        file = self._folder / name
+        file.write_bytes(
+            key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+            + own.public_bytes(PEM)
+        )
+        return file
+
+    def _sign(
+        self,
         name: str,
         key: ec.EllipticCurvePrivateKey,
-        issuer: str,
-        signer: ec.EllipticCurvePrivateKey,
-        *extensions: x509.ExtensionType,
+        extension: x509.ExtensionType,
+        *,
+        ahead: datetime.timedelta = datetime.timedelta(),
     ) -> x509.Certificate:
-        builder = (
+        now = datetime.datetime.now(datetime.UTC) + ahead
+        return (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")]))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
+            .not_valid_before(now - HOUR)
+            .not_valid_after(now + HOUR)
+            .add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+            .sign(self._key, hashes.SHA256())
         )
-        for extension in extensions:
-            builder = builder.add_extension(
-                extension, critical=isinstance(extension, x509.BasicConstraints)
-            )
-        return builder.sign(signer, hashes.SHA256())
-
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca = certificate(
-        "test CA", ca_key, "test CA", ca_key, x509.BasicConstraints(ca=True, path_length=0)
-    )
-    names = x509.SubjectAlternativeName(
-        [x509.IPAddress(ipaddress.ip_address(a)) for a in addresses]
-    )
-    own = certificate("test server", key, "test CA", ca_key, names)
-    pem = serialization.Encoding.PEM
-    ca_file, server_file = folder / "ca.crt", folder / "server.pem"
-    ca_file.write_bytes(ca.public_bytes(pem))
-    server_file.write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + own.public_bytes(pem)
-    )
-    return ca_file, server_file
 
 
 @dataclass
@@ -124,13 +137,17 @@ class ApiServer:
 
     def __post_init__(self) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(self.server_file)
+        self.show(self.server_file)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
         self._sockets: set[socket.socket] = set()
         self.url = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
         self._start(self._accept)
+
+    def show(self, server_file: Path) -> None:
+        """Whoever connects from now on is shown this certificate."""
+        self._context.load_cert_chain(server_file)
 
     def close(self) -> None:
         self._closing.set()

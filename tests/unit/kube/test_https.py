@@ -7,10 +7,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.unit.kube.servers import ApiServer, Exchange, make_certificate
+from tests.unit.kube.servers import ApiServer, Authority, Exchange, make_certificate
 
 from herald.kube.clock import boottime
 from herald.kube.https import Https, HttpsConnection, Server
@@ -239,6 +240,26 @@ def test_a_certificate_for_another_address_is_refused(tmp_path, connect):
         with pytest.raises(NoAnswer, match="certificate not accepted: IP address mismatch"):
             connect(server, ca_file=ca).call(GET, soon())
         assert server.seen.empty()
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("year", "why"), [(1, "certificate is not yet valid"), (-1, "certificate has expired")]
+)
+def test_a_clock_a_year_off_is_a_failed_attempt_until_it_is_set_right(tmp_path, connect, year, why):
+    """The node's clock, or whose made the certificate: it is the same to who verifies it."""
+    authority = Authority(tmp_path)
+    wrong = authority.issue("wrong.pem", "127.0.0.1", ahead=year * timedelta(days=365))
+    server = ApiServer(wrong, say(200, {}))
+    try:
+        connection = connect(server, ca_file=authority.file)
+        for _ in range(2):
+            with pytest.raises(NoAnswer, match=f"certificate not accepted: {why}"):
+                connection.call(GET, soon())
+        assert server.seen.empty()
+        server.show(authority.issue("right.pem", "127.0.0.1"))
+        assert connection.call(GET, soon()).status == 200
     finally:
         server.close()
 

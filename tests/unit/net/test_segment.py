@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import socket
+import struct
+import time
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
@@ -12,7 +15,7 @@ from tests.unit.net.namespaces import PYTHON, TWO_HOSTS, run
 
 from herald.core.events import SegmentHeard
 from herald.net import frames
-from herald.net.segment import REPEAT, Ears, answerer
+from herald.net.segment import _SO_TIMESTAMPNS, REPEAT, Ears, _came_in, answerer
 
 MAC = bytes.fromhex("02cafe00017f")
 
@@ -176,3 +179,41 @@ def test_the_same_answer_is_passed_on_once_in_a_while() -> None:
         ears._heard(event)
     assert posted == [one, other, late]
     ears.stop()
+
+
+SECOND = 10**9
+YEAR = 365 * 86400 * SECOND
+SLEW = SECOND // 100
+
+
+def boottime() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def control(stamp: int) -> list[tuple[int, int, bytes]]:
+    """What the kernel says beside a frame: when it came in, by CLOCK_REALTIME."""
+    return [(socket.SOL_SOCKET, _SO_TIMESTAMPNS, struct.pack("@ll", *divmod(stamp, SECOND)))]
+
+
+@pytest.mark.parametrize("age", [0, SECOND, YEAR])
+def test_a_frame_came_in_as_long_ago_as_its_stamp_says(age: int) -> None:
+    before = boottime()
+    found = _came_in(control(time.time_ns() - age))
+    # One of the two clocks may be slewed meanwhile.
+    assert before - SLEW <= found + age <= boottime() + SLEW
+
+
+@pytest.mark.parametrize("ahead", [SECOND, YEAR])
+def test_what_came_in_before_the_clock_was_set_back_counts_as_long_ago(ahead: int) -> None:
+    at = _came_in(control(time.time_ns() + ahead))
+    assert at == 0
+    posted: list[SegmentHeard] = []
+    ears = Ears(posted.append)
+    ears._heard(SegmentHeard(2, IPv4Address("192.0.2.2"), at))
+    assert posted == []
+    ears.stop()
+
+
+def test_a_frame_without_a_stamp_came_in_now() -> None:
+    before = boottime()
+    assert before <= _came_in([]) <= boottime()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from herald.core.election.candidates import Candidates
 from herald.core.election.election import Election
-from herald.core.election.placement import DRAIN_ANNOTATION, is_layer3, is_plumbing
+from herald.core.election.placement import is_down, is_drained, is_layer3, is_plumbing
 from herald.core.election.presence import IDLE, OwnPresence
 from herald.core.election.segment import Segment, solicitations_of
 from herald.core.kernelmap import KernelMap
@@ -57,8 +57,7 @@ class OwnNode:
     @property
     def draining(self) -> bool:
         node = self._world.nodes.get(self._node)
-        annotated = node is not None and node.annotations.get(DRAIN_ANNOTATION) == "true"
-        return self.stopping or annotated
+        return self.stopping or (node is not None and (is_drained(node) or is_down(node)))
 
     @property
     def proven(self) -> bool:

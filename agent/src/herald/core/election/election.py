@@ -38,7 +38,7 @@ from herald.core.election.lock import (
 from herald.core.election.locks import BATCH, Locks
 from herald.core.election.moves import Moves
 from herald.core.election.observer import Observer
-from herald.core.election.placement import Placement, spread
+from herald.core.election.placement import Placement, jittered
 from herald.core.election.presence import OwnPresence
 from herald.core.election.verify import Verifier
 from herald.core.events import Answer, Failed, Refused
@@ -109,7 +109,7 @@ class Election:
         self._targets = targets
         self._knows = knows
         self._filler = Filler(kernel, announcer, outbox, locks.recheck_at)
-        self._verifier = Verifier(locks, observer, outbox, settings.duration_ns)
+        self._verifier = Verifier(node, locks, observer, outbox, settings.duration_ns)
         self._moves = Moves(settings.hold_down_ns, lambda lock: place(lock).order[:1] != (node,))
         self.rewound = False
         """A list showed a lease as it had been before: the API server's time ran backwards (rule 10)."""
@@ -557,8 +557,7 @@ class Election:
             lock.unsure = True
             if request.purpose in GIVING:
                 lock.distrusted = max(lock.distrusted, request.base)
-            pause = RETRY + spread(f"{self._node} {request.id}", RETRY)
-            lock.retry_at = max(lock.retry_at, now + pause)
+            lock.retry_at = max(lock.retry_at, now + self._pause(RETRY, request))
         elif isinstance(outcome, Refused):
             self._refused(lock, request, outcome, now)
         elif outcome.lease is None:
@@ -587,9 +586,10 @@ class Election:
             self._answered_gone(lock, now)
         elif outcome.status in (404, 409):
             lock.unsure = True
-            lock.retry_at = max(lock.retry_at, now + (RETRY if outcome.status == 404 else 0))
+            pause = self._pause(RETRY, request) if outcome.status == 404 else 0
+            lock.retry_at = max(lock.retry_at, now + pause)
         else:
-            lock.retry_at = now + SECOND
+            lock.retry_at = now + self._pause(SECOND, request)
             self._out.note(
                 "lease request refused",
                 level="warning",
@@ -597,6 +597,10 @@ class Election:
                 purpose=request.purpose,
                 reason=outcome.reason,
             )
+
+    def _pause(self, least: int, request: Request) -> int:
+        """Before what has failed is tried again."""
+        return jittered(least, f"{self._node} {request.id}")
 
     def _claimed(self, lock: Lock, lease: Lease, request: Request, now: int) -> None:
         newest = lock.lease is not None and lock.lease.resource_version == lease.resource_version

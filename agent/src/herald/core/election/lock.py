@@ -83,7 +83,8 @@ ACTIONS: Mapping[Sight, Mapping[Own, Action]] = {
 }
 
 LIVE_ONLY = frozenset((_A.MAKE, _A.EDIT, _A.VERIFY, _A.TAKE, _A.CLAIM))
-"""Done only while this node is live: in an epoch, and before its deadline."""
+"""Done only while this node is live: in an epoch, and before its deadline. (What a lease of this epoch is let go of
+by may leave later: the entry has gone first, and nobody can have claimed the version that it starts from.)"""
 
 
 @dataclass(frozen=True, slots=True)

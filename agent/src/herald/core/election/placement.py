@@ -75,6 +75,11 @@ def spread(subject: str, period: int) -> int:
     return int(_hash(subject, "") * period)
 
 
+def jittered(pause: int, subject: str) -> int:
+    """Up to twice a pause: who failed at one moment does not try again at one moment."""
+    return pause + spread(subject, pause)
+
+
 def bounded(
     ranking: tuple[str, ...], weights: Mapping[str, int], load: Mapping[str, int], total: int
 ) -> tuple[str, ...]:
@@ -217,12 +222,22 @@ def why_out_of_service(node: Node, presence: Presence, *, drained: bool = False)
     """Why a node may announce nothing at all; empty where it may. ``drained``: it may although it is drained."""
     if EXCLUDE_LABEL in node.labels:
         return f"label {EXCLUDE_LABEL}"
-    if any(taint.key == OUT_OF_SERVICE_TAINT for taint in node.taints):
+    if is_down(node):
         return "taint out-of-service"
-    if node.annotations.get(DRAIN_ANNOTATION) == "true":
+    if is_drained(node):
         return "" if drained else "draining"
     # Its agent is stopping.
     return "draining" if presence.report.draining else ""
+
+
+def is_drained(node: Node) -> bool:
+    """By its annotation."""
+    return node.annotations.get(DRAIN_ANNOTATION) == "true"
+
+
+def is_down(node: Node) -> bool:
+    """By the taint with which somebody says that it is shut down."""
+    return any(taint.key == OUT_OF_SERVICE_TAINT for taint in node.taints)
 
 
 def prefer_ready(names: Collection[str], nodes: Mapping[str, Node]) -> tuple[list[str], list[str]]:

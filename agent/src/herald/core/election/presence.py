@@ -31,7 +31,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from herald.core.effects import LeaseRequest
-from herald.core.election.placement import spread
+from herald.core.election.placement import jittered
 from herald.core.events import Answer, Done, Failed, Refused
 from herald.core.kernel import Session
 from herald.core.kernelmap import KernelMap
@@ -60,7 +60,7 @@ IDLE = 5
 FUSE = SECOND
 """How long past the deadline the kernel holds on without the agent's word."""
 RETRY = 100 * MILLISECOND
-"""After a failed request; a refusal (401, 403) is asked again five times slower."""
+"""At least, after a failed request; a refusal (401, 403) is asked again five times slower."""
 SET_BACK = "the API server was set back to an earlier state"
 
 Verb = Literal["get", "create", "update"]
@@ -293,14 +293,14 @@ class OwnPresence:
         if isinstance(outcome, Failed):
             self.problem = f"the API server does not answer: {outcome.reason}"
             self._unchanged_since = now
-            self._due = now + RETRY
+            self._due = now + self._pause(pending)
         elif isinstance(outcome, Refused) and pending.purpose == "read" and outcome.status == 404:
             self.lease = Lease(name=self.lease.name)
             if self._silent():
                 self._join("create", self.lease, now, self.wanted_duration)
         elif isinstance(outcome, Refused):
             self.problem = f"the API server refuses {self.lease.name}: {outcome.reason}"
-            self._due = now + (RETRY if outcome.status == 409 else 5 * RETRY)
+            self._due = now + self._pause(pending, RETRY if outcome.status == 409 else 5 * RETRY)
         elif outcome.lease is None or pending.purpose == "let go":
             self._due = now
         else:
@@ -383,7 +383,7 @@ class OwnPresence:
             self.phase = Phase.READ
             self.problem = "" if isinstance(outcome, Done) else f"cannot join: {outcome.reason}"
             lost_race = isinstance(outcome, Refused) and outcome.status == 409
-            self._due = now if lost_race else now + RETRY
+            self._due = now if lost_race else now + self._pause(pending)
             return
         self.phase = Phase.LIVE
         self._ended = False
@@ -427,7 +427,7 @@ class OwnPresence:
             # A refusal is an answer: the API server is there, and does not want us.
             self._may_hold = self._may_hold and isinstance(outcome, Failed)
             self.problem = f"cannot renew: {outcome.reason}"
-            self._due = now + RETRY + spread(f"{self._identity.node} {pending.id}", RETRY)
+            self._due = now + self._pause(pending)
 
     def _judge_live(self, lease: Lease, now: int) -> None:
         """A presence that we read while live: still ours in this epoch, or not?"""
@@ -542,9 +542,13 @@ class OwnPresence:
                 self.phase = Phase.STOPPED
         else:
             # Whether it took effect, the release finds out.
-            self._due = now + RETRY
+            self._due = now + self._pause(pending)
 
     # --- requests --------------------------------------------------------------------------------------------
+
+    def _pause(self, pending: _Pending, least: int = RETRY) -> int:
+        """Before what has failed is tried again."""
+        return jittered(least, f"{self._identity.node} {pending.id}")
 
     def _write(self, verb: Verb, base: Lease, purpose: str, now: int, duration: int) -> None:
         report = self._written = self._report or self.resumed or self._nothing_yet

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from herald.core.effects import SendSolicitations, Solicitation
-from herald.core.election.placement import rank_of
+from herald.core.election.placement import order
 from herald.core.leases import PresenceReport
 from herald.core.model import MILLISECOND, SECOND, Address, Interface
 from herald.core.outbox import Outbox
@@ -126,7 +126,10 @@ def solicitations_of(
         for theirs in other.addresses
         if mine.version == theirs.version and theirs.ip in mine.network and theirs.ip != mine.ip
     ]
-    peers.sort(key=lambda peer: (rank_of(peer[0], node, [name for name, _ in peers]), peer[0]))
+    # Each node asks others, so that all are asked, and no eight that are lost at once make all deaf.
+    ranking = order(node, {name: 1 for name, _ in peers})
+    place = {name: number for number, name in enumerate(ranking)}
+    peers.sort(key=lambda peer: place[peer[0]])
     return (*found, *(solicitation for _, solicitation in peers[:TARGETS]))
 
 

@@ -12,6 +12,7 @@ from herald.core.effects import LeaseRequest
 from herald.core.election.lock import Lock
 from herald.core.election.locks import Locks
 from herald.core.election.observer import Observer
+from herald.core.election.placement import jittered
 from herald.core.events import Answer, Done, Failed, Refused
 from herald.core.leases import Epoch
 from herald.core.model import MILLISECOND, Lease, presence_lease_name
@@ -21,8 +22,11 @@ RETRY = 100 * MILLISECOND
 
 
 class Verifier:
-    def __init__(self, locks: Locks, observer: Observer, outbox: Outbox, duration: int) -> None:
+    def __init__(
+        self, node: str, locks: Locks, observer: Observer, outbox: Outbox, duration: int
+    ) -> None:
         """``duration``: nanoseconds; half of it is the time limit of a read."""
+        self._node = node
         self._locks = locks
         self._observer = observer
         self._out = outbox
@@ -54,7 +58,7 @@ class Verifier:
         self._locks.recheck([name])
         outcome = answer.outcome
         if isinstance(outcome, Failed) or (isinstance(outcome, Refused) and outcome.status != 404):
-            lock.retry_at = now + RETRY
+            lock.retry_at = now + jittered(RETRY, f"{self._node} {answer.request}")
             return True
         lock.retry_at = now
         if isinstance(outcome, Done) and outcome.lease is not None:

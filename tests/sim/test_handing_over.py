@@ -1,0 +1,203 @@
+# Copyright: (c) 2026, Herald contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A living holder may announce no longer: another does, nothing is lost on the way, and what moved it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+from tests.sim.cluster import Cluster
+
+from herald.core.election.election import RANK_STEP
+from herald.core.election.placement import EXCLUDE_LABEL, OUT_OF_SERVICE_TAINT, order
+from herald.core.leases import REASON
+from herald.core.model import (
+    SECOND,
+    Endpoints,
+    Node,
+    Policy,
+    Selector,
+    ServicePort,
+    Taint,
+)
+
+VIP = ip_address("198.51.100.0")
+LEASE = f"vip-{VIP}"
+ANNOUNCES = {"announces": "yes"}
+
+
+def cluster_of(nodes: int = 4, **fields: object) -> Cluster:
+    """Its nodes are Ready, and a Service is served."""
+    cluster = Cluster(nodes)
+    for name in cluster.machines:
+        change_node(cluster, name, ready=True, labels=ANNOUNCES)
+    cluster.start()
+    cluster.service("web", **fields)
+    return cluster
+
+
+def settled(cluster: Cluster, *names: str) -> str:
+    """All is served and quiet; who announces the first."""
+    cluster.run_until(lambda: cluster.served(*names), 15)
+    cluster.run(5)
+    return cluster.holder(names[0])
+
+
+def change_node(cluster: Cluster, name: str, **fields: object) -> None:
+    node = cluster.api.objects[Node, name]
+    assert isinstance(node, Node)
+    cluster.api.put(replace(node, **fields))  # type: ignore[arg-type]
+
+
+def endpoints(cluster: Cluster, service: str, *nodes: str) -> None:
+    """Where its ready endpoints are."""
+    cluster.api.put(Endpoints(f"{service}-slice", ("default", service), frozenset(nodes)))
+
+
+def unserved(cluster: Cluster, *names: str, seconds: float = 1) -> float:
+    """Time passes; for how long of it one of them is not served, seconds."""
+    steps = round(seconds * 1000)
+    missed = 0
+    for _ in range(steps):
+        cluster.run(0.001)
+        missed += not cluster.served(*names)
+    return missed / 1000
+
+
+def reason(cluster: Cluster) -> str:
+    lease = cluster.api.lease(LEASE)
+    assert lease is not None
+    return lease.annotations[REASON]
+
+
+def logged(cluster: Cluster, node: str, event: str) -> list[object]:
+    """The reasons in a node's log, of that decision about the address."""
+    return [
+        note.fields["reason"]
+        for _, note in cluster.machines[node].notes
+        if note.event == event and {LEASE, str(VIP)} & set(map(str, note.fields.values()))
+    ]
+
+
+# --- lost eligibility --------------------------------------------------------------------------------------
+
+
+def not_ready(cluster: Cluster, holder: str) -> None:
+    change_node(cluster, holder, ready=False)
+
+
+def not_selected(cluster: Cluster, holder: str) -> None:
+    change_node(cluster, holder, labels={})
+    policy = cluster.api.objects[Policy, "all"]
+    assert isinstance(policy, Policy)
+    cluster.api.put(replace(policy, node_selector=Selector(ANNOUNCES)))
+
+
+def excluded(cluster: Cluster, holder: str) -> None:
+    change_node(cluster, holder, labels={EXCLUDE_LABEL: ""})
+
+
+def tainted(cluster: Cluster, holder: str) -> None:
+    taint = Taint(OUT_OF_SERVICE_TAINT, "nodeshutdown", "NoExecute")
+    change_node(cluster, holder, taints=(taint,))
+
+
+def endpoints_leave(cluster: Cluster, holder: str) -> None:
+    endpoints(cluster, "web", *(name for name in cluster.machines if name != holder))
+
+
+@pytest.mark.parametrize(
+    ("lose", "why"),
+    [
+        (not_ready, "NotReady"),
+        (not_selected, "no policy selects it"),
+        (excluded, f"label {EXCLUDE_LABEL}"),
+        (tainted, "taint out-of-service"),
+        (endpoints_leave, "externalTrafficPolicy is Local and it has no ready endpoint"),
+    ],
+)
+def test_who_may_announce_no_longer_hands_over_and_says_why(
+    lose: Callable[[Cluster, str], None], why: str
+) -> None:
+    local = lose is endpoints_leave
+    cluster = cluster_of(external_traffic_policy="Local" if local else "Cluster")
+    endpoints(cluster, "web", *cluster.machines)
+    holder = settled(cluster, "web")
+    cluster.invariants.trouble[holder] = cluster.now
+    lose(cluster, holder)
+    assert 0 < unserved(cluster, "web") <= 0.2
+    successor = cluster.holder("web")
+    assert successor != holder
+    assert reason(cluster) == f"{holder}: {why}"
+    assert logged(cluster, holder, "release") == [why]
+    assert logged(cluster, successor, "announce") == [f"{holder}: {why}"]
+    assert cluster.told("web", "Announced")[-1].endswith(f"reason: {holder}: {why}")
+
+
+def test_where_the_successor_is_dead_the_next_one_takes_over_after_its_turn() -> None:
+    cluster = cluster_of()
+    holder = settled(cluster, "web")
+    first, successor, second, _ = order(str(VIP), dict.fromkeys(cluster.machines, 1))
+    assert holder == first
+    cluster.machines[successor].power_off()
+    cluster.drain(holder, drain=True)
+    # Nobody knows yet that it is dead: it is waited for as long as a turn takes.
+    turn = RANK_STEP / SECOND
+    assert turn <= unserved(cluster, "web") <= turn + 0.1
+    assert cluster.holder("web") == second
+
+
+# --- a shared address --------------------------------------------------------------------------------------
+
+SHARE = {"herald.dev/sharing-key": "k"}
+PARTNER = {"annotations": SHARE, "ports": (ServicePort("TCP", 443),)}
+
+
+def test_who_share_an_address_move_as_one_and_are_both_told() -> None:
+    cluster = cluster_of(annotations=SHARE)
+    cluster.service("partner", **PARTNER)
+    lost = settled(cluster, "web", "partner")
+    assert cluster.get("web").ingress == cluster.get("partner").ingress == (str(VIP),)
+    cluster.machines[lost].power_off()
+    cluster.run_until(lambda: cluster.served("web", "partner"), 3)
+    cluster.run(1)
+    holder = cluster.holder("web")
+    assert holder != lost
+    for name in ("web", "partner"):
+        assert cluster.get(name).ingress == (str(VIP),)
+        said = {c.type: c.message for c in cluster.get(name).conditions}["herald.dev/Announced"]
+        for words in (said, cluster.told(name, "Announced")[-1]):
+            assert f"{holder} on eth0" in words
+            assert words.endswith(f"reason: {lost} was lost")
+
+
+def test_a_shared_address_goes_where_all_who_share_it_have_an_endpoint() -> None:
+    cluster = cluster_of(annotations=SHARE, external_traffic_policy="Local")
+    cluster.service("partner", **PARTNER, external_traffic_policy="Local")
+    endpoints(cluster, "web", "n1", "n2")
+    endpoints(cluster, "partner", "n2", "n3")
+    assert settled(cluster, "web", "partner") == "n2"
+    assert cluster.get("web").ingress == cluster.get("partner").ingress
+    cluster.invariants.trouble["n2"] = cluster.now
+    endpoints(cluster, "partner", "n1", "n3")
+    cluster.run(1)
+    assert cluster.holder("web") == "n1"
+
+
+def test_who_becomes_local_shares_no_longer_and_is_announced_where_its_endpoints_are() -> None:
+    cluster = cluster_of(annotations=SHARE)
+    cluster.service("partner", **PARTNER)
+    holder = settled(cluster, "web", "partner")
+    elsewhere = next(name for name in cluster.machines if name != holder)
+    endpoints(cluster, "partner", elsewhere)
+    partner = cluster.get("partner")
+    cluster.api.put(replace(partner, external_traffic_policy="Local"))
+    cluster.run(3)
+    assert cluster.get("web").ingress == (str(VIP),)
+    assert cluster.holder("web") == holder
+    assert cluster.get("partner").ingress != (str(VIP),)
+    assert cluster.served("partner")
+    assert cluster.holder("partner") == elsewhere
