@@ -161,7 +161,7 @@ def test_a_new_name_changes_nothing(agent: Agent, cable: Wire) -> None:
 
 
 def test_a_new_mac_is_told(agent: Agent, cable: Wire) -> None:
-    """The election fills the entry anew with it: see the unit tests of its locks."""
+    """The election fills the entry anew with it: see tests/unit/core/test_interfaces.py."""
     ip("link", "set", "node", "address", OTHER_MAC)
     agent.follow(lambda: agent.interfaces["node"].mac == MAC(OTHER_MAC))
 

@@ -15,15 +15,17 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.bpf import test_arp, test_nd, test_ping
 from tests.bpf.conftest import AGENT, ChangedSource, loader
 from tests.bpf.frames import (
+    MAC,
     OTHER_MAC,
     OWN_MAC,
     PEER4,
@@ -42,11 +44,15 @@ from tests.bpf.kernel import HOUR, Kernel, boottime
 from tests.bpf.table import counted, entry, left, prepare
 from tests.bpf.wire import Wire, inside, ip, wire
 
+from herald.core.effects import Announcement, SendFrames
+from herald.core.events import FramesAnswer
 from herald.core.kernel import EntryKey, KernelEventKind, Session
 from herald.datapath import clsact, tcx
 from herald.datapath.bpf import DatapathError, obj_get, obj_pin
 from herald.datapath.loader import load_program, program_pin
 from herald.datapath.responder import AttachBy, Responder
+from herald.shell.counters import Counters
+from herald.shell.hands import Hands
 
 ASK, ANSWER = bytes(arp()), bytes(arp_reply())
 BOTH = pytest.mark.parametrize("by", ["tcx", "clsact"])
@@ -73,6 +79,8 @@ def responder(loaded_bpffs: Path, cable: Wire, by: AttachBy) -> Iterator[Respond
         for ifindex in opened.attached() | {cable.ifindex}:
             opened.detach(ifindex)
         opened.set_entries(opened.entries().keys(), {})
+        for _ in range(2):
+            opened.set_own({})
         opened.set_session(0, 0, 0, hold=False)
         list(opened.events())
         opened.close()
@@ -701,23 +709,84 @@ def test_announcements_of_another_own_interface_are_no_conflict(
     responder: Responder, cable: Wire
 ) -> None:
     """Two interfaces of one node on one segment, in every form in which the agent learns a MAC."""
-    garp = bytes(arp(2, src=OTHER_MAC, spa=VIP4, tha=OTHER_MAC, tpa=VIP4))
     ip("link", "add", "second", "address", OTHER_MAC, "type", "veth", "peer", "third")
     second = socket.if_nametoindex("second")
+    other = MAC(OTHER_MAC)
 
-    def conflicts_of_one_announcement() -> int:
-        assert cable.ask(ASK, ASK, ANSWER) == []
-        assert cable.receive() == ANSWER
-        before = responder.seen()[ip_address(VIP4)].conflicts
-        assert cable.ask(garp, ASK, ANSWER) == []
-        return responder.seen()[ip_address(VIP4)].conflicts - before
+    def conflicts() -> int:
+        return conflicts_of_one_announcement(responder, cable, OTHER_MAC)
 
-    responder.attach(second)
-    assert conflicts_of_one_announcement() == 0
+    responder.set_own({second: other})
+    assert conflicts() == 0
 
-    responder.detach(second)
-    assert conflicts_of_one_announcement() == 1
+    for _ in range(2):
+        responder.set_own({})
+    assert conflicts() == 1
 
-    key = EntryKey(ip_address(VIP4), second)
-    responder.set_entries((), {key: entry(boottime(), mac=OTHER_MAC)})
-    assert conflicts_of_one_announcement() == 0
+    responder.learn_own({other: second})
+    assert conflicts() == 0
+
+    responder.set_entries((), {EntryKey(ip_address(VIP4), second): entry(boottime(), OTHER_MAC)})
+    for _ in range(2):
+        responder.set_own({})
+    assert conflicts() == 0, "what is answered with is own"
+
+
+@BOTH
+def test_a_new_mac_of_another_own_interface_is_known_before_it_is_announced(
+    responder: Responder, cable: Wire
+) -> None:
+    """And the one that it had is a stranger's once nothing is answered with it any more."""
+    old, new = OTHER_MAC, "02:00:00:00:00:77"
+    ip("link", "add", "second", "address", old, "type", "veth", "peer", "third")
+    second = socket.if_nametoindex("second")
+    here = EntryKey(ip_address(VIP4), second)
+    nobody = SimpleNamespace(reconcile=lambda: "")
+    heard: list[int] = []
+
+    class Segment:
+        """What `second` sends comes in by `node`."""
+
+        def send(self, announcements: Iterable[Announcement]) -> str:
+            for each in announcements:
+                mac = each.mac.hex(":")
+                heard.append(conflicts_of_one_announcement(responder, cable, mac))
+            return ""
+
+        def solicit(self, solicitations: object) -> str:
+            return ""
+
+    hands = Hands(
+        responder, Segment(), nobody, nobody, nobody, Counters(), boottime, lambda event: None
+    )
+
+    def announce(mac: str) -> None:
+        answer = hands.carry_out(SendFrames(1, (Announcement(here.address, second, MAC(mac)),)))
+        assert answer == FramesAnswer(1)
+
+    responder.set_own({second: MAC(old)})
+    responder.set_entries((), {here: entry(boottime(), old)})
+    ip("link", "set", "second", "address", new)
+    announce(new)
+    responder.set_own({second: MAC(new)})
+    announce(old)
+    responder.set_entries((), {here: entry(boottime(), new)})
+    responder.set_own({second: MAC(new)})
+    announce(old)
+    announce(new)
+    assert heard == [0, 0, 0, 0]
+
+    for _ in range(2):
+        responder.set_own({second: MAC(new)})
+    assert conflicts_of_one_announcement(responder, cable, old) == 1
+    assert conflicts_of_one_announcement(responder, cable, new) == 0
+
+
+def conflicts_of_one_announcement(responder: Responder, cable: Wire, mac: str) -> int:
+    """That it makes by coming in."""
+    garp = bytes(arp(2, src=mac, spa=VIP4, tha=mac, tpa=VIP4))
+    assert cable.ask(ASK, ASK, ANSWER) == []
+    assert cable.receive() == ANSWER
+    before = responder.seen()[ip_address(VIP4)].conflicts
+    assert cable.ask(garp, ASK, ANSWER) == []
+    return responder.seen()[ip_address(VIP4)].conflicts - before

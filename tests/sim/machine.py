@@ -345,7 +345,7 @@ class Machine:
 
     def _attach(self, effect: fx.SetAttachments) -> None:
         """A thread of its own does it."""
-        life, seen = self.life, ev.AttachmentsSeen(effect.id, effect.interfaces, {})
+        life, seen = self.life, ev.AttachmentsSeen(effect.id, frozenset(effect.interfaces), {})
         self.cluster.after(self.attaching, lambda: self.post(seen) if life == self.life else None)
 
     def _report(self, effect: fx.Effect) -> None:

@@ -50,7 +50,8 @@ class SetAttachments:
     then and whenever it changes, where that is done and where it could not be."""
 
     id: int
-    interfaces: frozenset[int]
+    interfaces: Mapping[int, bytes]
+    """By ifindex: the MAC, which other devices of this node may hear."""
 
 
 @dataclass(frozen=True, slots=True)

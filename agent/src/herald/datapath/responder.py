@@ -126,11 +126,27 @@ class Responder:
             for key, value in table.items()
         }
 
+    # --- Own MACs ---------------------------------------------------------------------------------
+
+    def learn_own(self, macs: Mapping[bytes, int]) -> None:
+        """Know these MACs, each with its interface, as this node's: before anything bears them."""
+        self._own.put(macs)
+
+    def set_own(self, macs: Mapping[int, bytes]) -> None:
+        """The MAC of each interface, as it is now; others are forgotten once nothing bears them."""
+        self._own.set({mac: ifindex for ifindex, mac in macs.items()}, self._used_macs)
+
+    def _used_macs(self) -> set[bytes]:
+        return {
+            layout.unpack_value(value).mac
+            for table in self._vips.values()
+            for _, value in table.items()
+        }
+
     # --- Attachments ------------------------------------------------------------------------------
 
     def attach(self, ifindex: int) -> None:
         """Have the responder on an interface; done already is no error."""
-        self._own.learn(ifindex)
         self._attachments.attach(ifindex)
         # What an agent before attached by the other way goes only now: no frame meets neither.
         if not isinstance(self._attachments, tcx.Tcx):
@@ -143,7 +159,6 @@ class Responder:
     def detach(self, ifindex: int) -> None:
         """Have no responder on an interface; a device that is gone is no error."""
         self._attachments.detach(ifindex)
-        self._own.forget(ifindex)
 
     def attached(self) -> frozenset[int]:
         """Where the kernel says that this responder is attached."""

@@ -67,6 +67,8 @@ class Responder(attacher.Responder, Protocol):
         self, remove: Collection[EntryKey], put: Mapping[EntryKey, EntryValue]
     ) -> None: ...
 
+    def learn_own(self, macs: Mapping[bytes, int]) -> None: ...
+
 
 class Frames(Protocol):
     def send(self, announcements: Iterable[Announcement]) -> str: ...
@@ -177,6 +179,7 @@ class Hands:
                 self._responder.set_entries(effect.remove, effect.put)
                 return KernelAnswer(effect.id)
             case SendFrames():
+                self._responder.learn_own({each.mac: each.ifindex for each in effect.announcements})
                 return FramesAnswer(effect.id, self._frames.send(effect.announcements))
             case SendSolicitations():
                 if error := self._frames.solicit(effect.solicitations):
