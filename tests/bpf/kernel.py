@@ -72,13 +72,19 @@ class Kernel:
 
     def silence(self, addresses: Iterable[Address], claimed: int) -> None:
         """As if a conflict had silenced a claim of these addresses before."""
-        row = layout.SEEN.pack(0, 0, claimed, 0, 0, 0, 0, bytes(6), 0)
-        for address in addresses:
-            self.seen_maps[address.version].put([address.packed], [row])
+        self.remember(addresses, layout.SEEN.pack(0, 0, claimed, 0, 0, 0, 0, bytes(6), 0))
 
-    def run(self, frame: bytes, ifindex: int = IFINDEX) -> Outcome:
-        """One frame in."""
-        verdict, after, _ = run_once(self._program, frame, ifindex)
+    def remember(self, addresses: Iterable[Address], row: bytes) -> None:
+        """As if this had been seen of each of these addresses before."""
+        packed: dict[int, list[bytes]] = {4: [], 6: []}
+        for address in addresses:
+            packed[address.version].append(address.packed)
+        for family, table in self.seen_maps.items():
+            table.put(packed[family], [row] * len(packed[family]))
+
+    def run(self, frame: bytes, ifindex: int = IFINDEX, times: int = 1) -> Outcome:
+        """One frame in; so many times in a row, without a pause."""
+        verdict, after, _ = run_once(self._program, frame, ifindex, times)
         return Outcome(verdict, after, self.seen(), tuple(self.responder.events()))
 
     def verdict(self, frame: bytes) -> tuple[int, bytes]:

@@ -19,6 +19,7 @@ from herald.core.effects import (
     Effect,
     EmitEvent,
     Finish,
+    ForgetSeen,
     JoinGroups,
     LeaseRequest,
     Note,
@@ -79,6 +80,10 @@ class Outside:
 
     def set_entries(self, remove: Collection[EntryKey], put: Mapping[EntryKey, EntryValue]) -> None:
         self._do("set_entries", remove, put)
+
+    def forget_seen(self, addresses: Collection[Address]) -> int:
+        self._do("forget_seen", addresses)
+        return 40
 
     def learn_own(self, macs: Mapping[bytes, int]) -> None:
         self._do("learn_own", macs)
@@ -217,6 +222,15 @@ def test_an_effect_is_carried_out_and_answered(
     assert outside.calls == [call]
     assert counters.effects == {type(effect).__name__: 1}
     assert not counters.errors
+
+
+def test_answers_for_what_the_kernel_forgets_stay_counted(
+    hands: Hands, outside: Outside, counters: Counters
+) -> None:
+    for _ in range(2):
+        assert hands.carry_out(ForgetSeen(frozenset([VIP]))) is None
+    assert outside.calls == [("forget_seen", frozenset([VIP]))] * 2
+    assert counters.answers == 80
 
 
 def test_a_mac_is_known_as_own_before_frames_bear_it(hands: Hands, outside: Outside) -> None:

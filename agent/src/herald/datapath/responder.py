@@ -126,6 +126,30 @@ class Responder:
             for key, value in table.items()
         }
 
+    def look(self) -> tuple[dict[Address, int], set[Address]]:
+        """By address: the newest claim that a conflict has silenced. And all addresses that are
+        remembered, of a family of which half fills what room there is."""
+        silenced: dict[Address, int] = {}
+        crowd: set[Address] = set()
+        for table in self._seen.values():
+            rows = dict(table.items())
+            for key, value in rows.items():
+                if claim := layout.silenced(value):
+                    silenced[_address(key)] = claim
+            if len(rows) > table.room // 2:
+                crowd.update(map(_address, rows))
+        return silenced, crowd
+
+    def forget_seen(self, addresses: Collection[Address]) -> int:
+        """Make room for others; they must have no entry. How many answers had been counted for them."""
+        answered = 0
+        for family, table in self._seen.items():
+            keys = [each.packed for each in addresses if each.version == family]
+            rows = dict(table.items())
+            table.remove(keys)
+            answered += sum(layout.unpack_seen(rows[key]).answered for key in keys if key in rows)
+        return answered
+
     # --- Own MACs ---------------------------------------------------------------------------------
 
     def learn_own(self, macs: Mapping[bytes, int]) -> None:
