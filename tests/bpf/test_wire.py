@@ -411,20 +411,33 @@ def test_a_new_program_takes_over_without_a_gap(
 
     with asking(cable) as failures:
         assert loader(bpffs, source=newer).returncode == 0
-        script = (
-            f"import sys; sys.path[:0] = {[str(AGENT), *sys.path]!r}; from pathlib import Path; "
-            f"from herald.datapath import loader; loader.__file__ = {str(newer)!r}; "
-            "from herald.datapath.responder import Responder; "
-            f"new = Responder.open(Path({str(bpffs)!r}), {by!r}); "
-            f"new.attach({cable.ifindex}); assert new.attached() == {{{cable.ifindex}}}"
-        )
-        subprocess.run([sys.executable, "-c", script], check=True)
+        attach_as(newer, bpffs, cable, by)
 
     assert failures == []
     cable.send(bytes(ping4()))
     assert cable.receive() == bytes(ping4_reply(ttl=65))
     old.detach(cable.ifindex)
     old.close()
+
+
+def attach_as(newer: Path, bpffs: Path, cable: Wire, by: AttachBy) -> None:
+    """An agent of the version that this loader is of starts, attaches, and ends."""
+    script = f"""
+import importlib.util, sys
+from pathlib import Path
+sys.path[:0] = {[str(AGENT), *sys.path]!r}
+name = "herald.datapath.loader"
+spec = importlib.util.spec_from_file_location(name, {str(newer)!r})
+sys.modules[name] = loader = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(loader)
+import herald.datapath
+herald.datapath.loader = loader
+from herald.datapath.responder import Responder
+new = Responder.open(Path({str(bpffs)!r}), {by!r})
+new.attach({cable.ifindex})
+assert new.attached() == {{{cable.ifindex}}}
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 LAYOUT_2 = (
@@ -447,12 +460,14 @@ LAYOUTS = {
 )
 
 
+@BOTH
 @pytest.mark.parametrize("prepared", [True, False])
 def test_another_layout_takes_over_without_a_gap(
-    bpffs: Path, cable: Wire, changed_source: ChangedSource, prepared: bool
+    bpffs: Path, cable: Wire, changed_source: ChangedSource, by: AttachBy, prepared: bool
 ) -> None:
+    """By tcx with the loader already, by clsact with the agent that it starts."""
     assert loader(bpffs).returncode == 0
-    old = Responder.open(bpffs, "tcx")
+    old = Responder.open(bpffs, by)
     fill(old, cable)
     old.attach(cable.ifindex)
     newer = changed_source(*LAYOUT_2)
@@ -466,12 +481,12 @@ def test_another_layout_takes_over_without_a_gap(
             assert old.attached() == {cable.ifindex}
             fill(old, cable)
         done = loader(bpffs, source=newer)
+        assert done.returncode == 0, done.stderr
+        assert {path.name for path in bpffs.iterdir()} == {"v2"}
+        attach_as(newer, bpffs, cable, by)
 
-    assert done.returncode == 0, done.stderr
     assert ("already" in done.stdout) == prepared
     assert failures == []
-    assert {path.name for path in bpffs.iterdir()} == {"v2"}
-    assert old.attached() == frozenset()
     # The old maps are nobody's any more; the new ones hold the same.
     answered = old.seen()[ip_address(VIP4)].answered
     old.set_session(0, 0, 0, hold=False)
