@@ -639,6 +639,25 @@ def test_auto_is_tcx_where_the_kernel_has_it(loaded_bpffs: Path, cable: Wire) ->
         responder.close()
 
 
+def test_auto_is_clsact_where_the_kernel_has_no_tcx(
+    loaded_bpffs: Path, cable: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As kernels 5.8 to 6.5."""
+    monkeypatch.setattr(tcx, "supported", lambda: False)
+    responder = Responder.open(loaded_bpffs, "auto")
+    fill(responder, cable)
+    responder.attach(cable.ifindex)
+    try:
+        assert filters() == ["herald"]
+        assert responder.attached() == {cable.ifindex}
+        cable.send(ASK)
+        assert cable.receive() == ANSWER
+    finally:
+        responder.detach(cable.ifindex)
+        responder.set_entries(responder.entries().keys(), {})
+        responder.close()
+
+
 @BOTH
 def test_ten_thousand_entries_and_back(responder: Responder, cable: Wire) -> None:
     entries = {
