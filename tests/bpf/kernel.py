@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from herald.core.kernel import EntryKey, EntryValue, KernelEvent, Seen
+from herald.core.kernel import EntryKey, EntryValue, KernelEvent, Seen, Session
 from herald.core.model import Address
 from herald.datapath import layout, loader
 from herald.datapath.bpf import HashMap, obj_get, run_once
@@ -66,6 +66,11 @@ class Kernel:
         for table in (*self.seen_maps.values(), *self._vip_maps.values(), self._own):
             table.remove([key for key, _ in table.items()])
         list(self.responder.events())
+
+    def set_session(self, session: Session) -> None:
+        """At once. (As above: no frames come meanwhile.)"""
+        words = session.deadline, session.fuse, session.renewed, session.hold
+        self._session[: layout.SESSION.size] = layout.SESSION.pack(*words)
 
     def hold_entries(self, entries: Mapping[EntryKey, EntryValue]) -> None:
         self.responder.set_entries((), entries)
