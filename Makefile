@@ -108,7 +108,7 @@ unit: venv
 
 STAGES ?= check sanity bpf sim model e2e molecule
 
-.PHONY: test sanity bpf sim sim-mutants model model-full e2e faults molecule bench interruptions
+.PHONY: test sanity bpf bpf-frames sim sim-mutants model model-full e2e faults molecule bench interruptions
 test: ## Everything: check, BPF, simulation, model, e2e in the lab, molecule; JUnit files in build/junit/
 	@scripts/run-tests $(STAGES)
 
@@ -119,6 +119,9 @@ sanity: build ## The built collection, installed: ansible-test sanity and units
 bpf: packages venv ## The responder against golden frames, in the kernel
 	@mkdir -p $(JUNIT)
 	@pytest -q -n 2 --junit-xml=$(JUNIT)/bpf.xml tests/bpf
+
+bpf-frames: packages venv ## A million random frames against a reference in Python, in some minutes (FRAMES=, SEED=)
+	@HERALD_FRAMES=$(or $(FRAMES),1000000) $(if $(SEED),HERALD_SEED=$(SEED) )pytest -q -s tests/bpf/test_random.py
 
 sim: venv ## The whole cluster simulated (SEEDS=10000: so many schedules; SEED=17, MUTANT=no-margin: that one)
 	@mkdir -p $(JUNIT)

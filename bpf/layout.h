@@ -36,7 +36,7 @@ struct entry {
 
 #define ENTRY_ANSWER_PING 1
 
-/* seen4, seen6, by address: written by the responder only. */
+/* seen4, seen6, by address: written by the responder only; the agent makes room. */
 struct seen {
     __u64 answered;
     __u64 conflicts;

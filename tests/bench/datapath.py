@@ -5,7 +5,7 @@
 Latency is between the kernel's two time stamps on the client's end of a veth pair: request out,
 answer in. Beside Herald's stand the kernel's own answer for an address that it has, and the answer
 of a loop in userland on a packet socket (what speakers without BPF do), asked in turns. Client and
-loop have a core each, as on a network. The slowest answers are those of a node that has something
+loops have a core each, as on a network. The slowest answers are those of a node that has something
 else to do, so all is asked twice: of a node at rest, and of one whose cores each have one busy
 process. The bounds of medians are those at rest, that of the 99th percentile is of the node at work.
 
@@ -48,6 +48,7 @@ from tests.bpf.frames import (
     VIP4,
     VIP6,
     arp,
+    na_answer,
     ns,
     sllao,
     solicited_node,
@@ -66,8 +67,9 @@ FLOODS, BURSTS, BURST = 100, 100, 64  # of each kind, in turns: so many times so
 RUNS, REPEATS = 15, 100_000  # of each program
 FILLS, FILLED = 20, 10_000
 MOST = 65_536
+FIRST4, FIRST6 = 0x0A000000, 0xFD01 << 112  # of many entries
 OWN4, OWN6 = "192.0.2.50", "fd00:77::abcd:50"  # the kernel's own
-USER4 = "192.0.2.60"  # the userland loop's
+USER4, USER6 = "192.0.2.60", "fd00:77::abcd:60"  # the userland loops'
 SO_RCVBUFFORCE, SO_TIMESTAMPNS = 33, 35
 PATIENCE = 20  # seconds
 SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
@@ -182,22 +184,36 @@ def process(core: int, loop: Callable[[], None]) -> Iterator[None]:
         os.waitpid(child, 0)
 
 
-@contextmanager
-def userland_speaker() -> Iterator[None]:
-    """Answers ARP for USER4 in a process of its own, on this end of the cable."""
-    wanted, own = ip_address(USER4).packed, bytes.fromhex(OWN_MAC.replace(":", ""))
-    raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+def packet_socket(protocol: int) -> socket.socket:
+    """On this end of the cable."""
+    raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(protocol))
     raw.bind(("node", 0))
-    # Room for a round of requests that the kernel answers, before this loop has its turn: the next may be its own.
+    # Room for a round of requests that the kernel answers, before a loop has its turn: the next may be its own.
     raw.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, QUESTIONS * 8192)
+    return raw
 
-    def answer() -> None:
-        frame = raw.recv(2048)
-        if frame[20:22] == b"\0\1" and frame[38:42] == wanted:
+
+@contextmanager
+def userland_speakers() -> Iterator[None]:
+    """Answer ARP for USER4, and NS for USER6, in a process for each; both wait on the same core."""
+    wanted4, wanted6 = ip_address(USER4).packed, ip_address(USER6).packed
+    own = bytes.fromhex(OWN_MAC.replace(":", ""))
+    advertisement = bytes(na_answer(target=USER6))
+    arps, packets = packet_socket(0x0806), packet_socket(0x86DD)
+
+    def answer_arp() -> None:
+        frame = arps.recv(2048)
+        if frame[20:22] == b"\0\1" and frame[38:42] == wanted4:
             head = frame[6:12] + own + frame[12:20] + b"\0\2"
-            raw.send(head + own + wanted + frame[22:32])
+            arps.send(head + own + wanted4 + frame[22:32])
 
-    with raw, process(CORES[-1], answer):
+    def answer_ns() -> None:
+        """There is one who asks, so that the answer is always the same."""
+        frame = packets.recv(2048)
+        if frame[54:55] == b"\x87" and frame[62:78] == wanted6:
+            packets.send(advertisement)
+
+    with arps, packets, process(CORES[-1], answer_arp), process(CORES[-1], answer_ns):
         yield
 
 
@@ -225,12 +241,12 @@ def measure_latency(tap: Tap) -> Iterator[Verdict]:
         question("a loop in userland", USER4),
         question("Herald", VIP6),
         question("the kernel", OWN6),
+        question("a loop in userland", USER6),
     ]
-    userland, ours = "ARP, a loop in userland", "ARP, Herald"
     os.sched_setaffinity(0, {CORES[0]})
-    with userland_speaker():
+    with userland_speakers():
         print(f"Answers to {ROUNDS * QUESTIONS} questions of each kind, on a veth pair:")
-        medians, p99s = print_latencies(ask_in_turns(tap, kinds))
+        medians, p99s_at_rest = print_latencies(ask_in_turns(tap, kinds))
         print("The same from a node whose cores are busy:")
         with at_work():
             _, p99s_at_work = print_latencies(ask_in_turns(tap, kinds))
@@ -238,23 +254,30 @@ def measure_latency(tap: Tap) -> Iterator[Verdict]:
     for kind in ("ARP", "NS"):
         ratio = medians[f"{kind}, Herald"] / medians[f"{kind}, the kernel"]
         yield Verdict(f"{kind}: Herald's median, of the kernel's", ratio, 1.1, " x")
-    print(f"ARP: the p99 of userland is {p99s[userland] / p99s[ours]:.1f} x Herald's at rest")
-    ratio = p99s_at_work[userland] / p99s_at_work[ours]
-    yield Verdict("ARP: p99 of userland, of Herald's, at work", ratio, 20, " x", at_least=True)
+        at_rest, busy = (
+            p99s[f"{kind}, a loop in userland"] / p99s[f"{kind}, Herald"]
+            for p99s in (p99s_at_rest, p99s_at_work)
+        )
+        print(f"{kind}: the p99 of userland is {at_rest:.1f} x Herald's at rest")
+        yield Verdict(
+            f"{kind}: p99 of userland, of Herald's, at work", busy, 20, " x", at_least=True
+        )
 
 
 def measure_full_table(tap: Tap, responder: Responder, ifindex: int) -> Iterator[Verdict]:
-    others = entries(ifindex, MOST - 1)
-    asked = question("one entry", VIP4)
-    found: Latencies = {"ARP, one entry": [], "ARP, 65,536 entries": []}
-    for _ in range(ROUNDS):
-        for name, values in found.items():
-            responder.set_entries((), others if "65,536" in name else {})
-            values += [tap.took(asked) for _ in range(QUESTIONS)]
-            responder.set_entries(others.keys() if "65,536" in name else (), {})
-    medians, _ = print_latencies(found)
-    ratio = medians["ARP, 65,536 entries"] / medians["ARP, one entry"]
-    yield Verdict("ARP: median of 65,536 entries, of one's", ratio, 1.1, " x")
+    for kind, vip, first in (("ARP", VIP4, FIRST4), ("NS", VIP6, FIRST6)):
+        others = entries(ifindex, MOST - 1, first)
+        one, many = f"{kind}, one entry", f"{kind}, 65,536 entries"
+        asked = question("one entry", vip)
+        found: Latencies = {one: [], many: []}
+        for _ in range(ROUNDS):
+            found[one] += [tap.took(asked) for _ in range(QUESTIONS)]
+            responder.set_entries((), others)
+            found[many] += [tap.took(asked) for _ in range(QUESTIONS)]
+            responder.set_entries(others.keys(), {})
+        medians, _ = print_latencies(found)
+        ratio = medians[many] / medians[one]
+        yield Verdict(f"{kind}: median of 65,536 entries, of one's", ratio, 1.1, " x")
 
 
 # --- Floods ---------------------------------------------------------------------------------------
@@ -352,8 +375,8 @@ def measure_other_frames(bpffs: Path) -> Iterator[Verdict]:
     os.close(empty)
 
 
-def entries(ifindex: int, count: int) -> dict[EntryKey, EntryValue]:
-    return {EntryKey(ip_address(0x0A000000 + n), ifindex): entry(7) for n in range(count)}
+def entries(ifindex: int, count: int, first: int = FIRST4) -> dict[EntryKey, EntryValue]:
+    return {EntryKey(ip_address(first + n), ifindex): entry(7) for n in range(count)}
 
 
 def measure_filling(responder: Responder, ifindex: int) -> Iterator[Verdict]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from herald.core.kernel import EntryKey, EntryValue, KernelEvent, Seen
+from herald.core.kernel import EntryKey, EntryValue, KernelEvent, Seen, Session
 from herald.core.model import Address
 from herald.datapath import layout, loader
 from herald.datapath.bpf import HashMap, obj_get, run_once
@@ -67,18 +67,29 @@ class Kernel:
             table.remove([key for key, _ in table.items()])
         list(self.responder.events())
 
+    def set_session(self, session: Session) -> None:
+        """At once. (As above: no frames come meanwhile.)"""
+        words = session.deadline, session.fuse, session.renewed, session.hold
+        self._session[: layout.SESSION.size] = layout.SESSION.pack(*words)
+
     def hold_entries(self, entries: Mapping[EntryKey, EntryValue]) -> None:
         self.responder.set_entries((), entries)
 
     def silence(self, addresses: Iterable[Address], claimed: int) -> None:
         """As if a conflict had silenced a claim of these addresses before."""
-        row = layout.SEEN.pack(0, 0, claimed, 0, 0, 0, 0, bytes(6), 0)
-        for address in addresses:
-            self.seen_maps[address.version].put([address.packed], [row])
+        self.remember(addresses, layout.SEEN.pack(0, 0, claimed, 0, 0, 0, 0, bytes(6), 0))
 
-    def run(self, frame: bytes, ifindex: int = IFINDEX) -> Outcome:
-        """One frame in."""
-        verdict, after, _ = run_once(self._program, frame, ifindex)
+    def remember(self, addresses: Iterable[Address], row: bytes) -> None:
+        """As if this had been seen of each of these addresses before."""
+        packed: dict[int, list[bytes]] = {4: [], 6: []}
+        for address in addresses:
+            packed[address.version].append(address.packed)
+        for family, table in self.seen_maps.items():
+            table.put(packed[family], [row] * len(packed[family]))
+
+    def run(self, frame: bytes, ifindex: int = IFINDEX, times: int = 1) -> Outcome:
+        """One frame in; so many times in a row, without a pause."""
+        verdict, after, _ = run_once(self._program, frame, ifindex, times)
         return Outcome(verdict, after, self.seen(), tuple(self.responder.events()))
 
     def verdict(self, frame: bytes) -> tuple[int, bytes]:

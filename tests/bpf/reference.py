@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The responder once more, in Python: slow, plain, and written from the RFCs and not from the C.
 
-It answers for one interface while its session is valid, and says what it takes for a conflict.
+It answers for one interface as the session lets it, and says what it takes for a conflict.
 """
 
 from __future__ import annotations
@@ -20,6 +20,19 @@ ALL_NODES = IPv6Address("ff02::1")
 UNSPECIFIED = IPv6Address("::")
 
 
+@dataclass(frozen=True)
+class State:
+    """What the session says at a moment."""
+
+    valid: bool = True
+    """The deadline lies ahead."""
+    hold: bool = False
+    burning: bool = False
+    """The fuse lies ahead."""
+    confirmed: bool = False
+    """The entries' claims are older than the last renewal."""
+
+
 @dataclass
 class Reference:
     """``vips`` by address: whether pings are answered."""
@@ -27,6 +40,9 @@ class Reference:
     mac: bytes
     vips: Mapping[Address, bool]
     conflicts: dict[Address, int] = field(default_factory=dict)
+    state: State = field(default_factory=State)
+    silenced: set[Address] = field(default_factory=set)
+    """Until they are claimed anew."""
 
     def answer(self, frame: bytes) -> bytes | None:
         """The frame that goes back, or None."""
@@ -42,8 +58,18 @@ class Reference:
     def _claims(self, address: Address, mac: bytes) -> bool:
         if address in self.vips and mac != self.mac:
             self.conflicts[address] = self.conflicts.get(address, 0) + 1
+            if self.state.hold and not self.state.valid:
+                self.silenced.add(address)
             return True
         return False
+
+    def _may(self, address: Address) -> bool:
+        state = self.state
+        held = state.hold and state.burning and state.confirmed
+        return address in self.vips and address not in self.silenced and (state.valid or held)
+
+    def _pings(self, address: Address) -> bool:
+        return self._may(address) and self.vips[address]
 
     def _reply(self, frame: bytes, *parts: bytes) -> bytes:
         return frame[6:12] + self.mac + frame[12:14] + b"".join(parts)
@@ -57,7 +83,7 @@ class Reference:
         source, dest = frame[6:12], frame[:6]
         if not station(source) or not station(sha) or self._claims(IPv4Address(spa), sha):
             return None
-        if op != b"\x00\x01" or IPv4Address(tpa) not in self.vips:
+        if op != b"\x00\x01" or not self._may(IPv4Address(tpa)):
             return None
         if self.mac in (source, sha) or dest not in (BROADCAST, self.mac):
             return None
@@ -74,7 +100,7 @@ class Reference:
             return None
         icmp = packet[20:length]
         source, dest = IPv4Address(packet[12:16]), IPv4Address(packet[16:20])
-        if icmp[:2] != b"\x08\x00" or not self.vips.get(dest) or not self._mine(frame):
+        if icmp[:2] != b"\x08\x00" or not self._pings(dest) or not self._mine(frame):
             return None
         if packet[12] in (0, 127) or packet[12] >= 224 or source == dest:
             return None
@@ -118,7 +144,7 @@ class Reference:
     def _ping6(
         self, frame: bytes, packet: bytes, icmp: bytes, source: IPv6Address, dest: IPv6Address
     ) -> bytes | None:
-        if len(icmp) < 8 or icmp[1] or not self.vips.get(dest) or not self._mine(frame):
+        if len(icmp) < 8 or icmp[1] or not self._pings(dest) or not self._mine(frame):
             return None
         if source.is_multicast or source in (UNSPECIFIED, dest):
             return None
@@ -133,7 +159,7 @@ class Reference:
         dad = source == UNSPECIFIED
         to_me = frame[:6] == self.mac and (dest == group or (dest == target and not dad))
         to_group = frame[:6] == b"\x33\x33\xff" + low and dest == group
-        if target not in self.vips or not (to_me or to_group) or frame[6:12] == self.mac:
+        if not self._may(target) or not (to_me or to_group) or frame[6:12] == self.mac:
             return None
         to = ALL_NODES if dad else source
         flags = b"\x20" if dad else b"\x60"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 
 import pytest
@@ -161,7 +162,7 @@ def test_a_new_name_changes_nothing(agent: Agent, cable: Wire) -> None:
 
 
 def test_a_new_mac_is_told(agent: Agent, cable: Wire) -> None:
-    """The election fills the entry anew with it: see the unit tests of its locks."""
+    """The election fills the entry anew with it: see tests/unit/core/test_interfaces.py."""
     ip("link", "set", "node", "address", OTHER_MAC)
     agent.follow(lambda: agent.interfaces["node"].mac == MAC(OTHER_MAC))
 
@@ -237,7 +238,7 @@ def test_any_mtu_will_do(agent: Agent, cable: Wire, mtu: int) -> None:
 def test_what_a_device_does_is_followed_within_a_second(
     agent: Agent, change: str, undo: str, as_changed: Callable[[Agent], bool]
 ) -> None:
-    """The quickest of several, since what else runs on the machine only ever adds."""
+    """The middle one of several: what else runs on the machine delays one or the other."""
     ip("link", "add", "br9", "address", "02:00:00:00:00:09", "type", "bridge")
     agent.follow(lambda: agent.names() == {"node", "br9"})
     before = dict(agent.interfaces)
@@ -249,8 +250,8 @@ def test_what_a_device_does_is_followed_within_a_second(
         undone.append(
             agent.follow(lambda: same(agent.interfaces, before) and len(agent.names()) == 2)
         )
-    assert min(took) < PROMISED
-    assert min(undone) < PROMISED
+    assert median(took) < PROMISED
+    assert median(undone) < PROMISED
 
 
 def same(one: dict[str, Interface], other: dict[str, Interface]) -> bool:
@@ -260,7 +261,6 @@ def same(one: dict[str, Interface], other: dict[str, Interface]) -> bool:
     }
 
 
-@pytest.mark.parametrize("agent", ["tcx"], indirect=True)
 def test_five_hundred_devices_are_attached_to_and_left(agent: Agent, cable: Wire) -> None:
     adds = "\n".join(f"link add br{number} group 5 type bridge" for number in range(500))
     subprocess.run(["ip", "-batch", "-"], input=adds, text=True, check=True)

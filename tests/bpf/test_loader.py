@@ -182,6 +182,8 @@ def lockdown(state):
         ("loader._libc.unshare = lambda flags: -1", "cannot have a mount namespace"),
         ("refuse('ENOSYS')", "it has no bpf(2): CONFIG_BPF_SYSCALL is wanted"),
         ("refuse('ENOMEM')", "no memory for the maps"),
+        ("os.uname = lambda: type('', (), {'release': '5.10.0-28'}); refuse('EPERM')",
+         "and room to lock memory (LimitMEMLOCK=infinity, or CAP_SYS_RESOURCE)"),
         ("refuse('EPERM')", "CAP_BPF (or CAP_SYS_ADMIN) and CAP_NET_ADMIN is wanted"),
         ("loader.LOCKDOWN = lockdown('none integrity [confidentiality]'); refuse('EPERM')",
          "lockdown: none integrity [confidentiality]"),

@@ -3,8 +3,8 @@
 """Random frames: the responder and the reference agree on every one of them.
 
 Frames are golden ones with bytes changed, cut, or put in from elsewhere, half of them with their
-checksums mended, so that they get past the first check. HERALD_FRAMES sets how many (default
-20,000), HERALD_SEED which.
+checksums mended, so that they get past the first check; the session changes meanwhile, and claims are
+silenced and made anew. HERALD_FRAMES sets how many (default 20,000), HERALD_SEED which.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import pytest
 from tests.bpf import test_arp, test_nd, test_ping
 from tests.bpf.frames import MAC, OTHER_MAC, OWN_MAC, PEER_MAC, SECOND_VIP4, SECOND_VIP6, VIP4, VIP6
 from tests.bpf.kernel import HOUR, IFINDEX, PASS, SENT, Kernel, boottime
-from tests.bpf.reference import IPV4, IPV6, Reference, checksum
+from tests.bpf.reference import IPV4, IPV6, Reference, State, checksum
 from tests.bpf.table import entry
 
-from herald.core.kernel import EntryKey
+from herald.core.kernel import EntryKey, Session
 
 FRAMES = int(os.environ.get("HERALD_FRAMES", "20000"))
 SEED = int(os.environ.get("HERALD_SEED", "1"))
@@ -78,20 +78,40 @@ def mend(frame: bytearray) -> None:
         frame[56:58] = checksum(pseudo + bytes(frame[54:])).to_bytes(2, "big")
 
 
+def draw(rng: random.Random) -> State:
+    return State(*(rng.random() < 0.5 for _ in range(4)))
+
+
+def session(state: State, claimed: int) -> Session:
+    """The same for the kernel."""
+    now = boottime()
+    return Session(
+        deadline=now + (HOUR if state.valid else -1),
+        fuse=now + (HOUR if state.burning else -1),
+        renewed=claimed + state.confirmed,
+        hold=state.hold,
+    )
+
+
 @pytest.mark.timeout(1800)
 def test_random_frames_are_answered_as_the_reference_does(kernel: Kernel) -> None:
     rng = random.Random(SEED)
     vips = {ip_address(VIP4): True, ip_address(SECOND_VIP4): False,
             ip_address(VIP6): True, ip_address(SECOND_VIP6): False}  # fmt: skip
     reference = Reference(MAC(OWN_MAC), vips)
-    now = boottime()
-    kernel.responder.set_session(now + HOUR, 0, now, hold=False)
-    kernel.hold_entries(
-        {EntryKey(address, IFINDEX): entry(ping=ping) for address, ping in vips.items()}
-    )
-    answers = 0
+    claimed, answers, answers_held = 0, 0, 0
 
     for number in range(FRAMES):
+        if not claimed or rng.random() < 0.02:  # all are claimed anew
+            claimed += 1
+            reference.silenced.clear()
+            kernel.hold_entries(
+                {EntryKey(at, IFINDEX): entry(claimed, ping=ping) for at, ping in vips.items()}
+            )
+            kernel.set_session(session(reference.state, claimed))
+        if rng.random() < 0.05:
+            reference.state = draw(rng)
+            kernel.set_session(session(reference.state, claimed))
         frame = mutate(rng)
         wanted = reference.answer(frame)
 
@@ -99,13 +119,17 @@ def test_random_frames_are_answered_as_the_reference_does(kernel: Kernel) -> Non
 
         if (verdict, after) != ((SENT, wanted) if wanted else (PASS, frame)):
             pytest.fail(
-                f"frame {number} of seed {SEED}, {frame.hex()}: wanted "
-                f"{wanted.hex() if wanted else 'passed'}, found verdict {verdict}, {after.hex()}"
+                f"frame {number} of seed {SEED}, {frame.hex()}, in {reference.state}, silenced "
+                f"{reference.silenced}: wanted {wanted.hex() if wanted else 'passed'}, "
+                f"found verdict {verdict}, {after.hex()}"
             )
         answers += wanted is not None
+        answers_held += wanted is not None and not reference.state.valid
 
     assert answers > FRAMES // 50, "too few of the frames had an answer to compare"
+    assert answers_held > FRAMES // 500, "too few of them past the deadline"
     conflicts = {
         address: seen.conflicts for address, seen in kernel.seen().items() if seen.conflicts
     }
     assert conflicts == reference.conflicts
+    print(f"{FRAMES} frames, {answers} answered, {answers_held} of them past the deadline")

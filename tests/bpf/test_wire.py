@@ -15,15 +15,17 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.bpf import test_arp, test_nd, test_ping
 from tests.bpf.conftest import AGENT, ChangedSource, loader
 from tests.bpf.frames import (
+    MAC,
     OTHER_MAC,
     OWN_MAC,
     PEER4,
@@ -42,11 +44,15 @@ from tests.bpf.kernel import HOUR, Kernel, boottime
 from tests.bpf.table import counted, entry, left, prepare
 from tests.bpf.wire import Wire, inside, ip, wire
 
+from herald.core.effects import Announcement, SendFrames
+from herald.core.events import FramesAnswer
 from herald.core.kernel import EntryKey, KernelEventKind, Session
 from herald.datapath import clsact, tcx
 from herald.datapath.bpf import DatapathError, obj_get, obj_pin
 from herald.datapath.loader import load_program, program_pin
 from herald.datapath.responder import AttachBy, Responder
+from herald.shell.counters import Counters
+from herald.shell.hands import Hands
 
 ASK, ANSWER = bytes(arp()), bytes(arp_reply())
 BOTH = pytest.mark.parametrize("by", ["tcx", "clsact"])
@@ -73,6 +79,8 @@ def responder(loaded_bpffs: Path, cable: Wire, by: AttachBy) -> Iterator[Respond
         for ifindex in opened.attached() | {cable.ifindex}:
             opened.detach(ifindex)
         opened.set_entries(opened.entries().keys(), {})
+        for _ in range(2):
+            opened.set_own({})
         opened.set_session(0, 0, 0, hold=False)
         list(opened.events())
         opened.close()
@@ -403,20 +411,33 @@ def test_a_new_program_takes_over_without_a_gap(
 
     with asking(cable) as failures:
         assert loader(bpffs, source=newer).returncode == 0
-        script = (
-            f"import sys; sys.path[:0] = {[str(AGENT), *sys.path]!r}; from pathlib import Path; "
-            f"from herald.datapath import loader; loader.__file__ = {str(newer)!r}; "
-            "from herald.datapath.responder import Responder; "
-            f"new = Responder.open(Path({str(bpffs)!r}), {by!r}); "
-            f"new.attach({cable.ifindex}); assert new.attached() == {{{cable.ifindex}}}"
-        )
-        subprocess.run([sys.executable, "-c", script], check=True)
+        attach_as(newer, bpffs, cable, by)
 
     assert failures == []
     cable.send(bytes(ping4()))
     assert cable.receive() == bytes(ping4_reply(ttl=65))
     old.detach(cable.ifindex)
     old.close()
+
+
+def attach_as(newer: Path, bpffs: Path, cable: Wire, by: AttachBy) -> None:
+    """An agent of the version that this loader is of starts, attaches, and ends."""
+    script = f"""
+import importlib.util, sys
+from pathlib import Path
+sys.path[:0] = {[str(AGENT), *sys.path]!r}
+name = "herald.datapath.loader"
+spec = importlib.util.spec_from_file_location(name, {str(newer)!r})
+sys.modules[name] = loader = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(loader)
+import herald.datapath
+herald.datapath.loader = loader
+from herald.datapath.responder import Responder
+new = Responder.open(Path({str(bpffs)!r}), {by!r})
+new.attach({cable.ifindex})
+assert new.attached() == {{{cable.ifindex}}}
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 LAYOUT_2 = (
@@ -439,12 +460,14 @@ LAYOUTS = {
 )
 
 
+@BOTH
 @pytest.mark.parametrize("prepared", [True, False])
 def test_another_layout_takes_over_without_a_gap(
-    bpffs: Path, cable: Wire, changed_source: ChangedSource, prepared: bool
+    bpffs: Path, cable: Wire, changed_source: ChangedSource, by: AttachBy, prepared: bool
 ) -> None:
+    """By tcx with the loader already, by clsact with the agent that it starts."""
     assert loader(bpffs).returncode == 0
-    old = Responder.open(bpffs, "tcx")
+    old = Responder.open(bpffs, by)
     fill(old, cable)
     old.attach(cable.ifindex)
     newer = changed_source(*LAYOUT_2)
@@ -458,12 +481,12 @@ def test_another_layout_takes_over_without_a_gap(
             assert old.attached() == {cable.ifindex}
             fill(old, cable)
         done = loader(bpffs, source=newer)
+        assert done.returncode == 0, done.stderr
+        assert {path.name for path in bpffs.iterdir()} == {"v2"}
+        attach_as(newer, bpffs, cable, by)
 
-    assert done.returncode == 0, done.stderr
     assert ("already" in done.stdout) == prepared
     assert failures == []
-    assert {path.name for path in bpffs.iterdir()} == {"v2"}
-    assert old.attached() == frozenset()
     # The old maps are nobody's any more; the new ones hold the same.
     answered = old.seen()[ip_address(VIP4)].answered
     old.set_session(0, 0, 0, hold=False)
@@ -616,6 +639,25 @@ def test_auto_is_tcx_where_the_kernel_has_it(loaded_bpffs: Path, cable: Wire) ->
         responder.close()
 
 
+def test_auto_is_clsact_where_the_kernel_has_no_tcx(
+    loaded_bpffs: Path, cable: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As kernels 5.8 to 6.5."""
+    monkeypatch.setattr(tcx, "supported", lambda: False)
+    responder = Responder.open(loaded_bpffs, "auto")
+    fill(responder, cable)
+    responder.attach(cable.ifindex)
+    try:
+        assert filters() == ["herald"]
+        assert responder.attached() == {cable.ifindex}
+        cable.send(ASK)
+        assert cable.receive() == ANSWER
+    finally:
+        responder.detach(cable.ifindex)
+        responder.set_entries(responder.entries().keys(), {})
+        responder.close()
+
+
 @BOTH
 def test_ten_thousand_entries_and_back(responder: Responder, cable: Wire) -> None:
     entries = {
@@ -701,23 +743,84 @@ def test_announcements_of_another_own_interface_are_no_conflict(
     responder: Responder, cable: Wire
 ) -> None:
     """Two interfaces of one node on one segment, in every form in which the agent learns a MAC."""
-    garp = bytes(arp(2, src=OTHER_MAC, spa=VIP4, tha=OTHER_MAC, tpa=VIP4))
     ip("link", "add", "second", "address", OTHER_MAC, "type", "veth", "peer", "third")
     second = socket.if_nametoindex("second")
+    other = MAC(OTHER_MAC)
 
-    def conflicts_of_one_announcement() -> int:
-        assert cable.ask(ASK, ASK, ANSWER) == []
-        assert cable.receive() == ANSWER
-        before = responder.seen()[ip_address(VIP4)].conflicts
-        assert cable.ask(garp, ASK, ANSWER) == []
-        return responder.seen()[ip_address(VIP4)].conflicts - before
+    def conflicts() -> int:
+        return conflicts_of_one_announcement(responder, cable, OTHER_MAC)
 
-    responder.attach(second)
-    assert conflicts_of_one_announcement() == 0
+    responder.set_own({second: other})
+    assert conflicts() == 0
 
-    responder.detach(second)
-    assert conflicts_of_one_announcement() == 1
+    for _ in range(2):
+        responder.set_own({})
+    assert conflicts() == 1
 
-    key = EntryKey(ip_address(VIP4), second)
-    responder.set_entries((), {key: entry(boottime(), mac=OTHER_MAC)})
-    assert conflicts_of_one_announcement() == 0
+    responder.learn_own({other: second})
+    assert conflicts() == 0
+
+    responder.set_entries((), {EntryKey(ip_address(VIP4), second): entry(boottime(), OTHER_MAC)})
+    for _ in range(2):
+        responder.set_own({})
+    assert conflicts() == 0, "what is answered with is own"
+
+
+@BOTH
+def test_a_new_mac_of_another_own_interface_is_known_before_it_is_announced(
+    responder: Responder, cable: Wire
+) -> None:
+    """And the one that it had is a stranger's once nothing is answered with it any more."""
+    old, new = OTHER_MAC, "02:00:00:00:00:77"
+    ip("link", "add", "second", "address", old, "type", "veth", "peer", "third")
+    second = socket.if_nametoindex("second")
+    here = EntryKey(ip_address(VIP4), second)
+    nobody = SimpleNamespace(reconcile=lambda: "")
+    heard: list[int] = []
+
+    class Segment:
+        """What `second` sends comes in by `node`."""
+
+        def send(self, announcements: Iterable[Announcement]) -> str:
+            for each in announcements:
+                mac = each.mac.hex(":")
+                heard.append(conflicts_of_one_announcement(responder, cable, mac))
+            return ""
+
+        def solicit(self, solicitations: object) -> str:
+            return ""
+
+    hands = Hands(
+        responder, Segment(), nobody, nobody, nobody, Counters(), boottime, lambda event: None
+    )
+
+    def announce(mac: str) -> None:
+        answer = hands.carry_out(SendFrames(1, (Announcement(here.address, second, MAC(mac)),)))
+        assert answer == FramesAnswer(1)
+
+    responder.set_own({second: MAC(old)})
+    responder.set_entries((), {here: entry(boottime(), old)})
+    ip("link", "set", "second", "address", new)
+    announce(new)
+    responder.set_own({second: MAC(new)})
+    announce(old)
+    responder.set_entries((), {here: entry(boottime(), new)})
+    responder.set_own({second: MAC(new)})
+    announce(old)
+    announce(new)
+    assert heard == [0, 0, 0, 0]
+
+    for _ in range(2):
+        responder.set_own({second: MAC(new)})
+    assert conflicts_of_one_announcement(responder, cable, old) == 1
+    assert conflicts_of_one_announcement(responder, cable, new) == 0
+
+
+def conflicts_of_one_announcement(responder: Responder, cable: Wire, mac: str) -> int:
+    """That it makes by coming in."""
+    garp = bytes(arp(2, src=mac, spa=VIP4, tha=mac, tpa=VIP4))
+    assert cable.ask(ASK, ASK, ANSWER) == []
+    assert cable.receive() == ANSWER
+    before = responder.seen()[ip_address(VIP4)].conflicts
+    assert cable.ask(garp, ASK, ANSWER) == []
+    return responder.seen()[ip_address(VIP4)].conflicts - before

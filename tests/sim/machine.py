@@ -22,6 +22,8 @@ from herald.core.world import KINDS
 if TYPE_CHECKING:
     from tests.sim.cluster import Cluster
 
+LOOK = 1 * SECOND
+"""So often is looked at what the kernel has silenced."""
 GATEWAY_ADDRESS = ip_address("192.0.2.254")
 Request = fx.LeaseRequest | fx.PatchService | fx.PatchPool | fx.PatchPolicy
 Outcome = ev.Done | ev.Refused | ev.Failed
@@ -162,6 +164,7 @@ class Machine:
         kernel = self.kernel
         self.post(ev.KernelRead(kernel.session, dict(kernel.entries), dict(kernel.silenced)))
         self._look()
+        self._look_at_kernel(self.life)
         for kind in KINDS:
             watch = Watch(self, kind)
             self.watches.append(watch)
@@ -177,6 +180,13 @@ class Machine:
                 self.post(ev.InterfacesSeen((self.interface(), *self.extra)))
 
         self.cluster.after(8 * self.cluster.latency(), look)
+
+    def _look_at_kernel(self, life: int) -> None:
+        if life != self.life:
+            return
+        if self.kernel.silenced:
+            self.post(ev.SeenRead(dict(self.kernel.silenced)))
+        self.cluster.after(LOOK, lambda: self._look_at_kernel(life))
 
     def _forget(self) -> None:
         self._inbox.clear()
@@ -345,7 +355,7 @@ class Machine:
 
     def _attach(self, effect: fx.SetAttachments) -> None:
         """A thread of its own does it."""
-        life, seen = self.life, ev.AttachmentsSeen(effect.id, effect.interfaces, {})
+        life, seen = self.life, ev.AttachmentsSeen(effect.id, frozenset(effect.interfaces), {})
         self.cluster.after(self.attaching, lambda: self.post(seen) if life == self.life else None)
 
     def _report(self, effect: fx.Effect) -> None:

@@ -97,6 +97,19 @@ def test_a_silenced_address_is_claimed_anew_by_an_agent_that_did_not_see_it_sile
     assert cluster.served("web0")
 
 
+def test_a_silenced_address_is_claimed_anew_though_the_kernels_event_of_it_was_lost() -> None:
+    cluster, _ = served_cluster(settings=Settings(on_api_loss="Hold"))
+    cluster.run(5)
+    machine = holder_of(cluster)
+    cluster.api_away()
+    cluster.run(4)
+    address = next(iter(machine.kernel.answers(machine.clock())))
+    assert machine.kernel.conflict(address, machine.clock())
+    cluster.api_back()
+    cluster.run_until(lambda: cluster.served("web0"), 2)
+    assert machine.kernel.claim_of(address) > machine.kernel.silenced[address]
+
+
 def test_statuses_that_cannot_be_written_keep_nobody_from_fencing() -> None:
     cluster, names = served_cluster(services=8, nodes=2)
     cluster.run(5)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,22 @@ def test_what_runs_on_nodes_has_the_syntax_of_python_3_9(path: Path) -> None:
 def test_newer_syntax_would_be_refused() -> None:
     with pytest.raises(SyntaxError):
         ast.parse("match 1:\n    case 1: pass\n", feature_version=(3, 9))
+
+
+def test_the_responder_includes_its_own_headers_and_those_of_the_uapi_alone() -> None:
+    """Which are among any kernel's headers, and the same whatever kernel runs."""
+    included = {
+        line
+        for path in FILES
+        if path.match("bpf/*.[ch]")
+        for line in (ROOT / path).read_text(encoding="utf-8").splitlines()
+        if re.match(r"\s*#\s*include", line)
+    }
+    own = {f'#include "{path.name}"' for path in FILES if path.match("bpf/*.h")}
+    uapi = {line for line in included if re.fullmatch(r"#include <uapi/linux/\w+\.h>", line)}
+    assert own
+    assert uapi
+    assert included == own | uapi
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ class Alone:
         self.allocator: Lease | None = None
         self.gone: set[ev.Key] = set()
         """What was removed."""
-        self.attachments = fx.SetAttachments(0, frozenset())
+        self.attachments = fx.SetAttachments(0, {})
         """The newest."""
         self.neighbours = True
         """Whoever is asked on the segment answers."""
@@ -175,7 +175,7 @@ class Alone:
     def attached(self, refused: Mapping[int, str] | None = None) -> ev.AttachmentsSeen:
         """The responder is on all devices that it shall be on but these."""
         wish, refused = self.attachments, refused or {}
-        return ev.AttachmentsSeen(wish.id, wish.interfaces - refused.keys(), refused)
+        return ev.AttachmentsSeen(wish.id, frozenset(wish.interfaces) - refused.keys(), refused)
 
     def _patch(self, effect: fx.PatchService) -> list[ev.Event]:
         if effect.service.key in self.gone:

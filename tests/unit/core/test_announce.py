@@ -1,20 +1,24 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How many frames leave when: a thousand addresses within a second, and never in one burst."""
+"""How many frames leave when: the burst, the refresh, a thousand addresses within a second and never at once."""
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from herald.core.effects import SendFrames
+from herald.core.effects import Note, SendFrames
 from herald.core.election.announce import BURST4, Announcer
 from herald.core.model import MILLISECOND, SECOND
 from herald.core.outbox import Outbox
 
 MACS = {2: bytes.fromhex("020000000001")}
 DEFAULT_RATE = 2000
+
+
+FIRST4, FIRST6 = IPv4Address(0xC6336400), IPv6Address("2001:db8::7")
+REFRESH = 90 * SECOND
 
 
 def sent(announcer: Announcer, outbox: Outbox, start: int, end: int) -> list[tuple[int, int]]:
@@ -33,11 +37,71 @@ def sent(announcer: Announcer, outbox: Outbox, start: int, end: int) -> list[tup
         now = max(now + 1, deadline)
 
 
+def times(address: IPv4Address | IPv6Address, refresh: int, end: int) -> list[int]:
+    """Milliseconds from the claim to each announcement of one address but the first pair, which is the election's."""
+    outbox = Outbox()
+    announcer = Announcer(refresh, DEFAULT_RATE, outbox)
+    announcer.keep(address, MACS, claimed=1, now=0)
+    return [at // MILLISECOND for at, _ in sent(announcer, outbox, 0, end)]
+
+
+@pytest.mark.parametrize(
+    ("address", "burst"),
+    [
+        pytest.param(FIRST4, [100, 300, 1000, 2000, 5000], id="IPv4: pairs of GARPs"),
+        pytest.param(FIRST6, [1000, 2000], id="IPv6: three NAs in all, a second apart (RFC 4861)"),
+    ],
+)
+def test_the_burst_after_a_claim(address: IPv4Address | IPv6Address, burst: list[int]) -> None:
+    assert times(address, 3600 * SECOND, 60 * SECOND) == burst
+
+
+def test_the_refresh_comes_every_period_at_a_moment_of_each_address_s_own() -> None:
+    moments = []
+    for number in range(20):
+        first, *later = (
+            at for at in times(FIRST6 + number, REFRESH, 5 * REFRESH) if at not in (1000, 2000)
+        )
+        assert later == [first + 90_000 * turn for turn in range(1, len(later) + 1)]
+        assert len(later) == 4
+        moments.append(first)
+    assert len(set(moments)) == 20
+    assert 0 <= min(moments) < 30_000
+    assert 60_000 < max(moments) < 90_000
+
+
+def test_a_device_or_a_mac_that_is_new_begins_the_burst_anew_and_nothing_else_does() -> None:
+    outbox = Outbox()
+    announcer = Announcer(3600 * SECOND, DEFAULT_RATE, outbox)
+    announcer.keep(FIRST6, MACS, claimed=1, now=0)
+    announcer.keep(FIRST6, dict(MACS), claimed=1, now=SECOND // 2)
+    assert [at for at, _ in sent(announcer, outbox, SECOND // 2, 5 * SECOND)] == [
+        SECOND,
+        2 * SECOND,
+    ]
+    both = {**MACS, 3: bytes.fromhex("020000000003")}
+    announcer.keep(FIRST6, both, claimed=1, now=10 * SECOND)
+    assert sent(announcer, outbox, 10 * SECOND, 20 * SECOND) == [(11 * SECOND, 2), (12 * SECOND, 2)]
+
+
+def test_what_a_device_refuses_is_noted_and_said_again_in_its_time() -> None:
+    announcer, outbox = kept(DEFAULT_RATE, 1)
+    announcer.tick(BURST4[0])
+    (effect,) = outbox.drain()
+    assert isinstance(effect, SendFrames)
+    assert announcer.answer(effect.id, "eth0: Network is down")
+    assert outbox.drain() == [
+        Note("warning", "announcement refused", {"error": "eth0: Network is down"})
+    ]
+    assert not announcer.answer(effect.id, ""), "it is nobody's a second time"
+    assert announcer.next_deadline() == BURST4[1]
+
+
 def kept(rate: int, count: int) -> tuple[Announcer, Outbox]:
     outbox = Outbox()
     announcer = Announcer(3600 * SECOND, rate, outbox)
     for number in range(count):
-        announcer.keep(IPv4Address(0xC6336400 + number), MACS, claimed=1, now=0)
+        announcer.keep(FIRST4 + number, MACS, claimed=1, now=0)
     return announcer, outbox
 
 

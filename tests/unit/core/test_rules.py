@@ -963,6 +963,30 @@ def test_rule_8_only_what_a_renewal_sent_after_the_fill_confirms_may_be_held() -
     assert alone.session.renewed > alone.entries[KEY].claimed
 
 
+def test_rule_8_what_the_kernel_has_silenced_is_claimed_anew_also_where_nobody_told() -> None:
+    alone = holding(allocates=True)
+    before = alone.entries[KEY].claimed
+    alone.post(ev.SeenRead({VIP: before - 1}))
+    assert not alone.asked(VIP_LEASE), "an older claim"
+    alone.post(ev.SeenRead({VIP: before}))
+    alone.serve()
+    after = alone.entries[KEY].claimed
+    assert after > before
+    alone.post(ev.SeenRead({VIP: before}))
+    assert not alone.asked(VIP_LEASE), "the kernel remembers for good"
+
+
+def test_rule_8_what_is_answered_is_not_forgotten_where_the_kernel_is_crowded() -> None:
+    """With it would go the silence of an entry that is there, or is about to be."""
+    alone = holding()
+    others = frozenset(VIP + number for number in range(1, 4))
+    alone.post(ev.SeenRead({}, others | {VIP}))
+    assert alone.effects(fx.ForgetSeen) == [fx.ForgetSeen(others)]
+    alone.done.clear()
+    alone.post(ev.SeenRead({}, frozenset((VIP,))))
+    assert alone.effects(fx.ForgetSeen) == []
+
+
 # --- 9: requests -------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import struct
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
+from tests.unit.net.namespaces import PYTHON, TWO_HOSTS, run
 
 from herald.net.frames import solicited_node
 from herald.net.groups import Groups
@@ -170,3 +171,42 @@ def test_sockets_are_given_away_to_keep_and_taken_back(kernel: Kernel) -> None:
     assert kept == [0]
     groups.close()
     assert kept == []
+
+
+SIX_HUNDRED = """
+import socket
+from ipaddress import IPv6Address
+from herald.net.frames import solicited_node
+from herald.net.groups import Groups
+
+index = socket.if_nametoindex("va")
+vips = [IPv6Address("2001:db8::100") + number for number in range(600)]
+wanted = {solicited_node(vip) for vip in vips}
+macs = {"3333" + group.packed[12:].hex() for group in wanted}
+
+def heard():
+    groups = {line.split()[2] for line in open("/proc/net/igmp6") if line.split()[1] == "va"}
+    filters = {line.split()[4] for line in open("/proc/net/dev_mcast") if line.split()[1] == "va"}
+    return len({group.packed.hex() for group in wanted} & groups), len(macs & filters)
+
+groups = Groups()
+assert heard() == (0, 0)
+assert groups.set((vip, index) for vip in vips) == ""
+print(*heard(), len(groups._load))
+groups.set([])
+print(*heard(), len(groups._load))
+"""
+
+
+def test_the_kernel_hears_hundreds_of_groups_also_where_a_socket_holds_few() -> None:
+    """A network namespace has this limit for itself since kernel 6.8."""
+    limit = "/proc/sys/net/core/optmem_max"
+    script = f"""{TWO_HOSTS}
+if [ -e {limit} ]; then echo 8192 > {limit}; echo low; else echo usual; fi
+$PYTHON -c "$SIX_HUNDRED"
+"""
+    room, joined, left = run(script, PYTHON=PYTHON, SIX_HUNDRED=SIX_HUNDRED).splitlines()
+    groups, filters, sockets = map(int, joined.split())
+    assert (groups, filters) == (600, 600)
+    assert sockets == 3 if room == "usual" else sockets > 3
+    assert left == "0 0 0"

@@ -23,6 +23,7 @@ class Kernel:
         self.on: set[int] = set()
         self.fails: dict[int | str, str] = {}
         self.calls: list[tuple[str, int]] = []
+        self.own: dict[int, bytes] = {}
 
     def attach(self, ifindex: int) -> None:
         self.calls.append(("attach", ifindex))
@@ -34,10 +35,19 @@ class Kernel:
         self.calls.append(("detach", ifindex))
         self.on.discard(ifindex)
 
+    def set_own(self, macs: Mapping[int, bytes]) -> None:
+        if error := self.fails.get("set_own"):
+            raise OSError(error)
+        self.own = dict(macs)
+
     def attached(self) -> frozenset[int]:
         if error := self.fails.get("attached"):
             raise OSError(error)
         return frozenset(self.on)
+
+
+def mac(ifindex: int) -> bytes:
+    return bytes([2, 0, 0, 0, 0, ifindex])
 
 
 class Node:
@@ -51,7 +61,7 @@ class Node:
         self.per_device = 0
         self._clock = itertools.count()
         self._numbers = itertools.count(1)
-        self._wish = SetAttachments(0, frozenset())
+        self._wish = SetAttachments(0, {})
         self.attacher = Attacher(
             self.kernel,
             self.told.append,
@@ -64,7 +74,7 @@ class Node:
         self.complaint = error
 
     def want(self, *interfaces: int) -> list[AttachmentsSeen]:
-        self._wish = SetAttachments(next(self._numbers), frozenset(interfaces))
+        self._wish = SetAttachments(next(self._numbers), {each: mac(each) for each in interfaces})
         return self.again()
 
     def again(self) -> list[AttachmentsSeen]:
@@ -87,6 +97,20 @@ def test_attachments_are_set_by_difference(node: Node) -> None:
     node.kernel.on = {2, 3}
     assert node.want(3, 4) == [seen(1, 3, 4)]
     assert node.kernel.calls == [("detach", 2), ("attach", 4)]
+
+
+def test_the_macs_of_all_devices_are_known_and_looked_at_each_second(node: Node) -> None:
+    node.want(2, 3)
+    assert node.kernel.own == {2: mac(2), 3: mac(3)}
+    node.kernel.own.clear()
+    node.again()
+    assert node.kernel.own == {2: mac(2), 3: mac(3)}
+
+
+def test_no_device_is_attached_whose_mac_could_not_be_known(node: Node) -> None:
+    node.kernel.fails["set_own"] = "out of memory"
+    assert node.want(2) == [seen(1, refused={2: "out of memory"})]
+    assert node.complaint == "out of memory"
 
 
 def test_every_wish_is_answered_and_what_stays_as_it_is_is_told_once(node: Node) -> None:

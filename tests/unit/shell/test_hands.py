@@ -19,6 +19,7 @@ from herald.core.effects import (
     Effect,
     EmitEvent,
     Finish,
+    ForgetSeen,
     JoinGroups,
     LeaseRequest,
     Note,
@@ -79,6 +80,16 @@ class Outside:
 
     def set_entries(self, remove: Collection[EntryKey], put: Mapping[EntryKey, EntryValue]) -> None:
         self._do("set_entries", remove, put)
+
+    def forget_seen(self, addresses: Collection[Address]) -> int:
+        self._do("forget_seen", addresses)
+        return 40
+
+    def learn_own(self, macs: Mapping[bytes, int]) -> None:
+        self._do("learn_own", macs)
+
+    def set_own(self, macs: Mapping[int, bytes]) -> None:
+        self._do("set_own", macs)
 
     def attach(self, ifindex: int) -> None:
         self._do("attach", ifindex)
@@ -183,7 +194,6 @@ KIN = frozenset(["02:00:00:00:00:0a"])
 GOOD: list[tuple[Effect, tuple[object, ...], Event | None]] = [
     (SESSION, ("set_session", 9, 8, 7, True), KernelAnswer(1)),
     (ENTRIES, ("set_entries", ENTRIES.remove, ENTRIES.put), KernelAnswer(2)),
-    (FRAMES, ("send", *FRAMES.announcements), FramesAnswer(3)),
     (RENEWAL, ("submit", RENEWAL), None),
     (EVENT, ("submit", EVENT), None),
     (Relist(Lease), ("refresh", Lease), None),
@@ -212,6 +222,26 @@ def test_an_effect_is_carried_out_and_answered(
     assert outside.calls == [call]
     assert counters.effects == {type(effect).__name__: 1}
     assert not counters.errors
+
+
+def test_answers_for_what_the_kernel_forgets_stay_counted(
+    hands: Hands, outside: Outside, counters: Counters
+) -> None:
+    for _ in range(2):
+        assert hands.carry_out(ForgetSeen(frozenset([VIP]))) is None
+    assert outside.calls == [("forget_seen", frozenset([VIP]))] * 2
+    assert counters.answers == 80
+
+
+def test_a_mac_is_known_as_own_before_frames_bear_it(hands: Hands, outside: Outside) -> None:
+    assert hands.carry_out(FRAMES) == FramesAnswer(3)
+    assert outside.calls == [("learn_own", {MAC: 2}), ("send", *FRAMES.announcements)]
+
+
+def test_no_frame_bears_a_mac_that_could_not_be_known(hands: Hands, outside: Outside) -> None:
+    outside.fails = {"learn_own"}
+    assert hands.carry_out(FRAMES) == FramesAnswer(3, "learn_own failed")
+    assert outside.calls == []
 
 
 BAD: list[tuple[Effect, str, Event | None]] = [
@@ -246,7 +276,7 @@ def test_a_failed_attachment_is_a_problem_until_it_works(
 ) -> None:
     outside.fails = {method}
     with caplog.at_level(logging.INFO):
-        hands.carry_out(SetAttachments(6, frozenset([3])))
+        hands.carry_out(SetAttachments(6, {3: MAC}))
         assert hands.problems == (f"SetAttachments: {method} failed",)
         hands.reconcile()
         outside.fails = set()
@@ -268,7 +298,7 @@ def test_problems_can_be_asked_for_while_the_deciding_thread_meets_another(
         def __bool__(self) -> bool:
             if self.asked:
                 self.asked = False
-                hands.carry_out(SetAttachments(6, frozenset([3])))
+                hands.carry_out(SetAttachments(6, {3: MAC}))
             return True
 
     outside.fails = {"attached"}
@@ -312,7 +342,7 @@ def test_finish_is_the_loop_s_own(hands: Hands, outside: Outside) -> None:
 
 
 def test_attachments_are_answered_later(hands: Hands, outside: Outside, later: list[Event]) -> None:
-    assert hands.carry_out(SetAttachments(6, frozenset([3]))) is None
+    assert hands.carry_out(SetAttachments(6, {3: MAC})) is None
     assert later == [AttachmentsSeen(6, frozenset([3]), {})]
     outside.on.clear()
     hands.reconcile()
@@ -368,7 +398,7 @@ def test_a_kernel_that_keeps_its_lock_of_all_networking_holds_nobody_up(
     hands = hands_with(outside, counters, told.put, Worker)
     hands.start()
     try:
-        hands.carry_out(SetAttachments(6, frozenset({3})))
+        hands.carry_out(SetAttachments(6, {3: MAC}))
         hands.carry_out(JoinGroups(frozenset([(VIP6, 2)])))
         for _ in range(3):
             hands.reconcile()

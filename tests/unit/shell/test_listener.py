@@ -8,8 +8,9 @@ import threading
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from herald.core.events import ConflictSeen
+from herald.core.events import ConflictSeen, SeenRead
 from herald.core.kernel import KernelEvent, KernelEventKind
+from herald.core.model import Address
 from herald.shell.listener import Listener
 
 VIP = IPv4Address("192.0.2.7")
@@ -25,6 +26,7 @@ class Kernel:
 
     def __init__(self, *batches: list[KernelEvent] | Exception) -> None:
         self.batches = list(batches)
+        self.looks: list[tuple[dict[Address, int], set[Address]]] = []
 
     def poll(self, timeout: float) -> bool:
         if not self.batches:
@@ -37,14 +39,17 @@ class Kernel:
             raise batch
         yield from batch
 
+    def look(self) -> tuple[dict[Address, int], set[Address]]:
+        return self.looks.pop(0) if self.looks else ({}, set())
+
 
 class Posted:
     def __init__(self, expected: int) -> None:
-        self.events: list[ConflictSeen] = []
+        self.events: list[ConflictSeen | SeenRead] = []
         self.expected = expected
         self.all = threading.Event()
 
-    def __call__(self, event: ConflictSeen) -> None:
+    def __call__(self, event: ConflictSeen | SeenRead) -> None:
         self.events.append(event)
         if len(self.events) == self.expected:
             self.all.set()
@@ -69,6 +74,16 @@ def test_a_failure_is_survived() -> None:
     reader.start()
     assert posted.all.wait(5)
     reader.stop()
+
+
+def test_what_is_there_at_a_look_is_posted_whatever_became_of_the_events() -> None:
+    kernel, posted = Kernel(), Posted(2)
+    kernel.looks = [({}, set()), ({VIP: 7}, set()), ({}, {VIP}), ({}, set())]
+    reader = Listener(kernel, posted, look=0.0)
+    reader.start()
+    assert posted.all.wait(5)
+    reader.stop()
+    assert posted.events == [SeenRead({VIP: 7}), SeenRead({}, frozenset([VIP]))]
 
 
 def test_stop_before_start_is_no_error() -> None:

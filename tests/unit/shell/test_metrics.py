@@ -32,6 +32,7 @@ class Status:
 def counters() -> Counters:
     counters = Counters(started=10 * SECOND, events=7, loop_exceptions=1, status=Status())
     counters.restored = 1
+    counters.answers = 100
     counters.effects["SetSession"] = 3
     counters.errors["SendFrames"] = 2
     counters.renewals["ok"] = 2
@@ -76,7 +77,7 @@ def test_every_number_has_its_metric(counters: Counters) -> None:
         "herald_events_total": 7,
         "herald_loop_exceptions_total": 1,
         "herald_attachments_restored_total": 1,
-        "herald_answers_total": 7,
+        "herald_answers_total": 107,
         'herald_conflicts_total{address="2001:db8::7"}': 3,
         'herald_conflict_age_seconds{address="2001:db8::7",interface="lo",mac="02:00:00:00:09:09"}': 10,
         'herald_effects_total{effect="SetSession"}': 3,

@@ -25,7 +25,7 @@ class Devices:
         self._out = outbox
         self._seen: Mapping[int, Interface] = {}
         self._wish = 0
-        self._attached: frozenset[int] | None = None
+        self._attached: Mapping[int, bytes] | None = None
         self._joined: frozenset[tuple[Address, int]] = frozenset()
 
     def seen(self, event: AttachmentsSeen) -> None:
@@ -37,7 +37,7 @@ class Devices:
         """Attach the responder, and join groups, where addresses are or may be announced."""
         if self._seen is not self._world.interfaces:
             self._seen = self._world.interfaces
-            self._attach(frozenset(i.index for i in self._seen.values() if is_layer3(i)))
+            self._attach({i.index: i.mac for i in self._seen.values() if is_layer3(i)})
         if self._locks.moved:
             self._locks.moved = False
             self._join(
@@ -49,7 +49,7 @@ class Devices:
                 )
             )
 
-    def _attach(self, wanted: frozenset[int]) -> None:
+    def _attach(self, wanted: Mapping[int, bytes]) -> None:
         if wanted != self._attached:
             self._attached, self._wish = wanted, self._out.new_id()
             self._out.add(SetAttachments(self._wish, wanted))

@@ -45,12 +45,20 @@ class SetEntries:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetSeen:
+    """What the kernel remembers of these addresses, which have no entry, makes room for others. No answer."""
+
+    addresses: frozenset[Address]
+
+
+@dataclass(frozen=True, slots=True)
 class SetAttachments:
     """The devices that the responder shall be attached to: all of these, and no others. AttachmentsSeen tells,
     then and whenever it changes, where that is done and where it could not be."""
 
     id: int
-    interfaces: frozenset[int]
+    interfaces: Mapping[int, bytes]
+    """By ifindex: the MAC, which other devices of this node may hear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +225,7 @@ class Finish:
 Effect: TypeAlias = (
     SetSession
     | SetEntries
+    | ForgetSeen
     | SetAttachments
     | JoinGroups
     | SendFrames

@@ -191,6 +191,16 @@ class ConflictSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenRead:
+    """What the kernel remembers of addresses, looked at now and then: what was seen as it happened may be lost."""
+
+    silenced: Mapping[Address, int]
+    """By address: the newest claim that a conflict has silenced."""
+    crowd: frozenset[Address] = frozenset()
+    """What it remembers, where that is so much that there may be no room for more before long."""
+
+
+@dataclass(frozen=True, slots=True)
 class SegmentHeard:
     """Somebody answered a probe: ``address`` is there, on that device's segment."""
 
@@ -247,6 +257,7 @@ Event: TypeAlias = (
     | ProxySeen
     | ApiTimed
     | ConflictSeen
+    | SeenRead
     | SegmentHeard
     | AddressProbed
     | Tick

@@ -68,6 +68,12 @@ class KernelMap:
         newest = max((entry.claimed for entry in self.entries(address).values()), default=0)
         self._silenced[address] = max(newest, self._silenced.get(address, 0))
 
+    def silenced(self, silenced: Mapping[Address, int]) -> list[Address]:
+        """The kernel was looked at: the addresses of which that is news."""
+        news = {a: claim for a, claim in silenced.items() if claim > self._silenced.get(a, 0)}
+        self._silenced.update(news)
+        return list(news)
+
     @property
     def retry_at(self) -> int | None:
         """When the kernel may next be asked for what it refused; None: it refused nothing."""

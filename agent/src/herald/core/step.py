@@ -14,7 +14,7 @@ from itertools import islice
 
 from herald.core.allocation.allocator import Allocator
 from herald.core.devices import Devices
-from herald.core.effects import Effect, EmitEvent, Relist
+from herald.core.effects import Effect, EmitEvent, ForgetSeen, Relist
 from herald.core.election.announce import Announcer
 from herald.core.election.candidates import Candidates
 from herald.core.election.conflicts import Conflicts
@@ -41,6 +41,7 @@ from herald.core.events import (
     Listed,
     ProxySeen,
     Removed,
+    SeenRead,
     SegmentHeard,
     Stop,
     Tick,
@@ -177,6 +178,7 @@ class Decider:
         | ProxySeen
         | ApiTimed
         | ConflictSeen
+        | SeenRead
         | SegmentHeard
         | Stop
         | AnnounceAgain,
@@ -198,13 +200,23 @@ class Decider:
             case SegmentHeard():
                 self._segment.answered(event.ifindex, event.address, min(event.at, now))
             case ConflictSeen():
-                lock = self._election.conflict(event.address, now, silenced=event.silenced)
-                if lock is not None and self._conflicts.seen(event, lock.keys, now):
-                    self._status.mark(lock.keys)
+                self._conflict(event, now)
+            case SeenRead():
+                self._seen(event)
             case AnnounceAgain():
                 self._announcer.again(event.address, now)
             case Stop():
                 self._stop(event, now)
+
+    def _conflict(self, event: ConflictSeen, now: int) -> None:
+        lock = self._election.conflict(event.address, now, silenced=event.silenced)
+        if lock is not None and self._conflicts.seen(event, lock.keys, now):
+            self._status.mark(lock.keys)
+
+    def _seen(self, event: SeenRead) -> None:
+        self._election.silenced(event.silenced)
+        if idle := frozenset(a for a in event.crowd if not self._kernel.may_answer(a)):
+            self._out.add(ForgetSeen(idle))
 
     def _timed(self, event: ApiTimed, now: int) -> None:
         """Who goes on in an epoch, or announces, is needed however slow the API server is."""

@@ -64,6 +64,11 @@ class HashMap:
         self._shape = loader.MAPS[self.name]
         self.fd = open_map(path)
 
+    @property
+    def room(self) -> int:
+        """For so many elements."""
+        return self._shape.max_entries
+
     def close(self) -> None:
         """Let go of it; the pin stays."""
         os.close(self.fd)
@@ -82,7 +87,7 @@ class HashMap:
         except _Stopped as stopped:
             if stopped.errno == errno.E2BIG:
                 raise DatapathError(
-                    f"map {self.name} is full: it has room for {self._shape.max_entries} "
+                    f"map {self.name} is full: it has room for {self.room} "
                     f"entries, {len(keys) - stopped.count} of {len(keys)} were left out"
                 ) from None
             raise DatapathError(f"map {self.name}: {os.strerror(stopped.errno)}") from None
@@ -117,10 +122,11 @@ class HashMap:
                 if stopped.errno != errno.ENOENT:
                     raise DatapathError(f"map {self.name}: {os.strerror(stopped.errno)}") from None
                 count, last = stopped.count, True
+            names, contents = keys.raw, values.raw  # each is a copy of all
             for at in range(count):
                 yield (
-                    keys.raw[at * key_size : (at + 1) * key_size],
-                    values.raw[at * value_size : (at + 1) * value_size],
+                    names[at * key_size : (at + 1) * key_size],
+                    contents[at * value_size : (at + 1) * value_size],
                 )
             if last:
                 return

@@ -173,6 +173,11 @@ def _is_ours(message: Any) -> bool:
 def _said(ifindex: int, failed: NetlinkError) -> str:
     if failed.code == errno.EPERM:
         return f"clsact on interface {ifindex}: not permitted; CAP_NET_ADMIN is wanted"
+    if failed.code == errno.ENOENT:  # of a qdisc, or of a classifier
+        return (
+            f"clsact on interface {ifindex}: the kernel has no such thing: CONFIG_NET_SCH_INGRESS "
+            "and CONFIG_NET_CLS_BPF are wanted (modules sch_ingress and cls_bpf)"
+        )
     return (
         f"clsact on interface {ifindex}: {failed.args[-1]} (errno {failed.code}); look with "
         "'tc filter show dev DEVICE ingress' whether another program has priority 1"

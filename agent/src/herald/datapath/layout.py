@@ -91,6 +91,11 @@ def unpack_seen(data: bytes) -> Seen:
     return Seen(answered, conflicts, silenced, mac if foreign_at else None, foreign_at, ifindex)
 
 
+def silenced(data: bytes) -> int:
+    """The same, and nothing else of it: the newest claim that a conflict has silenced."""
+    return int(SEEN.unpack(data)[2])
+
+
 def unpack_event(data: bytes) -> KernelEvent:
     """A record of the ring buffer."""
     at, ifindex, kind, family, packed, mac = EVENT.unpack_from(data)

@@ -47,6 +47,7 @@ LAYOUT_VERSION = 1
 DEFAULT_BPFFS = Path("/sys/fs/bpf/herald")
 FILTER_NAME = "herald"
 OLDEST_KERNEL = (5, 8)  # ring buffers, bpf_ktime_get_boot_ns, CAP_BPF
+MEMLOCK_UNTIL = (5, 11)  # before, maps are charged against RLIMIT_MEMLOCK of their user
 PROGRAM = "responder"
 COMPILER_FLAGS = ("-Wno-macro-redefined",)
 
@@ -443,10 +444,6 @@ def _compile(folder: Path) -> Compiled:
     """bcc makes maps of its own along the way, gone with this process; here their shapes prove that
     layout.h and ``MAPS`` agree.
     """
-    # Before kernel 5.11 maps are charged against this limit, raised with CAP_SYS_RESOURCE only.
-    with contextlib.suppress(ValueError):
-        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
     _provide_headers()
     try:
         from bcc import BPF  # type: ignore[import-not-found,unused-ignore]
@@ -583,13 +580,23 @@ def _why_refused(refused: OSError) -> str:
         return "it has no bpf(2): CONFIG_BPF_SYSCALL is wanted"
     if refused.errno == errno.EPERM:
         state = LOCKDOWN.read_text().strip() if LOCKDOWN.exists() else "unknown"
+        memlock = ""
+        if _version(os.uname().release) < MEMLOCK_UNTIL:
+            memlock = ", and room to lock memory (LimitMEMLOCK=infinity, or CAP_SYS_RESOURCE)"
         return (
             "not permitted: root with CAP_BPF (or CAP_SYS_ADMIN) and CAP_NET_ADMIN is wanted, "
-            f"no seccomp filter on bpf(2), no confidentiality lockdown (lockdown: {state})"
+            f"no seccomp filter on bpf(2), no confidentiality lockdown (lockdown: {state}){memlock}"
         )
     if refused.errno == errno.ENOMEM:
         return "no memory for the maps (some 5 MB)"
     return os.strerror(refused.errno or 0)
+
+
+def _raise_memlock() -> None:
+    """With CAP_SYS_RESOURCE only. What root has locked elsewhere counts as well."""
+    with contextlib.suppress(ValueError):
+        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
 
 
 def check_machine(bpffs: Path) -> None:
@@ -607,6 +614,7 @@ def check_machine(bpffs: Path) -> None:
         raise LoaderError(f"{above}: {missing.strerror}; wanted a mounted bpffs there") from None
     if magic != BPF_FS_MAGIC:
         raise LoaderError(f"{above} is no bpffs: mount one (mount -t bpf bpf /sys/fs/bpf)")
+    _raise_memlock()
     # bcc would say no more than that it failed.
     try:
         os.close(_map_create("session", MAPS["session"]))

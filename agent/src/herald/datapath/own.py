@@ -3,30 +3,25 @@
 """The MACs of this node's announcing interfaces, for the responder to tell from those of others.
 
 Two interfaces on one segment hear each other's announcements, which are no conflict. So a MAC must
-be known before the first frame that bears it: at the latest when its interface is attached.
+be known before the first frame that bears it, and for as long as anything may bear it still: some
+interfaces share one (VLANs), and one that was changed is answered with until its entries are.
 """
 
 from __future__ import annotations
 
-import fcntl
-import socket
-import struct
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from herald.datapath import layout
 from herald.datapath.bpf import HashMap
 
-_SIOCGIFHWADDR = 0x8927
-_ARPHRD_ETHER = 1
-
 
 class OwnMacs:
-    """The pinned map ``own``."""
+    """The pinned map ``own``. One thread may put while another sets."""
 
     def __init__(self, path: Path) -> None:
         self._map = HashMap(path)
+        self._doubtful: frozenset[bytes] = frozenset()
 
     def put(self, interfaces: Mapping[bytes, int]) -> None:
         """Add MACs, each with its interface. Raises DatapathError."""
@@ -35,25 +30,20 @@ class OwnMacs:
             [layout.OWN_IFINDEX.pack(ifindex) for ifindex in interfaces.values()],
         )
 
-    def learn(self, ifindex: int) -> None:
-        """Add the MAC that an interface has now; one that is gone or has none is no error."""
-        with suppress(OSError):
-            self.put(dict.fromkeys(_mac_of(ifindex), ifindex))
+    def set(self, interfaces: Mapping[bytes, int], used: Callable[[], Collection[bytes]]) -> None:
+        """Have these; one that is neither among them nor ``used`` goes when that is so twice running.
 
-    def forget(self, ifindex: int) -> None:
-        """Remove all that an interface has had."""
-        value = layout.OWN_IFINDEX.pack(ifindex)
-        self._map.remove([mac for mac, found in self._map.items() if found == value])
+        Not at once: what was sent may be on its way, and what is put may belong to a device that is
+        not told here yet. ``used`` is asked only where there is any other. Raises DatapathError.
+        """
+        self.put(interfaces)
+        known = (layout.OWN_KEY.unpack(key)[0] for key, _ in self._map.items())
+        others = frozenset(known) - interfaces.keys()
+        if others:
+            others = others.difference(used())
+        self._map.remove([layout.OWN_KEY.pack(mac) for mac in others & self._doubtful])
+        self._doubtful = others
 
     def close(self) -> None:
         """Let go of it; the pin stays."""
         self._map.close()
-
-
-def _mac_of(ifindex: int) -> tuple[bytes, ...]:
-    """netdevice(7). Raises OSError where the interface is gone."""
-    request = struct.pack("=16s24x", socket.if_indextoname(ifindex).encode())
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        answer = fcntl.ioctl(any_socket, _SIOCGIFHWADDR, request)
-    kind, mac = struct.unpack_from("=H6s", answer, 16)
-    return (mac,) if kind == _ARPHRD_ETHER else ()

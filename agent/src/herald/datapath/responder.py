@@ -126,11 +126,51 @@ class Responder:
             for key, value in table.items()
         }
 
+    def look(self) -> tuple[dict[Address, int], set[Address]]:
+        """By address: the newest claim that a conflict has silenced. And all addresses that are
+        remembered, of a family of which half fills what room there is."""
+        silenced: dict[Address, int] = {}
+        crowd: set[Address] = set()
+        for table in self._seen.values():
+            rows = dict(table.items())
+            for key, value in rows.items():
+                if claim := layout.silenced(value):
+                    silenced[_address(key)] = claim
+            if len(rows) > table.room // 2:
+                crowd.update(map(_address, rows))
+        return silenced, crowd
+
+    def forget_seen(self, addresses: Collection[Address]) -> int:
+        """Make room for others; they must have no entry. How many answers had been counted for them."""
+        answered = 0
+        for family, table in self._seen.items():
+            keys = [each.packed for each in addresses if each.version == family]
+            rows = dict(table.items())
+            table.remove(keys)
+            answered += sum(layout.unpack_seen(rows[key]).answered for key in keys if key in rows)
+        return answered
+
+    # --- Own MACs ---------------------------------------------------------------------------------
+
+    def learn_own(self, macs: Mapping[bytes, int]) -> None:
+        """Know these MACs, each with its interface, as this node's: before anything bears them."""
+        self._own.put(macs)
+
+    def set_own(self, macs: Mapping[int, bytes]) -> None:
+        """The MAC of each interface, as it is now; others are forgotten once nothing bears them."""
+        self._own.set({mac: ifindex for ifindex, mac in macs.items()}, self._used_macs)
+
+    def _used_macs(self) -> set[bytes]:
+        return {
+            layout.unpack_value(value).mac
+            for table in self._vips.values()
+            for _, value in table.items()
+        }
+
     # --- Attachments ------------------------------------------------------------------------------
 
     def attach(self, ifindex: int) -> None:
         """Have the responder on an interface; done already is no error."""
-        self._own.learn(ifindex)
         self._attachments.attach(ifindex)
         # What an agent before attached by the other way goes only now: no frame meets neither.
         if not isinstance(self._attachments, tcx.Tcx):
@@ -143,7 +183,6 @@ class Responder:
     def detach(self, ifindex: int) -> None:
         """Have no responder on an interface; a device that is gone is no error."""
         self._attachments.detach(ifindex)
-        self._own.forget(ifindex)
 
     def attached(self) -> frozenset[int]:
         """Where the kernel says that this responder is attached."""

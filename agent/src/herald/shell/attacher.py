@@ -32,6 +32,8 @@ class Responder(Protocol):
 
     def attached(self) -> Iterable[int]: ...
 
+    def set_own(self, macs: Mapping[int, bytes]) -> None: ...
+
 
 class Attacher:
     """Used by one thread, which may wait for the kernel as long as it takes."""
@@ -58,8 +60,10 @@ class Attacher:
 
     def set(self, wish: SetAttachments) -> None:
         """Attach and detach by difference. A device may go between the wish and the deed."""
-        wanted = wish.interfaces
+        wanted = frozenset(wish.interfaces)
         try:
+            # Before any of them hears another.
+            self._responder.set_own(wish.interfaces)
             present = frozenset(self._responder.attached())
         except Exception as error:
             self._look_failed(wish, said_by(error))
@@ -82,10 +86,10 @@ class Attacher:
 
     def _look_failed(self, wish: SetAttachments, error: str) -> None:
         """It tells nothing: where the responder was seen it is taken to be still, until a look succeeds."""
-        self._attached &= wish.interfaces
+        wanted = frozenset(wish.interfaces)
+        self._attached &= wanted
         self._refused = {
-            ifindex: self._refused.get(ifindex, error)
-            for ifindex in wish.interfaces - self._attached
+            ifindex: self._refused.get(ifindex, error) for ifindex in wanted - self._attached
         }
         self._tell(wish)
         self._complain(error)

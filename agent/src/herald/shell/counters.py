@@ -35,6 +35,8 @@ class Counters:
     """Effects that failed, by name."""
     restored: int = 0
     """Attachments that were gone, or behind another program, and were put back."""
+    answers: int = 0
+    """Of the responder, for addresses that the kernel remembers no more."""
     loop_exceptions: int = 0
     renewals: Counter[str] = field(default_factory=Counter)
     """By outcome: ok, refused, failed."""

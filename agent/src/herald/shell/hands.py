@@ -21,6 +21,7 @@ from herald.core.effects import (
     Effect,
     EmitEvent,
     Finish,
+    ForgetSeen,
     JoinGroups,
     LeaseRequest,
     Note,
@@ -66,6 +67,10 @@ class Responder(attacher.Responder, Protocol):
     def set_entries(
         self, remove: Collection[EntryKey], put: Mapping[EntryKey, EntryValue]
     ) -> None: ...
+
+    def forget_seen(self, addresses: Collection[Address]) -> int: ...
+
+    def learn_own(self, macs: Mapping[bytes, int]) -> None: ...
 
 
 class Frames(Protocol):
@@ -176,12 +181,13 @@ class Hands:
             case SetEntries():
                 self._responder.set_entries(effect.remove, effect.put)
                 return KernelAnswer(effect.id)
+            case ForgetSeen():
+                self._counters.answers += self._responder.forget_seen(effect.addresses)
             case SendFrames():
+                self._responder.learn_own({each.mac: each.ifindex for each in effect.announcements})
                 return FramesAnswer(effect.id, self._frames.send(effect.announcements))
             case SendSolicitations():
-                if error := self._frames.solicit(effect.solicitations):
-                    # Nobody will answer then, which is what the decider goes by.
-                    log.debug("solicitations-failed", extra={"fields": {"error": error}})
+                self._solicit(effect)
             case ProbeAddress():
                 self._duplicates.ask(effect.id, effect.address, effect.ifindex, effect.kin)
             case CancelProbes():
@@ -197,6 +203,11 @@ class Hands:
             case _:
                 self._ask_api(effect)
         return None
+
+    def _solicit(self, effect: SendSolicitations) -> None:
+        if error := self._frames.solicit(effect.solicitations):
+            # Nobody will answer then, which is what the decider goes by.
+            log.debug("solicitations-failed", extra={"fields": {"error": error}})
 
     def _ask_api(
         self,

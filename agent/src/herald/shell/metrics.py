@@ -79,7 +79,7 @@ class Collector:
         yield _counter(
             "herald_answers",
             "ARP requests and neighbour solicitations that the responder answered.",
-            sum(row.answered for row in seen.values()),
+            self._counters.answers + sum(row.answered for row in seen.values()),
         )
         counts = {str(address): row.conflicts for address, row in seen.items() if row.conflicts}
         yield _labelled(

@@ -50,8 +50,6 @@ class Announcer:
         self._generations = itertools.count(1)
         self._sent: set[int] = set()
         self._not_before = 0
-        self.failures = 0
-        """Frames that a device refused after the first pair."""
 
     def keep(self, address: Address, macs: Mapping[int, bytes], claimed: int, now: int) -> None:
         """Announce this address from now on; a burst where the claim, a device or a MAC is new."""
@@ -86,7 +84,6 @@ class Announcer:
             return False
         self._sent.discard(effect)
         if error:
-            self.failures += 1
             self._out.note("announcement refused", level="warning", error=error)
         return True
 

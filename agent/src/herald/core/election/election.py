@@ -216,11 +216,19 @@ class Election:
         lock = self._locks.get(vip_lease_name(address))
         if silenced:
             self._kernel.conflict(address)
-            self._announcer.stop(address)
-            self._locks.recheck([vip_lease_name(address)])
+            self._silenced(address)
         elif lock is not None and lock.held and self._presence.live(now):
             self._announcer.defend(address, now)
         return lock if lock is not None and lock.held else None
+
+    def silenced(self, silenced: Mapping[Address, int]) -> None:
+        """The kernel was looked at: whatever it has silenced, by whatever conflict that nobody told."""
+        for address in self._kernel.silenced(silenced):
+            self._silenced(address)
+
+    def _silenced(self, address: Address) -> None:
+        self._announcer.stop(address)
+        self._locks.recheck([vip_lease_name(address)])
 
     def unsettle(self, now: int) -> None:
         """Membership has changed: nothing moves for a better placement until it has been quiet again."""
