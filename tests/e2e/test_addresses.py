@@ -5,8 +5,11 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,8 +29,16 @@ pytestmark = pytest.mark.lab
 Json = dict[str, Any]
 
 NAMESPACE = "addresses"
+OTHERS = "others"
 V4, V6 = "192.168.77.", "fd77:77::"
 CLIENT_MAC = "02:77:00:00:00:09"
+CHECKED = {
+    "type": "example.com/Checked",
+    "status": "True",
+    "reason": "Checked",
+    "message": "by somebody else",
+    "lastTransitionTime": "2026-01-01T00:00:00Z",
+}
 
 
 def service(
@@ -35,21 +46,36 @@ def service(
     annotations: dict[str, str] | None = None,
     port: int = 80,
     spec: Json | None = None,
+    labels: dict[str, str] | None = None,
 ) -> Json:
-    """kube-proxy leaves it alone: nobody asks it for a page here."""
+    """kube-proxy leaves it alone: nobody asks it for a page here. `name`: of another namespace after a slash."""
+    namespace, _, name = name.rpartition("/")
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {
             "name": name,
-            "namespace": NAMESPACE,
-            "labels": {"service.kubernetes.io/service-proxy-name": "nobody"},
+            "namespace": namespace or NAMESPACE,
+            "labels": {"service.kubernetes.io/service-proxy-name": "nobody", **(labels or {})},
             "annotations": {
                 key if "/" in key else f"herald.dev/{key}": text
                 for key, text in (annotations or {}).items()
             },
         },
         "spec": {"type": "LoadBalancer", "ports": [{"port": port}], **(spec or {})},
+    }
+
+
+def namespace(name: str) -> Json:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def policy(name: str, **spec: object) -> Json:
+    return {
+        "apiVersion": "herald.dev/v1alpha1",
+        "kind": "L2AnnouncementPolicy",
+        "metadata": {"name": name},
+        "spec": spec,
     }
 
 
@@ -84,7 +110,9 @@ class Kubectl:
         self("patch", kind, name, "--type", "merge", "--patch", json.dumps(patch))
 
     def get(self, name: str) -> Json:
-        found = self.lab.api.get(f"/api/v1/namespaces/{NAMESPACE}/services/{name}")
+        """A Service; of another namespace than the test's by `namespace/name`."""
+        namespace, _, single = name.rpartition("/")
+        found = self.lab.api.get(f"/api/v1/namespaces/{namespace or NAMESPACE}/services/{single}")
         assert found is not None, name
         return found
 
@@ -96,10 +124,26 @@ class Kubectl:
     def show(self, name: str, *addresses: str) -> None:
         """Write these into the Service's status, as another load balancer would."""
         ingress = [{"ip": address} for address in addresses]
-        patch = json.dumps({"status": {"loadBalancer": {"ingress": ingress}}})
-        self(
-            "patch", "service", name, "--subresource", "status", "--type", "merge", "--patch", patch
-        )
+        self._patch_status(name, {"loadBalancer": {"ingress": ingress}})
+
+    def tell(self, name: str, condition: Json) -> None:
+        """Write one more condition into the Service's status, as another controller would."""
+        self._patch_status(name, {"conditions": [condition]})
+
+    def _patch_status(self, name: str, status: Json) -> None:
+        patch = json.dumps({"status": status})
+        self("patch", "service", name, "--subresource", "status", "--patch", patch)
+
+    def glance(self, kind: str, name: str) -> dict[str, str]:
+        """What `kubectl get` shows of one object, by the heads of its columns."""
+        head, row = (re.split(r" {2,}", each) for each in self("get", kind, name).splitlines())
+        return dict(zip(head, row, strict=True))
+
+    def pool_status(self, name: str) -> str:
+        """How many addresses the pool can ever give, whether it is in conflict, and with whom."""
+        conflict = '.status.conditions[?(@.type=="Conflict")]'
+        shown = f"{{.status.ipsTotal}} {{{conflict}.status}} {{{conflict}.message}}"
+        return self("get", "lbpool", name, "--output", f"jsonpath={shown}").strip()
 
     def condition(self, name: str, kind: str = "Allocated") -> tuple[str, str]:
         """Reason and message; empty where it says nothing."""
@@ -119,30 +163,32 @@ class Kubectl:
             f"{name} to have {addresses}", lambda: self.addresses(name) == list(addresses)
         )
 
+    def await_pool(self, name: str, says: str) -> None:
+        self._wait_for(f"pool {name}: {says}", lambda: self.pool_status(name) == says)
+
 
 @pytest.fixture
 def kubectl(herald: Lab, tmp_path: Path, wait_for: Callable[..., None]) -> Iterator[Kubectl]:
     """A namespace of the test's own; all that was applied goes with it."""
     found = Kubectl(herald, tmp_path, wait_for)
     found.apply(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        namespace(NAMESPACE),
         pool("few", {"start": V4 + "190", "stop": V4 + "191"}, autoAssign=False),
     )
     try:
         yield found
     finally:
-        for kind in ("loadbalancerippool", "l2announcementpolicy"):
+        for kind in ("loadbalancerippool", "l2announcementpolicy", "namespace"):
             names = [o["metadata"]["name"] for o in found.applied if o["kind"].lower() == kind]
             if names:
                 herald.kubectl("delete", kind, *names, "--ignore-not-found")
-        herald.kubectl("delete", "namespace", NAMESPACE)
         wait_for(
             "the addresses to be freed",
             lambda: (
                 not [
                     lease
                     for lease in herald.get("lease", namespace="herald-system")["items"]
-                    if f"{NAMESPACE}/" in str(lease["metadata"].get("annotations", {}))
+                    if re.search(rf"({NAMESPACE}|{OTHERS})/", str(lease["metadata"]))
                     and lease["metadata"]["name"].startswith("vip-")
                 ]
             ),
@@ -159,10 +205,16 @@ class Row:
     says: str = ""
     port: int = 80
     spec: Json = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 LONGEST = "p" * 253
 SHARED = {"ips": V4 + "215", "sharing-key": "k"}
+ACROSS = {"ips": V4 + "229", "sharing-key": "x"}
+LOCAL = {"externalTrafficPolicy": "Local", "selector": {"app": "a"}}
+NOT_SO_LOCAL = {"externalTrafficPolicy": "Local", "selector": {"app": "b"}}
+ON_LOCAL = {"ips": V4 + "228", "sharing-key": "l"}
+RED = {"team": "red"}
 SIX = {"ipFamilies": ["IPv6"]}
 ROWS = [
     Row("a1", "an address by annotation", V4 + "210", {"ips": V4 + "210"}),
@@ -170,11 +222,15 @@ ROWS = [
     Row("a3", "in Cilium's words", V4 + "212", {"lbipam.cilium.io/ips": V4 + "212"}),
     Row("a4", "by the Service's own field", V4 + "213", spec={"loadBalancerIP": V4 + "213"}),
     Row("a5", "IPv6 in another spelling", V6 + "2a0", {"ips": "FD77:77:0::02A0"}, spec=SIX),
+    Row("a6", "in Cilium's older words", V4 + "231", {"io.cilium/lb-ipam-ips": V4 + "231"}),
+    Row("a7", "MetalLB's older", V4 + "232", {"metallb.universe.tf/loadBalancerIPs": V4 + "232"}),
     Row("b1", "a pool by name", V4 + "190", {"pool": "few"}),
     Row("b2", "in MetalLB's older words", V4 + "191", {"metallb.universe.tf/address-pool": "few"}),
     Row("b3", "a full pool", "PoolExhausted", {"pool": "few"}, "pool few"),
     Row("b4", "a pool that is not there", "NoPool", {"pool": "no"}, "herald.dev/pool"),
     Row("b5", "a pool of the longest name", V4 + "197", {"pool": LONGEST}),
+    Row("b6", "in MetalLB's words", "fd00::", {"metallb.io/address-pool": "vast"}, spec=SIX),
+    Row("b7", "a disabled pool", "NoPool", {"pool": "idle"}, "disabled"),
     Row("c1", "taken", "AddressTaken", {"ips": V4 + "210"}, "addresses/a1"),
     Row("c2", "outside every pool", "NoPool", {"ips": "10.9.9.9"}, "10.9.9.9"),
     Row("c3", "leading zeros", "InvalidRequest", {"ips": "192.168.077.214"}, "'192.168.077.214'"),
@@ -185,6 +241,53 @@ ROWS = [
     Row("d1", "shared", V4 + "215", SHARED),
     Row("d2", "shared", V4 + "215", SHARED, port=443),
     Row("d3", "a port twice", "SharingRefused", SHARED, "port 80/TCP is used by both"),
+    *(
+        Row(
+            f"d{number}", "in others' words", V4 + "215", {"ips": V4 + "215", key: "k"}, port=number
+        )
+        for number, key in enumerate(
+            (
+                "lbipam.cilium.io/sharing-key",
+                "io.cilium/lb-ipam-sharing-key",
+                "metallb.io/allow-shared-ip",
+                "metallb.universe.tf/allow-shared-ip",
+            ),
+            start=4,
+        )
+    ),
+    Row("e2", "across namespaces", V4 + "229", {**ACROSS, "sharing-cross-namespace": OTHERS}),
+    Row(
+        f"{OTHERS}/e3",
+        "both consent, in Cilium's words",
+        V4 + "229",
+        {**ACROSS, "lbipam.cilium.io/sharing-cross-namespace": NAMESPACE},
+        port=443,
+    ),
+    Row(
+        f"{OTHERS}/e4",
+        "both consent, in Cilium's older words",
+        V4 + "229",
+        {**ACROSS, "io.cilium/lb-ipam-sharing-cross-namespace": "*"},
+        port=444,
+    ),
+    Row(
+        f"{OTHERS}/e5",
+        "one does not consent",
+        "SharingRefused",
+        ACROSS,
+        f"sharing-cross-namespace must name namespace {NAMESPACE}",
+        port=445,
+    ),
+    Row("g1", "Local", V4 + "228", ON_LOCAL, spec=LOCAL),
+    Row("g2", "Local, the same selector", V4 + "228", ON_LOCAL, port=443, spec=LOCAL),
+    Row("g3", "another", "SharingRefused", ON_LOCAL, "same selector", port=444, spec=NOT_SO_LOCAL),
+    Row("g4", "Cluster", "SharingRefused", ON_LOCAL, "found Cluster and Local", port=445),
+    Row("h1", "a pool that selects it", "10.78.0.0", {"pool": "choosy"}, labels=RED),
+    Row("h2", "one that does not", "SelectorMismatch", {"pool": "choosy"}, "wanted pool choosy"),
+    Row("h3", "an address of it", "SelectorMismatch", {"ips": "10.78.0.1"}, "in pool choosy"),
+    Row("h4", "excluded", "NoPool", {"ips": "10.78.0.3"}, "pool choosy excludes it", labels=RED),
+    Row("h5", "reserved", "NoPool", {"ips": "10.78.0.4"}, "allowFirstLastIPs"),
+    Row("h6", "a pool that selects by name", "10.78.0.5", {"pool": "named"}),
 ]
 
 
@@ -194,7 +297,28 @@ def test_services_get_what_they_ask_for_or_are_told_why_not(
     kubectl.apply(
         pool(LONGEST, {"start": V4 + "197"}, autoAssign=False),
         pool("vast", {"cidr": "FD00:0::/28"}, {"start": "fD78:00::01"}, autoAssign=False),
-        *(service(row.name, row.annotations, row.port, row.spec) for row in ROWS),
+        pool("idle", {"start": "10.78.0.8"}, disabled=True),
+        pool(
+            "choosy",
+            {"cidr": "10.78.0.0/30"},
+            exclude=[{"start": "10.78.0.3"}],
+            autoAssign=False,
+            serviceSelector={"matchLabels": RED},
+        ),
+        pool(
+            "named",
+            {"cidr": "10.78.0.4/30"},
+            allowFirstLastIPs=False,
+            autoAssign=False,
+            serviceSelector={
+                "matchLabels": {"io.kubernetes.service.namespace": NAMESPACE},
+                "matchExpressions": [
+                    {"key": "io.kubernetes.service.name", "operator": "In", "values": ["h5", "h6"]}
+                ],
+            },
+        ),
+        namespace(OTHERS),
+        *(service(row.name, row.annotations, row.port, row.spec, row.labels) for row in ROWS),
     )
     other = service("e1", {"ips": V4 + "216"}, spec={"loadBalancerClass": "example.com/other"})
     kubectl.apply(other)
@@ -220,6 +344,195 @@ def test_services_get_what_they_ask_for_or_are_told_why_not(
     kubectl.await_addresses("d3", V4 + "215")
     kubectl.await_addresses("b3", V4 + "190")
     assert kubectl.addresses("d2") == [V4 + "215"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Pools that give to nobody but so many Services, which name neither an address nor a pool."""
+
+    name: str
+    rule: str
+    pools: tuple[Json, ...]
+    gives: tuple[str, ...]
+    """In the order of the Services; nothing is left then."""
+
+
+def span(first: str, last: str) -> Json:
+    return {"start": first, "stop": last}
+
+
+TURNS = [
+    Turn(
+        "a",
+        "blocks as they stand, of each the lowest address first",
+        (pool("a", {"start": "10.78.1.9"}, span("10.78.1.4", "10.78.1.5")),),
+        ("10.78.1.9", "10.78.1.4", "10.78.1.5"),
+    ),
+    Turn(
+        "b",
+        "the pool of the lower priority first",
+        (
+            pool("b-1", {"start": "10.78.2.1"}, priority=20),
+            pool("b-2", {"start": "10.78.2.2"}, priority=10),
+        ),
+        ("10.78.2.2", "10.78.2.1"),
+    ),
+    Turn(
+        "c",
+        "of equal ones the lesser name first",
+        (pool("c-2", {"start": "10.78.3.1"}), pool("c-1", {"start": "10.78.3.2"})),
+        ("10.78.3.2", "10.78.3.1"),
+    ),
+    Turn(
+        "d",
+        "never what is excluded",
+        (pool("d", {"cidr": "10.78.4.0/30"}, exclude=[span("10.78.4.1", "10.78.4.2")]),),
+        ("10.78.4.0", "10.78.4.3"),
+    ),
+    Turn(
+        "e",
+        "neither first nor last address of a network, where the pool says so",
+        (
+            pool(
+                "e",
+                {"cidr": "10.78.5.0/30"},
+                {"cidr": "10.78.5.8/31"},
+                {"start": "10.78.5.255"},
+                allowFirstLastIPs=False,
+            ),
+        ),
+        ("10.78.5.1", "10.78.5.2", "10.78.5.8", "10.78.5.9", "10.78.5.255"),
+    ),
+    Turn(
+        "f",
+        "neither .0 nor .255, where the pool says so",
+        (pool("f", span("10.78.6.254", "10.78.7.1"), avoidBuggyIPs=True),),
+        ("10.78.6.254", "10.78.7.1"),
+    ),
+]
+
+
+def test_who_names_no_address_gets_the_first_that_pools_have_in_their_order(
+    kubectl: Kubectl, wait_for: Callable[..., None]
+) -> None:
+    pools = [each for turn in TURNS for each in turn.pools]
+    for turn in TURNS:
+        for each in turn.pools:
+            each["spec"]["serviceSelector"] = {"matchLabels": {"turn": turn.name}}
+    kubectl.apply(*pools)
+    names = [each["metadata"]["name"] for each in pools]
+    # The allocator knows them all before the first Service comes, or it would take the lab's own pool.
+    ready = ("--for=condition=Ready", "--timeout=30s")
+    kubectl("wait", *ready, *(f"lbpool/{name}" for name in names))
+    kubectl.apply(
+        *(
+            service(f"{turn.name}{number}", labels={"turn": turn.name})
+            for turn in TURNS
+            for number in range(len(turn.gives))
+        )
+    )
+    for turn in TURNS:
+        for number, address in enumerate(turn.gives):
+            kubectl.await_addresses(f"{turn.name}{number}", address)
+    left = ("get", "lbpool", *names, "--output", "jsonpath={.items[*].status.ipsAvailable}")
+    wait_for("nothing to be left", lambda: kubectl(*left).split() == ["0"] * len(names))
+
+
+def test_of_two_pools_that_overlap_the_younger_stops_for_the_overlap_as_long_as_there_is_one(
+    kubectl: Kubectl, wait_for: Callable[..., None]
+) -> None:
+    kubectl.apply(pool("x-older", span("10.78.8.1", "10.78.8.4"), autoAssign=False))
+    stamp = "jsonpath={.metadata.creationTimestamp}"
+    created = datetime.fromisoformat(kubectl("get", "lbpool", "x-older", "--output", stamp))
+    # At equal age the name would decide, and the other way.
+    wait_for("the next second", lambda: time.time() >= created.timestamp() + 1)
+    kubectl.apply(
+        pool("a-younger", span("10.78.8.3", "10.78.8.6"), autoAssign=False),
+        service("old", {"ips": "10.78.8.3"}),
+        service("young", {"pool": "a-younger"}),
+    )
+
+    def await_conflict() -> None:
+        overlap = "10.78.8.3 to 10.78.8.4"
+        kubectl.await_pool("x-older", f"4 True {overlap}: not given by the younger pool a-younger")
+        kubectl.await_pool("a-younger", f"2 True {overlap}: left to the older pool x-older")
+
+    await_conflict()
+    kubectl.await_addresses("young", "10.78.8.5")
+    kubectl.await_addresses("old", "10.78.8.3")
+    kubectl.await_reason("old", "Allocated", "10.78.8.3 of pool x-older")
+    assert kubectl.glance("lbpool", "a-younger")["CONFLICTING"] == "True"
+
+    kubectl.patch("lbpool", "a-younger", {"spec": {"blocks": [span("10.78.8.5", "10.78.8.8")]}})
+    kubectl.await_pool("x-older", "4 False")
+    kubectl.await_pool("a-younger", "4 False")
+    kubectl.patch("lbpool", "a-younger", {"spec": {"blocks": [span("10.78.8.3", "10.78.8.6")]}})
+    await_conflict()
+    kubectl("delete", "lbpool", "x-older")
+    kubectl.await_pool("a-younger", "4 False")
+    assert kubectl.addresses("old") == ["10.78.8.3"]
+    assert kubectl.addresses("young") == ["10.78.8.5"]
+
+
+def test_who_prefers_both_families_gains_the_second_when_a_pool_has_it(kubectl: Kubectl) -> None:
+    four, six = {"cidr": "10.78.9.0/30"}, {"cidr": "fd77:78::/126"}
+    families = ["IPv6", "IPv4"]
+    kubectl.apply(
+        pool("dual", four, autoAssign=False),
+        *(
+            service(name, {"pool": "dual"}, spec={"ipFamilyPolicy": policy, "ipFamilies": families})
+            for name, policy in (("prefers", "PreferDualStack"), ("requires", "RequireDualStack"))
+        ),
+    )
+    kubectl.await_addresses("prefers", "10.78.9.0")
+    kubectl.await_reason("prefers", "Allocated", "wanted IPv6 of pool dual, found none in it")
+    kubectl.await_reason("requires", "NoPool", "wanted IPv6 of pool dual, found none in it")
+    assert kubectl.addresses("requires") == []
+    kubectl.patch("lbpool", "dual", {"spec": {"blocks": [four, six]}})
+    kubectl.await_addresses("prefers", "fd77:78::", "10.78.9.0")
+    kubectl.await_addresses("requires", "fd77:78::1", "10.78.9.1")
+
+
+def test_who_edits_himself_out_of_an_address_leaves_it_to_his_partners(
+    kubectl: Kubectl, herald: Lab, wait_for: Callable[..., None]
+) -> None:
+    keyed = {"pool": "few", "sharing-key": "k"}
+    kubectl.apply(service("stays", keyed))
+    kubectl.await_addresses("stays", V4 + "190")
+    kubectl.apply(service("edited", keyed, port=443))
+    kubectl.await_addresses("edited", V4 + "190")
+    kubectl.patch("service", "edited", {"spec": {"ports": [{"port": 80}]}})
+    kubectl.await_addresses("edited", V4 + "191")
+    wait_for(
+        "the record to name one", lambda: services_of(herald, V4 + "190") == [f"{NAMESPACE}/stays"]
+    )
+    assert kubectl.addresses("stays") == [V4 + "190"]
+
+
+def test_kubectl_get_shows_pools_and_policies_at_a_glance(
+    kubectl: Kubectl, wait_for: Callable[..., None]
+) -> None:
+    mine = {"matchLabels": {"io.kubernetes.service.namespace": NAMESPACE}}
+    kubectl.apply(
+        policy("glance", loadBalancerIPs=True, serviceSelector=mine), service("s", {"pool": "few"})
+    )
+    wanted = {
+        "lbpool few": {
+            "NAME": "few",
+            "DISABLED": "false",
+            "CONFLICTING": "False",
+            "IPS AVAILABLE": "1",
+            "IPS TOTAL": "2",
+        },
+        "l2policy glance": {"NAME": "glance", "SERVICES": "1", "NODES": "3"},
+    }
+    for words, columns in wanted.items():
+        wait_for(
+            f"kubectl get {words}: {columns}",
+            lambda words=words, columns=columns: (
+                (found := kubectl.glance(*words.split())) == {**columns, "AGE": found.get("AGE")}
+            ),
+        )
 
 
 def test_an_address_in_use_stays_whatever_becomes_of_its_pool(
@@ -255,6 +568,7 @@ def test_a_living_service_changes_its_families_its_type_and_its_mind(
     both = {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv4", "IPv6"]}
     kubectl.apply(service("s", {"ips": f"{V4}217,{V6}2b0"}, spec=both))
     kubectl.await_addresses("s", V4 + "217", V6 + "2b0")
+    kubectl.tell("s", CHECKED)
     one = {"ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv4"]}
     kubectl.patch(
         "service", "s", {"spec": one, "metadata": {"annotations": {"herald.dev/ips": V4 + "217"}}}
@@ -264,10 +578,15 @@ def test_a_living_service_changes_its_families_its_type_and_its_mind(
 
     kubectl.patch("service", "s", {"metadata": {"annotations": {"herald.dev/ips": V4 + "218"}}})
     kubectl.await_addresses("s", V4 + "218")
+    kubectl.await_reason("s", "Allocated", V4 + "218")
+    assert CHECKED in kubectl.get("s")["status"]["conditions"]
 
     kubectl.patch("service", "s", {"spec": {"type": "ClusterIP"}})
     wait_for("the record to go", lambda: herald.lease(V4 + "218") is None)
-    wait_for("Herald's conditions to go", lambda: not kubectl.get("s")["status"].get("conditions"))
+    wait_for(
+        "Herald's conditions to go, and no other",
+        lambda: kubectl.get("s")["status"]["conditions"] == [CHECKED],
+    )
     assert kubectl.addresses("s") == []
     kubectl.patch("service", "s", {"spec": {"type": "LoadBalancer"}})
     kubectl.await_addresses("s", V4 + "218")
@@ -280,12 +599,14 @@ def test_describe_says_why_there_is_no_address_and_why_it_is_this_one(
         service("first", {"pool": "few"}),
         service("second", {"ips": V4 + "191"}),
         service("third", {"pool": "few"}),
+        service("torn", {"ips": V4 + "233", "metallb.io/loadBalancerIPs": V4 + "234"}),
     )
     kubectl.await_reason("third", "PoolExhausted")
     for name, words in (
         ("first", f"{V4}190 of pool few"),
         ("second", f"{V4}191 of pool few, asked for by herald.dev/ips"),
         ("third", "no IPv4 address is free in pool few"),
+        ("torn", "herald.dev/ips is followed"),
     ):
         wait_for(
             f"kubectl describe service {name} to say {words!r}",
@@ -319,12 +640,7 @@ def test_an_external_address_is_announced_by_one_node_and_given_to_nobody(
     external = V4 + "195"
     kubectl.apply(
         service("s", spec={"type": "ClusterIP", "externalIPs": [external]}),
-        {
-            "apiVersion": "herald.dev/v1alpha1",
-            "kind": "L2AnnouncementPolicy",
-            "metadata": {"name": "external"},
-            "spec": {"externalIPs": True, "interfaces": ["^host0$"]},
-        },
+        policy("external", externalIPs=True, interfaces=["^host0$"]),
     )
     wait_for("a holder", lambda: herald.holder(external) != "")
     wait_for("the condition", lambda: external in kubectl.condition("s", "Announced")[1])

@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A thousand Services at once, while the agent that gives the addresses is killed: none lost, none double."""
+"""Services by the hundred, while who gives the addresses is killed or stands still: none lost, none double."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 COUNT = 1000
 KILLS = (100, 300)  # so many addresses are given then
 CIDR = "10.77.0.0/21"  # 2048 addresses
+FEWER = 200
+BEGUN = 20  # so many of them have a record when the allocator stands still
 
 
 @pytest.fixture
@@ -56,6 +58,33 @@ def test_an_allocator_killed_in_the_middle_of_a_thousand_creations_loses_none_an
     assert sum(map(bool, shown_before[-1].values())) < COUNT, "the last kill came after the end"
     await_health(herald)
 
+    shown = each_its_own(many, wait_for)
+    for name, before in ((name, ips) for each in shown_before for name, ips in each.items()):
+        assert before in ([], shown[name]), f"{name}: an address that was shown has changed"
+
+
+def test_an_allocator_that_stands_still_in_the_middle_of_creations_is_replaced_and_doubles_none(
+    herald: Lab, many: Many, wait_for: Callable[..., None]
+) -> None:
+    """Its node is frozen with requests under way, and wakes up in the belief that it allocates still."""
+    with ThreadPoolExecutor(1) as aside:
+        making = aside.submit(many.make, [f"s{number:04}" for number in range(FEWER)])
+        wait_for(f"{BEGUN} records", lambda: len(many.given()) >= BEGUN)
+        frozen = allocator(herald)
+        with herald.fault(frozen, "freeze"):
+            assert sum(map(bool, many.addresses().values())) < FEWER, "it came after the end"
+            wait_for("another allocator", lambda: allocator(herald) not in ("", frozen))
+            making.result()
+            wait_for("every Service to have an address", lambda: many.served(FEWER), seconds=60)
+            shown = each_its_own(many, wait_for)
+    many.make([f"t{number:04}" for number in range(BEGUN)])
+    wait_for("the latest to have addresses", lambda: many.served(FEWER + BEGUN), seconds=60)
+    await_health(herald)
+    assert shown.items() <= each_its_own(many, wait_for).items(), "an address has changed"
+
+
+def each_its_own(many: Many, wait_for: Callable[..., None]) -> dict[str, list[str]]:
+    """What the Services show: an address each, which no other has, and a lease that says the same."""
     shown = many.addresses()
     assert {len(addresses) for addresses in shown.values()} == {1}
     times = Counter(address for (address,) in shown.values())
@@ -63,8 +92,7 @@ def test_an_allocator_killed_in_the_middle_of_a_thousand_creations_loses_none_an
     leases = {lease_name(address): f"many/{name}" for name, (address,) in shown.items()}
     wait_for("a lease for each, and no other", lambda: many.given() == leases)
     assert many.addresses() == shown
-    for name, before in ((name, ips) for each in shown_before for name, ips in each.items()):
-        assert before in ([], shown[name]), f"{name}: an address that was shown has changed"
+    return shown
 
 
 def allocator(lab: Lab) -> str:

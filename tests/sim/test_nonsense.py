@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from tests.sim.cluster import Cluster
 
 from herald.core import events as ev
-from herald.core.allocation.addresses import Malformed, parse_address
+from herald.core.allocation.addresses import Malformed, parse_address, parse_block
 from herald.core.allocation.requests import ANNOTATIONS, IPS
+from herald.core.election.placement import compiled
 from herald.core.model import Policy, Pool, Service
+from herald.core.selectors import problems
 from herald.kube.decode import decode
 from herald.kube.fields import Undecodable
 
@@ -45,6 +47,7 @@ anything: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=5,
 )
+NAMED = {"name": "x", "uid": "x", "resourceVersion": "1"}
 names = st.sampled_from(("x", "y", "n" * 253, "web"))
 labels = st.dictionaries(texts, texts, max_size=3)
 selectors = anything | st.fixed_dictionaries(
@@ -146,8 +149,11 @@ policies = st.fixed_dictionaries(
                 "externalIPs": st.booleans() | anything,
                 "preferredNodes": anything
                 | st.lists(
-                    st.fixed_dictionaries({"selector": selectors, "weight": anything}), max_size=2
+                    st.fixed_dictionaries({"nodeSelector": selectors, "weight": anything}),
+                    max_size=2,
                 ),
+                "answerPing": st.booleans() | anything,
+                "segmentHealth": st.booleans() | anything,
             },
         )
     },
@@ -193,6 +199,9 @@ def decoded(written: list[tuple[str, Json]]) -> list[ev.KubeObject]:
         )
     ]
 )
+@example([("pool", {"metadata": NAMED, "spec": {"blocks": [{"cidr": "192.0.2.1/24"}]}})])
+@example([("policy", {"metadata": NAMED, "spec": {"interfaces": ["("]}})])
+@example([("policy", {"metadata": NAMED, "spec": {"nodeSelector": {"matchLabels": {"☃": ""}}}})])
 @settings(
     max_examples=150,
     deadline=None,
@@ -214,7 +223,27 @@ def test_the_agent_goes_on_and_says_what_it_does_not_understand(
             check_service(found)
         elif isinstance(found, Pool | Policy):
             assert found.status is not None, found
-            assert {condition.type for condition in found.status.conditions} >= {"Ready"}
+            (ready,) = (each for each in found.status.conditions if each.type == "Ready")
+            if fields := not_understood(found):
+                assert ready.status == "False", ready
+                assert any(field in ready.message for field in fields), (fields, ready)
+                assert "wanted" in ready.message, ready
+                assert "found" in ready.message, ready
+
+
+def not_understood(written: Pool | Policy) -> list[str]:
+    """The fields that have no meaning, as they are called in the resource."""
+    selectors = {"serviceSelector": written.service_selector}
+    fields = []
+    if isinstance(written, Pool):
+        for name, spans in (("blocks", written.blocks), ("exclude", written.exclude)):
+            read = enumerate(map(parse_block, spans))
+            fields += [f"{name}[{index}]" for index, span in read if isinstance(span, Malformed)]
+    else:
+        selectors["nodeSelector"] = written.node_selector
+        read = enumerate(map(compiled, written.interfaces))
+        fields += [f"interfaces[{index}]" for index, expression in read if expression is None]
+    return fields + [name for name, selector in selectors.items() if problems(selector)]
 
 
 def check_service(service: Service) -> None:
