@@ -77,7 +77,6 @@ addresses:
 
 import copy
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.baremetal.herald.plugins.module_utils._announcements import held_by
 from ansible_collections.baremetal.herald.plugins.module_utils._client import Client, Resource
 from ansible_collections.baremetal.herald.plugins.module_utils._connection import (
@@ -91,6 +90,7 @@ from ansible_collections.baremetal.herald.plugins.module_utils._errors import (
     HeraldError,
 )
 from ansible_collections.baremetal.herald.plugins.module_utils._leases import LEASES
+from ansible_collections.baremetal.herald.plugins.module_utils._module import ClusterModule
 from ansible_collections.baremetal.herald.plugins.module_utils._names import NAMESPACE
 from ansible_collections.baremetal.herald.plugins.module_utils._runner import await_each
 
@@ -101,7 +101,7 @@ TRIES = 5
 
 def main() -> None:
     """See DOCUMENTATION."""
-    module = AnsibleModule(
+    module = ClusterModule(
         argument_spec={
             **CONNECTION_SPEC,
             "name": {"type": "str", "required": True},
