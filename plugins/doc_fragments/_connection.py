@@ -13,7 +13,7 @@ class ModuleDocFragment:
 options:
   kubeconfig:
     description:
-      - Path of a kubeconfig, or its content as a dictionary.
+      - Path of a kubeconfig, or its content as a dictionary, of which what is secret is neither logged nor returned.
       - The default is the file named by E(KUBECONFIG), then C(~/.kube/config), then the credentials of the pod that
         this runs in.
       - Also by E(K8S_AUTH_KUBECONFIG).
@@ -46,25 +46,25 @@ options:
   validate_certs:
     description:
       - Whether the API server's certificate is verified.
-      - Also by E(K8S_AUTH_VERIFY_SSL).
+      - Also by E(K8S_AUTH_VALIDATE_CERTS) or E(K8S_AUTH_VERIFY_SSL).
     type: bool
     aliases: [verify_ssl]
   ca_cert:
     description:
       - Path of the CA certificates that the API server's certificate must be signed by.
-      - Also by E(K8S_AUTH_SSL_CA_CERT).
+      - Also by E(K8S_AUTH_CA_CERT) or E(K8S_AUTH_SSL_CA_CERT).
     type: path
     aliases: [ssl_ca_cert]
   client_cert:
     description:
       - Path of a client certificate.
-      - Also by E(K8S_AUTH_CERT_FILE).
+      - Also by E(K8S_AUTH_CLIENT_CERT) or E(K8S_AUTH_CERT_FILE).
     type: path
     aliases: [cert_file]
   client_key:
     description:
       - Path of the client certificate's key.
-      - Also by E(K8S_AUTH_KEY_FILE).
+      - Also by E(K8S_AUTH_CLIENT_KEY) or E(K8S_AUTH_KEY_FILE).
     type: path
     aliases: [key_file]
   proxy:

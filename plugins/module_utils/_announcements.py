@@ -22,6 +22,7 @@ _EXTERNAL = "herald.dev/external"
 _CONFLICT = "herald.dev/conflict"
 _REASON = "herald.dev/reason"
 _CONDITIONS = "herald.dev/"
+_DRAINING = "draining"
 
 
 def addresses(leases: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -50,6 +51,16 @@ def services(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def held_by(leases: list[dict[str, Any]], node: str) -> list[str]:
     """The addresses that a node announces."""
     return [entry["address"] for entry in addresses(leases) if entry["node"] == node]
+
+
+def left_by(leases: list[dict[str, Any]], node: str) -> list[str]:
+    """The addresses that a node has left since it drains, and nobody has announced since."""
+    reason = f"{node}: {_DRAINING}"
+    return [
+        entry["address"]
+        for entry in addresses(leases)
+        if not entry["node"] and entry["reason"] == reason
+    ]
 
 
 def _address(lease: dict[str, Any], presence: dict[str, Any] | None) -> dict[str, Any]:

@@ -33,10 +33,12 @@ _CONNECT = 10.0
 _READ = 60.0
 
 
-def _option(env: str, **more: Any) -> dict[str, Any]:
-    return dict({"type": "str", "fallback": (env_fallback, ["K8S_AUTH_" + env])}, **more)
+def _option(*variables: str, **more: Any) -> dict[str, Any]:
+    names = ["K8S_AUTH_" + name for name in variables]
+    return dict({"type": "str", "fallback": (env_fallback, names)}, **more)
 
 
+# Every option has its own name's variable, and the one that the library's name has brought.
 CONNECTION_SPEC: dict[str, Any] = {
     "kubeconfig": _option("KUBECONFIG", type="raw"),
     "context": _option("CONTEXT"),
@@ -44,14 +46,18 @@ CONNECTION_SPEC: dict[str, Any] = {
     "api_key": _option("API_KEY", no_log=True),
     "username": _option("USERNAME"),
     "password": _option("PASSWORD", no_log=True),
-    "validate_certs": _option("VERIFY_SSL", type="bool", aliases=["verify_ssl"]),
-    "ca_cert": _option("SSL_CA_CERT", type="path", aliases=["ssl_ca_cert"]),
-    "client_cert": _option("CERT_FILE", type="path", aliases=["cert_file"]),
-    "client_key": _option("KEY_FILE", type="path", no_log=False, aliases=["key_file"]),
+    "validate_certs": _option("VALIDATE_CERTS", "VERIFY_SSL", type="bool", aliases=["verify_ssl"]),
+    "ca_cert": _option("CA_CERT", "SSL_CA_CERT", type="path", aliases=["ssl_ca_cert"]),
+    "client_cert": _option("CLIENT_CERT", "CERT_FILE", type="path", aliases=["cert_file"]),
+    "client_key": _option(
+        "CLIENT_KEY", "KEY_FILE", type="path", no_log=False, aliases=["key_file"]
+    ),
     "proxy": _option("PROXY"),
     "no_proxy": _option("NO_PROXY"),
     "proxy_headers": {
         "type": "dict",
+        # Or else their variables count only where one of them is given as an option.
+        "apply_defaults": True,
         "options": {
             "proxy_basic_auth": _option("PROXY_HEADERS_PROXY_BASIC_AUTH", no_log=True),
             "basic_auth": _option("PROXY_HEADERS_BASIC_AUTH", no_log=True),
@@ -60,11 +66,7 @@ CONNECTION_SPEC: dict[str, Any] = {
     },
     "persist_config": _option("PERSIST_CONFIG", type="bool"),
     "impersonate_user": _option("IMPERSONATE_USER"),
-    "impersonate_groups": {
-        "type": "list",
-        "elements": "str",
-        "fallback": (env_fallback, ["K8S_AUTH_IMPERSONATE_GROUPS"]),
-    },
+    "impersonate_groups": _option("IMPERSONATE_GROUPS", type="list", elements="str"),
 }
 
 
@@ -168,9 +170,9 @@ def configure(params: dict[str, Any]) -> Any:
         bearer = "Bearer " + params["api_key"]
         configuration.api_key = {"authorization": bearer, "BearerToken": bearer}
         configuration.refresh_api_key_hook = None
-    if params["proxy_headers"]:
-        wanted = {name: value for name, value in params["proxy_headers"].items() if value}
-        configuration.proxy_headers = urllib3.util.make_headers(**wanted)
+    headers = {name: value for name, value in (params["proxy_headers"] or {}).items() if value}
+    if headers:
+        configuration.proxy_headers = urllib3.util.make_headers(**headers)
     return configuration
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.baremetal.herald.plugins.module_utils._client import Client, Resource
 from ansible_collections.baremetal.herald.plugins.module_utils._connection import (
     CONNECTION_SPEC,
@@ -15,11 +14,12 @@ from ansible_collections.baremetal.herald.plugins.module_utils._connection impor
 )
 from ansible_collections.baremetal.herald.plugins.module_utils._diff import plain
 from ansible_collections.baremetal.herald.plugins.module_utils._errors import HeraldError
+from ansible_collections.baremetal.herald.plugins.module_utils._module import ClusterModule
 
 
 def run_info(resource: Resource) -> None:
     """The whole of a module."""
-    module = AnsibleModule(
+    module = ClusterModule(
         argument_spec={
             **CONNECTION_SPEC,
             "name": {"type": "str"},

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.baremetal.herald.plugins.module_utils._client import Client, Resource
 from ansible_collections.baremetal.herald.plugins.module_utils._connection import (
     CONNECTION_SPEC,
@@ -15,6 +14,7 @@ from ansible_collections.baremetal.herald.plugins.module_utils._connection impor
 )
 from ansible_collections.baremetal.herald.plugins.module_utils._diff import diff, plain
 from ansible_collections.baremetal.herald.plugins.module_utils._errors import BadOption, HeraldError
+from ansible_collections.baremetal.herald.plugins.module_utils._module import ClusterModule
 from ansible_collections.baremetal.herald.plugins.module_utils._runner import (
     Outcome,
     Runner,
@@ -35,7 +35,7 @@ def run(resource: Resource, plural: str, options: dict[str, Any], spec_of: SpecO
         "annotations": {"type": "dict"},
         **options,
     }
-    module = AnsibleModule(
+    module = ClusterModule(
         argument_spec={
             **CONNECTION_SPEC,
             **item,

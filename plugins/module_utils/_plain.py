@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # Options that take the library; those of a plain way, and what they replace in a kubeconfig.
-_OPTIONS = ("username", "password", "proxy", "no_proxy", "proxy_headers", "persist_config")
+_OPTIONS = ("username", "password", "proxy", "no_proxy", "persist_config")
 _FILES = ("certificate-authority", "client-certificate", "client-key")
 _GIVEN = {"host": "server", **dict(zip(("ca_cert", "client_cert", "client_key"), _FILES))}
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
@@ -60,7 +60,9 @@ def plain(params: dict[str, Any]) -> Plain | None:
 
 def _plain(params: dict[str, Any]) -> Plain:
     proxied = any(os.environ.get(name) or os.environ.get(name.lower()) for name in _PROXIES)
-    if proxied or any(params[name] for name in _OPTIONS) or params["validate_certs"] is False:
+    headers = params["proxy_headers"] or {}
+    special = any(params[name] for name in _OPTIONS) or any(headers.values())
+    if proxied or special or params["validate_certs"] is False:
         raise _NotPlain
     found: dict[str, Any] = {}
     if not params["host"] or params["kubeconfig"] or params["context"]:

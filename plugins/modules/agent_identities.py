@@ -82,7 +82,6 @@ living:
 import time
 from typing import Callable
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.baremetal.herald.plugins.module_utils._client import Client, Resource
 from ansible_collections.baremetal.herald.plugins.module_utils._connection import (
     CONNECTION_SPEC,
@@ -94,6 +93,7 @@ from ansible_collections.baremetal.herald.plugins.module_utils._leases import (
     PRESENCE,
     living,
 )
+from ansible_collections.baremetal.herald.plugins.module_utils._module import ClusterModule
 from ansible_collections.baremetal.herald.plugins.module_utils._names import (
     AGENT,
     NAMESPACE,
@@ -112,7 +112,7 @@ OURS = "app.kubernetes.io/part-of=herald,app.kubernetes.io/component=agent"
 
 def main() -> None:
     """See DOCUMENTATION."""
-    module = AnsibleModule(
+    module = ClusterModule(
         argument_spec={
             **CONNECTION_SPEC,
             "nodes": {"type": "list", "elements": "str", "required": True},

@@ -95,13 +95,13 @@ service_account:
 
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.baremetal.herald.plugins.module_utils._client import Client, Resource
 from ansible_collections.baremetal.herald.plugins.module_utils._connection import (
     CONNECTION_SPEC,
     connect,
 )
 from ansible_collections.baremetal.herald.plugins.module_utils._errors import HeraldError
+from ansible_collections.baremetal.herald.plugins.module_utils._module import ClusterModule
 from ansible_collections.baremetal.herald.plugins.module_utils._names import (
     NAMESPACE,
     service_account,
@@ -113,7 +113,7 @@ ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount", namespaced=Tr
 
 def main() -> None:
     """See DOCUMENTATION."""
-    module = AnsibleModule(
+    module = ClusterModule(
         argument_spec={
             **CONNECTION_SPEC,
             "node_name": {"type": "str", "required": True},

@@ -99,7 +99,6 @@ services:
       returned: always
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.baremetal.herald.plugins.module_utils._announcements import (
     addresses,
     services,
@@ -110,12 +109,13 @@ from ansible_collections.baremetal.herald.plugins.module_utils._connection impor
 )
 from ansible_collections.baremetal.herald.plugins.module_utils._errors import HeraldError
 from ansible_collections.baremetal.herald.plugins.module_utils._leases import LEASES, SERVICES
+from ansible_collections.baremetal.herald.plugins.module_utils._module import ClusterModule
 from ansible_collections.baremetal.herald.plugins.module_utils._names import NAMESPACE
 
 
 def main() -> None:
     """See DOCUMENTATION."""
-    module = AnsibleModule(
+    module = ClusterModule(
         argument_spec={**CONNECTION_SPEC, "namespace": {"type": "str", "default": NAMESPACE}},
         supports_check_mode=True,
     )

@@ -68,13 +68,13 @@ kube_proxy:
 
 import re
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.baremetal.herald.plugins.module_utils._client import Client, Resource
 from ansible_collections.baremetal.herald.plugins.module_utils._connection import (
     CONNECTION_SPEC,
     client_of,
 )
 from ansible_collections.baremetal.herald.plugins.module_utils._errors import ApiError, HeraldError
+from ansible_collections.baremetal.herald.plugins.module_utils._module import ClusterModule
 
 NODES = Resource("", "v1", "nodes", "Node")
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap", namespaced=True)
@@ -82,7 +82,7 @@ CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap", namespaced=True)
 
 def main() -> None:
     """See DOCUMENTATION."""
-    module = AnsibleModule(argument_spec=dict(CONNECTION_SPEC), supports_check_mode=True)
+    module = ClusterModule(argument_spec=dict(CONNECTION_SPEC), supports_check_mode=True)
     try:
         client, configuration = client_of(module.params, module.check_mode)
         info = look(client)

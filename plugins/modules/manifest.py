@@ -99,7 +99,6 @@ results:
       returned: always
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.baremetal.herald.plugins.module_utils._connection import (
     CONNECTION_SPEC,
     connect,
@@ -111,12 +110,13 @@ from ansible_collections.baremetal.herald.plugins.module_utils._manifests import
     check,
     unready,
 )
+from ansible_collections.baremetal.herald.plugins.module_utils._module import ClusterModule
 from ansible_collections.baremetal.herald.plugins.module_utils._runner import await_each, gone
 
 
 def main() -> None:
     """See DOCUMENTATION."""
-    module = AnsibleModule(
+    module = ClusterModule(
         argument_spec={
             **CONNECTION_SPEC,
             "definitions": {"type": "list", "elements": "dict", "required": True},

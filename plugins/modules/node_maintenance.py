@@ -14,6 +14,7 @@ author:
 description:
   - Drains a node of the addresses that it announces, by the annotation C(herald.dev/drain) of the Node. Each is handed
     over to another node without a request being lost. The node announces none until it is active again.
+  - What no other node may announce is announced by nobody then, which is an error with O(wait).
   - Pods are not moved; C(kubectl drain) does that.
 extends_documentation_fragment:
   - baremetal.herald._attributes
@@ -40,7 +41,7 @@ options:
     required: true
   wait:
     description:
-      - Whether to wait, with O(state=drained), until the last address has moved.
+      - Whether to wait, with O(state=drained), until the last address has moved to another node.
     type: bool
     default: true
   wait_timeout:
@@ -77,8 +78,10 @@ addresses:
 
 import copy
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.baremetal.herald.plugins.module_utils._announcements import held_by
+from ansible_collections.baremetal.herald.plugins.module_utils._announcements import (
+    held_by,
+    left_by,
+)
 from ansible_collections.baremetal.herald.plugins.module_utils._client import Client, Resource
 from ansible_collections.baremetal.herald.plugins.module_utils._connection import (
     CONNECTION_SPEC,
@@ -91,6 +94,7 @@ from ansible_collections.baremetal.herald.plugins.module_utils._errors import (
     HeraldError,
 )
 from ansible_collections.baremetal.herald.plugins.module_utils._leases import LEASES
+from ansible_collections.baremetal.herald.plugins.module_utils._module import ClusterModule
 from ansible_collections.baremetal.herald.plugins.module_utils._names import NAMESPACE
 from ansible_collections.baremetal.herald.plugins.module_utils._runner import await_each
 
@@ -101,7 +105,7 @@ TRIES = 5
 
 def main() -> None:
     """See DOCUMENTATION."""
-    module = AnsibleModule(
+    module = ClusterModule(
         argument_spec={
             **CONNECTION_SPEC,
             "name": {"type": "str", "required": True},
@@ -160,20 +164,25 @@ def announced(client: Client, params: dict) -> list:
 def await_empty(client: Client, params: dict) -> None:
     """Raises HeraldError that names the addresses which have not moved in time."""
 
+    def look(name: str) -> dict:
+        leases = client.list(LEASES, params["namespace"])
+        return {"held": held_by(leases, name), "left": left_by(leases, name)}
+
     def remaining(found: dict | None) -> str:
-        held = (found or {}).get("addresses")
-        if not held:
-            return ""
-        return (
-            f"it still announces {', '.join(held)}: wanted another node that may announce them (see "
-            "baremetal.herald.announcement_info)"
-        )
+        held, left = (found or {}).get("held"), (found or {}).get("left")
+        if held:
+            return (
+                f"it still announces {', '.join(held)}: wanted its agent to let go (does it run?)"
+            )
+        if left:
+            return (
+                f"nobody announces {', '.join(left)}, which it has left: wanted another node that may (the Service's "
+                "condition herald.dev/Announced says why each does not), or this one active again"
+            )
+        return ""
 
     await_each(
-        [(f"Node {params['name']}", params["name"])],
-        lambda name: {"addresses": held_by(client.list(LEASES, params["namespace"]), name)},
-        remaining,
-        params["wait_timeout"],
+        [(f"Node {params['name']}", params["name"])], look, remaining, params["wait_timeout"]
     )
 
 

@@ -63,7 +63,6 @@ nodes:
   sample: [n1]
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.baremetal.herald.plugins.module_utils._client import Client, Resource
 from ansible_collections.baremetal.herald.plugins.module_utils._connection import (
     CONNECTION_SPEC,
@@ -79,6 +78,7 @@ from ansible_collections.baremetal.herald.plugins.module_utils._leases import (
     living,
     remove,
 )
+from ansible_collections.baremetal.herald.plugins.module_utils._module import ClusterModule
 from ansible_collections.baremetal.herald.plugins.module_utils._names import NAMESPACE
 
 NODES = Resource("", "v1", "nodes", "Node")
@@ -87,7 +87,7 @@ DRAIN = "herald.dev/drain"
 
 def main() -> None:
     """See DOCUMENTATION."""
-    module = AnsibleModule(
+    module = ClusterModule(
         argument_spec={**CONNECTION_SPEC, "namespace": {"type": "str", "default": NAMESPACE}},
         supports_check_mode=True,
     )

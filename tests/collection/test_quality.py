@@ -63,6 +63,7 @@ def test_only_what_is_needed_is_published() -> None:
         names = {Path(name) for name in archive.getnames()}
     assert {name.parts[0] for name in names} <= {
         *("MANIFEST.json", "FILES.json", "README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
+        "CODE_OF_CONDUCT.md",
         *("LICENSE", "LICENSES", "docs", "meta", "plugins", "roles", "playbooks", "changelogs"),
     }
     assert any(name.match("roles/agent/files/herald_agent-*.whl") for name in names)

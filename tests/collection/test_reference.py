@@ -49,6 +49,23 @@ def test_defaults_of_playbooks_are_what_holds_where_nothing_is_set(html: Path) -
     }
 
 
+@pytest.mark.parametrize(
+    ("kind", "files"), [("module", "modules/*.py"), ("filter", "filter/*.py"), ("role", "*/meta")]
+)
+def test_ansible_doc_renders_everything_without_a_warning(
+    installed: Path, tmp_path: Path, kind: str, files: str
+) -> None:
+    folder = installed if kind == "role" else installed / "plugins"
+    paths = sorted((folder / "roles" if kind == "role" else folder).glob(files))
+    names = [path.parent.name if kind == "role" else path.stem for path in paths]
+    assert names
+    plugins = [f"baremetal.herald.{name}" for name in names]
+    home = {"ANSIBLE_COLLECTIONS_PATH": str(tmp_path), "ANSIBLE_NOCOLOR": "1"}
+    said = run("ansible-doc", "--type", kind, *plugins, folder=tmp_path, **home)
+    assert "WARNING" not in said
+    assert [name for name in plugins if name not in said] == []
+
+
 def test_every_module_has_a_page(html: Path) -> None:
     modules = {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
     pages = {path.stem.removesuffix("_module") for path in html.glob("collection/*_module.html")}

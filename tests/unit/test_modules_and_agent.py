@@ -12,6 +12,7 @@ from ansible_collections.baremetal.herald.plugins.module_utils import (
 )
 
 from herald.core import leases, model
+from herald.core.election.placement import why_out_of_service
 
 
 @pytest.mark.parametrize("length", [1, 200, 201, 253])
@@ -67,3 +68,17 @@ def test_a_claim_and_the_presence_that_it_counts_by() -> None:
             "services": ["a/b", "c/d"],
         }
     ]
+
+
+def test_an_address_that_a_draining_node_has_left() -> None:
+    """The words after the node's name are why it may announce nothing."""
+    report = leases.PresenceReport("n1", "0.1.0", True, ())
+    presence = model.Lease("presence-n1", annotations={leases.PRESENCE: report.encode()})
+    node = model.Node("n1", "u1", {}, {}, (), True)
+    why = why_out_of_service(node, leases.Presence(presence))
+    held = model.Lease("vip-192.0.2.7", holder="n1", annotations={leases.EPOCH: "u1/2"})
+    left = leases.released(held, f"n1: {why}")
+    notes = {"name": left.name, "annotations": dict(left.annotations)}
+    lease = {"metadata": notes, "spec": {"holderIdentity": left.holder}}
+    assert _announcements.left_by([lease], "n1") == ["192.0.2.7"]
+    assert _announcements.left_by([lease], "n2") == []

@@ -57,6 +57,13 @@ def vip(name: str = "vip-192.0.2.7", holder: str = "n1", epoch: str = "u1/2") ->
     }
 
 
+def left(by: str = "n1", holder: str = "", epoch: str = "") -> Object:
+    """An address as a draining node leaves it; or as somebody has taken it since."""
+    lease = vip(holder=holder, epoch=epoch)
+    lease["metadata"]["annotations"]["herald.dev/reason"] = f"{by}: draining"
+    return lease
+
+
 def test_an_address_with_its_node_interfaces_and_services() -> None:
     [entry] = _announcements.addresses([vip(), presence("n1")])
     assert entry == {
@@ -192,6 +199,35 @@ def test_what_is_announced_afterwards(
     )
     params = {"name": "n1", "namespace": "herald-system", "state": state, "wait": wait}
     assert node_maintenance.announced(Client(api, dry_run=dry_run), params) == addresses
+
+
+WAITED = [
+    pytest.param([], "", id="it had none"),
+    pytest.param([vip(), presence("n1")], "it still announces 192.0.2.7: ", id="not let go"),
+    pytest.param([left()], "nobody announces 192.0.2.7, which it has left: ", id="left to nobody"),
+    pytest.param(
+        [left(holder="n2", epoch="u2/2"), presence("n2", "u2")], "", id="moved to another node"
+    ),
+    pytest.param(
+        [left(holder="n2", epoch="u2/1"), presence("n2", "u2")],
+        "nobody announces 192.0.2.7",
+        id="moved to another node, which is lost",
+    ),
+    pytest.param([left(by="n2")], "", id="left by another node"),
+    pytest.param([vip(holder="")], "", id="nobody's for another reason"),
+]
+
+
+@pytest.mark.parametrize(("leases", "words"), WAITED)
+def test_what_a_drain_waits_for(leases: list[Object], words: str) -> None:
+    path = "/apis/coordination.k8s.io/v1/namespaces/herald-system/leases"
+    api = FakeApi(*[(f"{path}/{lease['metadata']['name']}", lease) for lease in leases])
+    params = {"name": "n1", "namespace": "herald-system", "wait_timeout": 0}
+    if not words:
+        node_maintenance.await_empty(Client(api), params)
+        return
+    with pytest.raises(HeraldError, match=f"^Node n1: after 0 s {words}"):
+        node_maintenance.await_empty(Client(api), params)
 
 
 THINGS = Resource("example.com", "v1", "things", "Thing")

@@ -102,6 +102,10 @@ PLAIN: dict[str, Callable[[Path], Json]] = {
         "context": "files",
     },
     "the kubeconfig of the environment": lambda folder: {},
+    "options that hold nothing": lambda folder: {
+        "kubeconfig": str(folder / "config"),
+        "proxy_headers": {"user_agent": None, "basic_auth": None},
+    },
     "another host": lambda folder: {
         "kubeconfig": str(folder / "config"),
         "host": "https://c.example",
