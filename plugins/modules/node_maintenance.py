@@ -13,8 +13,8 @@ author:
   - Herald contributors (@baremetal-herald)
 description:
   - Drains a node of the addresses that it announces, by the annotation C(herald.dev/drain) of the Node. Each is handed
-    over to another node without a request being lost. The node announces none until it is active again.
-  - What no other node may announce is announced by nobody then, which is an error with O(wait).
+    over to another node without a request being lost. The node takes none until it is active again.
+  - What no other node may announce stays, and is served on, which is an error with O(wait).
   - Pods are not moved; C(kubectl drain) does that.
 extends_documentation_fragment:
   - baremetal.herald._attributes
@@ -172,7 +172,8 @@ def await_empty(client: Client, params: dict) -> None:
         held, left = (found or {}).get("held"), (found or {}).get("left")
         if held:
             return (
-                f"it still announces {', '.join(held)}: wanted its agent to let go (does it run?)"
+                f"it still announces {', '.join(held)}: wanted another node that may (are the others drained, excluded, "
+                "without an interface that the policy names?), and this one's agent to run"
             )
         if left:
             return (
