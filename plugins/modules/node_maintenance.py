@@ -172,8 +172,8 @@ def await_empty(client: Client, params: dict) -> None:
         held, left = (found or {}).get("held"), (found or {}).get("left")
         if held:
             return (
-                f"it still announces {', '.join(held)}: wanted another node that may (are the others drained, excluded, "
-                "without an interface that the policy names?), and this one's agent to run"
+                f"it still announces {', '.join(held)}: wanted another node that may (are the others drained, "
+                "excluded, without an interface that the policy names?), and this one's agent to run"
             )
         if left:
             return (
