@@ -33,6 +33,7 @@ FAST = {"duration_ms": "800"}
 MANAGEMENT = {"servers": f'["https://{API_HOST.management}:{API_PORT}"]'}
 WITHDRAW = {"on_api_loss": '"Withdraw"'}
 OUT_OF_SERVICE = ("node.kubernetes.io/out-of-service", "nodeshutdown:NoExecute")
+DURATION = 2.0  # seconds: D, within which a node in Withdraw is silent
 AWAY = 60.0  # seconds without an API server
 STORM = 20.0  # seconds of errors, slowness, resets
 
@@ -53,6 +54,7 @@ class Fault:
     settings: dict[str, str] = field(default_factory=dict)  # of agent.toml, on every node
     essential: bool = False  # runs in `make e2e`, on many addresses
     many_only: bool = False  # one address may be where the placement wants it already
+    silent: float | None = None  # s for which nobody answers, up to when the harm is healed
 
     @property
     def lossless(self) -> bool:
@@ -277,6 +279,7 @@ FAULTS = (
         None,
         None,
         settings=WITHDRAW,
+        silent=AWAY - DURATION,
     ),
 )
 

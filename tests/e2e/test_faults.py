@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 WHOLE = os.environ.get("HERALD_FAULTS") == "all"
 BEYOND = 30.0 if WHOLE else 3.0  # seconds for which answers are captured after the repair
+ANSWERS = ("reply", "na")
 RESULTS = Path(__file__).parents[2] / "build" / "faults"
 MANY = 50
 POOL = Path(__file__).parents[1] / "lab" / "many.yml"
@@ -90,6 +92,7 @@ def test_fault(
             pace = 1.0 if fault.lossless and count == 1 else None  # 1,000 a second then, too
             with watched.metered(tmp_path, interval_ms=pace) as outage:
                 with fault.harm(watched, node):
+                    harmed = time.time()
                     after = watched.holders() if lab.api.ready() else {}
                 await_health(lab)
                 watched.wait_for("every address to be announced", watched.off)
@@ -101,6 +104,8 @@ def test_fault(
         RESULTS.mkdir(parents=True, exist_ok=True)
         (RESULTS / f"{FAULTS.index(fault):02}-{count:02}.json").write_text(json.dumps(row))
     judge(fault, row, outage, node)
+    if fault.silent is not None:
+        assert_silent(answers, harmed - fault.silent, harmed)
 
 
 def prepare(watched: Watched, fault: Fault) -> str:
@@ -137,6 +142,7 @@ def result(
         "worst_ms": max(gaps),
         "sent": sum(report["sent"] for report in reports),
         "lost": sum(report["lost"] for report in reports),
+        "skipped": reports[0]["meter"]["skipped"],
         "moved": sum(after[address] != holder for address, holder in before.items()),
         "verdicts": dict(Counter(report["verdict"] for report in targets(answers))),
         "violations": [v for report in targets(answers) for v in report["violations"]],
@@ -151,7 +157,8 @@ def line(row: Json) -> str:
     return (
         f"{row['fault']}, {row['addresses']} addresses: median {row['median_ms']:.0f} ms, worst "
         f"{row['worst_ms']:.0f} ms; {row['lost']} of {row['sent']} lost; {row['moved']} moved; "
-        f"answers {row['verdicts']}; TCP {fates}; meter stalled {row['meter_stalled_ms']:.0f} ms"
+        f"answers {row['verdicts']}; TCP {fates}; "
+        f"meter skipped {row['skipped']}, stalled {row['meter_stalled_ms']:.0f} ms"
     )
 
 
@@ -168,3 +175,11 @@ def judge(fault: Fault, row: Json, outage: Json, node: str) -> None:
         assert row["lost"] == 0
     elif fault.unserved is not None:
         assert row["worst_ms"] <= fault.unserved
+
+
+def assert_silent(answers: Json, start: float, end: float) -> None:
+    """Nobody answered within these Unix seconds, although the meter asked."""
+    for report in targets(answers):
+        assert report["worst_pause_ms"] < (end - start) * 1000
+        heard = [(when - start, mac) for when, mac, kind in report["heard"] if kind in ANSWERS]
+        assert not [(when, mac) for when, mac in heard if 0 < when < end - start]
