@@ -240,11 +240,19 @@ def test_silence_past_the_deadline(responder: Responder, cable: Wire) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("protocol", ["8100", "88a8"])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        pytest.param("8100 0007", id="802.1Q"),
+        pytest.param("88a8 0007", id="802.1ad"),
+        pytest.param("8100 a000", id="a priority alone"),
+    ],
+)
 def test_a_tagged_request_is_left_to_the_vlan_device(
-    responder: Responder, cable: Wire, protocol: str
+    responder: Responder, cable: Wire, tag: str
 ) -> None:
-    tagged = ASK[:12] + bytes.fromhex(protocol) + b"\x00\x07" + ASK[12:]
+    """Where there is none, to nobody."""
+    tagged = ASK[:12] + bytes.fromhex(tag) + ASK[12:]
     assert cable.ask(tagged, ASK, ANSWER) == []
 
 
