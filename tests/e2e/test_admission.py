@@ -31,8 +31,24 @@ HERALD = "herald-system"
 LONG = "n" * 190 + ".example.com-with-a-very-long-name"  # more than 200 characters
 ME, OTHER = "admission-a", "admission-b"
 FINALIZER = "herald.dev/lease"
+OWNER = {"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u"}
 
 Object = dict[str, Any]
+
+WEB: Object = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "web"},
+    "spec": {"type": "ClusterIP", "ports": [{"port": 80}]},
+}
+CONDITION = {
+    "type": "herald.dev/Test",
+    "status": "True",
+    "reason": "Test",
+    "message": "",
+    "lastTransitionTime": "2026-01-01T00:00:00Z",
+}
+NO_AGENT = "wanted the ServiceAccount of an agent"
 
 
 @dataclass(frozen=True)
@@ -138,13 +154,17 @@ def identity(lab: Lab, node: str) -> str:
             "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": HERALD}],
         },
     )
+    return token_of(lab, name)
+
+
+def token_of(lab: Lab, account: str) -> str:
     request = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",
         "spec": {"expirationSeconds": 3600},
     }
     answer = lab.api.request(
-        "POST", f"/api/v1/namespaces/{HERALD}/serviceaccounts/{name}/token", request
+        "POST", f"/api/v1/namespaces/{HERALD}/serviceaccounts/{account}/token", request
     )
     token: str = answer["status"]["token"]
     return token
@@ -343,9 +363,7 @@ UPDATE = [
         OTHER,
         {
             "spec__holderIdentity": None,
-            "metadata__ownerReferences": [
-                {"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u"}
-            ],
+            "metadata__ownerReferences": [OWNER],
         },
         "fence",
         id="fence that changes the owner",
@@ -403,6 +421,20 @@ UPDATE = [
         {"spec__leaseTransitions": 9},
         "another change",
         id="count another's holders",
+    ),
+    pytest.param(
+        "vip-192.0.2.2",
+        OTHER,
+        {"spec__leaseDurationSeconds": 9},
+        "another change",
+        id="change another's duration",
+    ),
+    pytest.param(
+        "vip-192.0.2.2",
+        OTHER,
+        {"metadata__ownerReferences": [OWNER]},
+        "another change",
+        id="change the owner of another's",
     ),
     pytest.param(
         "vip-192.0.2.2",
@@ -583,45 +615,135 @@ def test_open(agents: dict[str, Bearer], path: str) -> None:
 
 def test_a_service_is_changed_in_its_status_only(herald: Lab, agents: dict[str, Bearer]) -> None:
     path = f"/api/v1/namespaces/{SPACE}/services/web"
-    herald.api.apply(
-        path,
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": "web"},
-            "spec": {"type": "ClusterIP", "ports": [{"port": 80}]},
-        },
-    )
-    condition = {
-        "type": "herald.dev/Test",
-        "status": "True",
-        "reason": "Test",
-        "message": "",
-        "lastTransitionTime": "2026-01-01T00:00:00Z",
-    }
+    herald.api.apply(path, WEB)
     agent = agents[ME]
-    judge(agent("PATCH", f"{path}/status", {"status": {"conditions": [condition]}}), 200, "")
+    judge(agent("PATCH", f"{path}/status", {"status": {"conditions": [CONDITION]}}), 200, "")
     labels = {"metadata": {"labels": {"a": "b"}}}
     judge(agent("PATCH", f"{path}/status", labels), 200, "agents write status only")
     assert agent("PATCH", path, labels).status == 403
 
 
-@pytest.mark.parametrize(
-    ("node", "refused"), [(ME, ""), (OTHER, "reportingInstance")], ids=["own", "another's name"]
-)
-def test_events_bear_their_node(agents: dict[str, Bearer], node: str, refused: str) -> None:
-    event = {
-        "apiVersion": "v1",
+# --- events: of one kind in two groups --------------------------------------------------------
+
+CORE, EVENTS = "/api/v1", "/apis/events.k8s.io/v1"
+AGENT = "herald.dev/agent"
+
+
+def events(group: str, name: str = "") -> str:
+    path = f"{group}/namespaces/{SPACE}/events"
+    return f"{path}/{name}" if name else path
+
+
+def event(group: str, component: str, instance: str, name: str = "test") -> Object:
+    about = {"kind": "Service", "namespace": SPACE, "name": "web"}
+    common = {
         "kind": "Event",
-        "metadata": {"name": f"test-{node}", "namespace": SPACE},
-        "involvedObject": {"kind": "Service", "namespace": SPACE, "name": "web"},
+        "metadata": {"name": name, "namespace": SPACE},
         "reason": "Test",
-        "message": "test",
         "type": "Normal",
-        "reportingComponent": "herald.dev/agent",
-        "reportingInstance": node,
+        "reportingInstance": instance,
     }
-    judge(agents[ME]("POST", f"/api/v1/namespaces/{SPACE}/events?dryRun=All", event), 201, refused)
+    if group == CORE:
+        more = {"involvedObject": about, "message": "test", "reportingComponent": component}
+        return {**common, **more, "apiVersion": "v1"}
+    return {
+        **common,
+        "apiVersion": "events.k8s.io/v1",
+        "regarding": about,
+        "note": "test",
+        "action": "Test",
+        "eventTime": "2026-01-01T00:00:00.000000Z",
+        "reportingController": component,
+    }
+
+
+@pytest.mark.parametrize(
+    ("component", "instance", "refused"),
+    [
+        pytest.param(AGENT, ME, "", id="own"),
+        pytest.param(AGENT, OTHER, "reportingInstance", id="another's name"),
+        pytest.param("kubelet", ME, "reportingInstance", id="another component's name"),
+    ],
+)
+@pytest.mark.parametrize("group", [CORE, EVENTS])
+def test_events_bear_their_node(
+    agents: dict[str, Bearer], group: str, component: str, instance: str, refused: str
+) -> None:
+    body = event(group, component, instance)
+    judge(agents[ME]("POST", events(group) + "?dryRun=All", body), 201, refused)
+
+
+MINE = {"reportingComponent": AGENT, "reportingInstance": ME}
+
+
+@pytest.mark.parametrize(
+    ("group", "component", "instance", "patch", "refused"),
+    [
+        pytest.param(CORE, AGENT, ME, {"message": "more"}, "", id="own"),
+        pytest.param(
+            CORE, AGENT, OTHER, {"message": "more"}, "reportingInstance", id="another node's"
+        ),
+        pytest.param(CORE, AGENT, OTHER, MINE, "one to change", id="another node's, for one's own"),
+        pytest.param(
+            CORE, "kubelet", ME, MINE, "one to change", id="another component's, for one's own"
+        ),
+        pytest.param(
+            CORE, AGENT, ME, {"reportingInstance": OTHER}, "reportingInstance", id="own, given away"
+        ),
+        # All that the API server itself lets anybody change in this group.
+        pytest.param(
+            EVENTS,
+            AGENT,
+            OTHER,
+            {"metadata": {"labels": {"a": "b"}}},
+            "reportingInstance",
+            id="another node's, in the other group",
+        ),
+    ],
+)
+def test_events_are_changed_by_their_node_only(
+    herald: Lab,
+    agents: dict[str, Bearer],
+    group: str,
+    component: str,
+    instance: str,
+    patch: Object,
+    refused: str,
+) -> None:
+    herald.api.request("POST", events(CORE), event(CORE, component, instance, "changed"))
+    try:
+        judge(agents[ME]("PATCH", events(group, "changed"), patch), 200, refused)
+    finally:
+        herald.api.delete(events(CORE, "changed"))
+
+
+# --- an identity of Herald's namespace that is no agent ---------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stranger(herald: Lab, agents: dict[str, Bearer]) -> Bearer:
+    """What a pod in Herald's namespace would be."""
+    return Bearer(herald, token_of(herald, "default"))
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        pytest.param(leases(), lease("presence-default", "default"), id="presence"),
+        pytest.param(leases(), lease("vip-192.0.2.1", "default"), id="address"),
+        pytest.param(events(CORE), event(CORE, AGENT, "default"), id="event"),
+        pytest.param(events(CORE), event(CORE, AGENT, ""), id="event of nobody"),
+    ],
+)
+def test_who_is_no_agent_writes_nothing(stranger: Bearer, path: str, body: Object) -> None:
+    judge(stranger("POST", path + "?dryRun=All", body), 201, NO_AGENT)
+
+
+def test_who_is_no_agent_changes_no_service(herald: Lab, stranger: Bearer) -> None:
+    path = f"/api/v1/namespaces/{SPACE}/services/web"
+    herald.api.apply(path, WEB)
+    patch = {"status": {"conditions": [CONDITION]}}
+    judge(stranger("PATCH", f"{path}/status", patch), 200, NO_AGENT)
 
 
 def judge(answer: Answer, status: int, refused: str) -> None:

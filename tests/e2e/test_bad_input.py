@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from conftest import NODES
+from witnessed import inventory_with, play, settled, standing, succeed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from conftest import Lab
 
@@ -20,6 +23,9 @@ pytestmark = pytest.mark.lab
 SITE = Path(__file__).parents[2] / "playbooks/site.yml"
 POOL, POLICY = "LoadBalancerIPPool", "L2AnnouncementPolicy"
 V4, V6 = "192.168.77.", "fd77:77::"
+
+SECRET = "not-to-be-shown"
+WITHOUT_CREDENTIALS = "herald_agent_index: wanted a URL without credentials"
 
 SOUND = {"blocks": [{"start": V4 + "250"}]}
 
@@ -263,6 +269,10 @@ def test_playbook_says_that_the_token_is_wrong(herald: Lab, tmp_path: Path) -> N
     [
         ("herald_log_level=verbose", "value of herald_log_level must be one of"),
         ("herald_duration_ms=soon", "herald_duration_ms"),
+        ("herald_agent_wheel=/no.whl", "wanted files at /no.whl"),
+        ("herald_agent_wheelhouse=/no/wheels", "wanted a folder of wheels at /no/wheels"),
+        (f"herald_agent_index=https://me:{SECRET}@index.example/simple", WITHOUT_CREDENTIALS),
+        (f"herald_agent_index=//{SECRET}@index.example/simple", WITHOUT_CREDENTIALS),
     ],
 )
 def test_playbook_refuses_an_option_before_any_request(
@@ -272,3 +282,78 @@ def test_playbook_refuses_an_option_before_any_request(
     said = refused(herald, "/nowhere", "--tags", "agent", "--extra-vars", option)
     assert words in said
     assert "/nowhere" not in said
+    assert SECRET not in said
+
+
+def test_playbook_refuses_hosts_that_are_to_have_other_indexes(herald: Lab, tmp_path: Path) -> None:
+    """What is installed is found out once, for all of them."""
+    inventory = inventory_with(herald, tmp_path, "n2", herald_agent_index="https://i.example")
+    run = play(herald, tmp_path, SITE, "--tags", "agent", inventory=inventory)
+    assert run.status != 0
+    assert "herald_agent_index: wanted the same for all hosts of the play" in run.said, run.said
+
+
+# --- the cluster ------------------------------------------------------------------------------
+
+
+@contextmanager
+def kube_proxy(lab: Lab, mode: str, strict: str) -> Iterator[None]:
+    """The cluster says, as kubeadm has it say, how its kube-proxy works."""
+    path = "/api/v1/namespaces/kube-system/configmaps/kube-proxy"
+    config = (
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\n"
+        f"ipvs:\n  scheduler: ''\n  strictARP: {strict}\n"
+        f"kind: KubeProxyConfiguration\nmode: {mode}\n"
+    )
+    metadata = {"name": "kube-proxy"}
+    data = {"config.conf": config}
+    lab.api.apply(
+        path, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    )
+    try:
+        yield
+    finally:
+        lab.api.delete(path)
+
+
+def refused_cluster(lab: Lab, folder: Path, task: str, *arguments: str) -> str:
+    """What site.yml says when that task of the role `cluster` refuses the cluster, and nothing was written."""
+    before = settled(lab, NODES)
+    run = play(lab, folder, SITE, *arguments)
+    assert run.status != 0
+    assert {name for _, name in run.of("failed")} == {f"baremetal.herald.cluster : {task}"}, (
+        run.said
+    )
+    assert run.changed == set()
+    assert standing(lab, NODES) == before
+    return run.said
+
+
+def test_playbook_refuses_ipvs_without_strict_arp_and_writes_nothing(
+    herald: Lab, tmp_path: Path
+) -> None:
+    with kube_proxy(herald, "ipvs", "false"):
+        task = "Refuse a kube-proxy that would answer ARP itself"
+        said = refused_cluster(herald, tmp_path, task)
+    assert "kube-proxy: wanted ipvs.strictARP true with mode ipvs, found it false" in said
+
+
+def test_playbook_takes_ipvs_with_strict_arp(herald: Lab, tmp_path: Path) -> None:
+    with kube_proxy(herald, "ipvs", "true"):
+        succeed(herald, tmp_path, SITE, "--tags", "cluster")
+
+
+def test_playbook_refuses_a_cluster_that_is_too_old_and_writes_nothing(
+    herald: Lab, tmp_path: Path
+) -> None:
+    """What the module finds there is told in its stead: it is all that the role knows of a cluster."""
+    found = {
+        "version": "1.29",
+        "server": "https://old.example",
+        "nodes": [*NODES],
+        "kube_proxy": {},
+    }
+    told = ("--extra-vars", json.dumps({"herald_cluster": found}))
+    said = refused_cluster(herald, tmp_path, "Refuse a cluster that is too old", *told)
+    assert "Kubernetes: wanted 1.30 or newer" in said
+    assert "found 1.29 at https://old.example" in said

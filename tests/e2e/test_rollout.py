@@ -1,20 +1,22 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""From version to version, and from one CA of the API to another: node by node, while a client is served."""
+"""From version to version, from one CA of the API to another, and off a node: node by node, while a client is
+served."""
 
 from __future__ import annotations
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from conftest import NODES, OLDER, wait_for
 from herald_lab import layout, pki
-from watched import HERALDCTL, await_health, main_process
-from witnessed import Run, foretold, play, succeed
+from watched import DRAIN, HERALDCTL, await_health, linger, main_process
+from witnessed import Run, foretold, inventory_with, play, standing, succeed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,10 +28,12 @@ pytestmark = pytest.mark.lab
 
 ROOT = Path(__file__).parents[2]
 SITE, UPGRADE = ROOT / "playbooks/site.yml", ROOT / "playbooks/upgrade.yml"
+DRAIN_PLAYBOOK = ROOT / "playbooks/drain.yml"
 GATE = ROOT / "tests/lab/herald_lab/gate.py"
 FIRST, SECOND, LAST = NODES
 TURN = "Forget what runs, where something else shall run"  # how a node's turn begins
 ANOTHER_PORT = 7443
+WAITING = 3.0  # seconds for which a drain is seen to wait
 
 
 # --- another version --------------------------------------------------------------------------
@@ -122,12 +126,8 @@ def await_known(lab: Lab, node: str, versions: dict[str, str]) -> None:
 
 def out_of_reach(lab: Lab, folder: Path, node: str, once: Path) -> Path:
     """An inventory by which nobody answers at the node's port once that file is there."""
-    inventory: dict[str, Any] = json.loads(lab("inventory"))
-    host = inventory["all"]["children"]["herald"]["hosts"][node]
-    host["ansible_port"] = f"{{{{ 1 if '{once}' is exists else 22 }}}}"
-    file = folder / "inventory.json"
-    file.write_text(json.dumps(inventory))
-    return file
+    port = f"{{{{ 1 if '{once}' is exists else 22 }}}}"
+    return inventory_with(lab, folder, node, ansible_port=port)
 
 
 # --- another CA -------------------------------------------------------------------------------
@@ -168,6 +168,26 @@ def test_servers_and_ca_of_the_api_change_and_no_client_notices(
     assert watched.lease()["metadata"]["annotations"]["herald.dev/epoch"] == epoch
 
 
+def test_agent_that_cannot_verify_the_api_server_stops_the_rollout_and_a_rerun_completes_it(
+    herald: Lab, tmp_path: Path
+) -> None:
+    """The CA that the nodes are told has not signed the API server's certificate. The second node is told nothing."""
+    pki.authority(tmp_path, "No CA of this lab")
+    stranger = {"herald_api_ca": (tmp_path / "ca.crt").read_text(), "herald_health_timeout": 5}
+    others = {node: main_process(herald, node) for node in (SECOND, LAST)}
+    try:
+        stopped = play(herald, tmp_path, UPGRADE, "--extra-vars", json.dumps(stranger))
+    finally:
+        completed = succeed(herald, tmp_path, UPGRADE)
+    assert stopped.status != 0
+    assert {host for host, _ in stopped.of("failed")} == {FIRST}, stopped.said
+    assert "wanted healthy within\n5 s, found:" in stopped.said, stopped.said
+    assert "certificate not accepted" in stopped.said, stopped.said
+    assert {host for host, _ in completed.changed} == {FIRST}
+    assert {node: main_process(herald, node) for node in others} == others
+    await_health(herald)
+
+
 @contextmanager
 def another_api_server(lab: Lab, folder: Path) -> Iterator[None]:
     """The lab's API server at another port too, by the certificate in that folder."""
@@ -188,3 +208,69 @@ def ports(lab: Lab, node: str) -> set[str]:
     mine = f"pid={main_process(lab, node)},"
     lines = lab.exec(node, "ss", "-Htnp", "state", "established").splitlines()
     return {line.split()[3].rpartition(":")[2] for line in lines if mine in line}
+
+
+# --- a drain ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def last_one(watched: Watched) -> Iterator[str]:
+    """The node that announces the address, while all others are drained; at the end all are free again."""
+    node, drained = watched.holder, f"{DRAIN}=true"
+    watched.lab.kubectl("annotate", "node", *watched.others, drained)
+    try:
+        yield node
+    finally:
+        watched.lab.kubectl("annotate", "node", "--all", f"{DRAIN}-")
+
+
+def test_drain_ends_when_the_last_address_has_moved_and_no_client_notices(
+    watched: Watched, tmp_path: Path
+) -> None:
+    lab, node = watched.lab, watched.holder
+    try:
+        with watched.metered(tmp_path) as outage:
+            assert succeed(lab, tmp_path, DRAIN_PLAYBOOK, "--limit", node).changed
+            assert watched.off(node)
+    finally:
+        active = ("--extra-vars", "herald_drain=active")
+        succeed(lab, tmp_path, DRAIN_PLAYBOOK, "--limit", node, *active)
+    assert outage["answered"] > 0
+    assert outage["gaps"] == []
+
+
+def test_drain_waits_for_a_node_that_may_announce_the_address(
+    watched: Watched, last_one: str, tmp_path: Path
+) -> None:
+    lab, others = watched.lab, watched.others
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(succeed, lab, tmp_path, DRAIN_PLAYBOOK, "--limit", last_one)
+        wait_for("the address to be left", lambda: not watched.holder)
+        linger(WAITING)
+        assert not running.done(), running.result().said
+        lab.kubectl("annotate", "node", *others, f"{DRAIN}-")
+        assert running.result().changed
+        assert watched.off(last_one)
+
+
+def test_drain_that_has_nowhere_to_move_an_address_fails_and_names_it(
+    watched: Watched, last_one: str, tmp_path: Path
+) -> None:
+    """Each time that it is asked for."""
+    drain = {"name": last_one, "state": "drained", "wait_timeout": 2}
+    tasks = [{"baremetal.herald.node_maintenance": drain}]
+    (tmp_path / "play.json").write_text(
+        json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}])
+    )
+    for _ in range(2):
+        run = play(watched.lab, tmp_path, tmp_path / "play.json")
+        assert run.status != 0
+        assert f"nobody announces {watched.address}, which it has left" in run.said, run.said
+
+
+def test_drain_of_all_nodes_is_refused(herald: Lab, tmp_path: Path) -> None:
+    before = standing(herald, NODES)
+    run = play(herald, tmp_path, DRAIN_PLAYBOOK)
+    assert run.status != 0
+    assert "--limit: wanted the nodes to drain, found none" in run.said, run.said
+    assert standing(herald, NODES) == before

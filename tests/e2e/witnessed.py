@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conftest import wait_for
-from watched import MACS, NAMESPACE
+from watched import LEASES, MACS, NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ COLLECTIONS = (
     "/apis/herald.dev/v1alpha1/loadbalancerippools",
     "/apis/herald.dev/v1alpha1/l2announcementpolicies",
 )
-"""All that a playbook writes, but leases: agents renew those all the time."""
+"""All that a playbook writes, but leases, which agents write, too."""
 WRITES = {"POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"}
 STILL = 2.0  # seconds
 FILES = """
@@ -70,6 +70,15 @@ class Run:
     def tasks(self) -> list[str]:
         """The names of the tasks that were begun, in order."""
         return [e["task"] for e in self.entries if e["status"] == "begun"]
+
+
+def inventory_with(lab: Lab, folder: Path, node: str, **variables: str) -> Path:
+    """The lab's inventory, in which one host has these variables."""
+    inventory: dict[str, Any] = json.loads(lab("inventory"))
+    inventory["all"]["children"]["herald"]["hosts"][node].update(variables)
+    file = folder / "inventory.json"
+    file.write_text(json.dumps(inventory))
+    return file
 
 
 def play(
@@ -151,11 +160,16 @@ def settled(lab: Lab, nodes: Sequence[str]) -> dict[str, Any]:
 
 
 def standing(lab: Lab, nodes: Sequence[str]) -> dict[str, Any]:
-    """What a playbook could change: objects by their resourceVersion, files and the unit of each node."""
+    """What a playbook could change: objects by their resourceVersion, files and the unit of each node.
+
+    Of leases those that stand still: who lives renews its presence all the time.
+    """
     found: dict[str, Any] = {}
-    for path in COLLECTIONS:
+    for path in (*COLLECTIONS, LEASES):
         for item in (lab.api.get(path) or {}).get("items", []):
             metadata = item["metadata"]
+            if path == LEASES and metadata["name"].startswith("presence-"):
+                continue
             key = f"{path} {metadata.get('namespace', '')}/{metadata['name']}"
             found[key] = metadata["resourceVersion"]
     for node in nodes:
