@@ -92,8 +92,10 @@ def heal(lab: Lab, machine: Host) -> None:
         nodes.wait(lab, machine)
         return
     cgroups.thaw(cgroup)
+    if _link(lab, machine)["operstate"] == "UP":
+        _bridge_port(lab, machine, _FORWARDING)
+    # Else the bridge lets the port forward by itself as soon as the link is up, and refuses to before.
     run("ip", "link", "set", machine.port, "up", netns=lab.netns)
-    _bridge_port(lab, machine, _FORWARDING)
     run(*nodes.nft(lab, machine.name), "delete", "table", "inet", _PARTITION, check=False)
     _heal_agent(nodes.into(lab, machine.name))
 
@@ -111,6 +113,12 @@ def _heal_agent(inside: list[str]) -> None:
         run(*inside, "systemctl", "start", AGENT)
 
 
+def _link(lab: Lab, machine: Host) -> dict[str, Any]:
+    """The node's port at the switch."""
+    found = json.loads(run("ip", "-j", "-d", "link", "show", machine.port, netns=lab.netns))
+    return dict(found[0])
+
+
 def node_state(lab: Lab, machine: Host) -> dict[str, Any]:
     """What the node suffers from, and whether its agent runs."""
     cgroup = lab.node_cgroup(machine.name)
@@ -120,7 +128,7 @@ def node_state(lab: Lab, machine: Host) -> dict[str, Any]:
     found = state["faults"]
     if cgroups.frozen(cgroup):
         found.append("freeze")
-    link = json.loads(run("ip", "-j", "-d", "link", "show", machine.port, netns=lab.netns))[0]
+    link = _link(lab, machine)
     if "UP" not in link["flags"]:
         found.append("cable")
     elif link["linkinfo"]["info_slave_data"]["state"] != "forwarding":
