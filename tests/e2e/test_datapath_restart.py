@@ -23,6 +23,7 @@ pytestmark = pytest.mark.lab
 SITE = Path(__file__).parents[2] / "playbooks/site.yml"
 PINS = "/sys/fs/bpf/herald"
 UNIT = "herald-agent"
+KILL = f"systemctl kill --kill-whom=main --signal=KILL {UNIT}"
 OTHER = "/opt/herald/other"
 PACKAGE = f"{OTHER}/lib/python3*/site-packages/herald"
 
@@ -105,7 +106,7 @@ def unanswered(
 @pytest.mark.parametrize(
     ("how", "prepare", "script"),
     [
-        ("killed", "true", f"systemctl kill --kill-whom=main --signal=KILL {UNIT}"),
+        ("killed", "true", KILL),
         ("reloaded", "true", f"systemctl reload {UNIT}"),
         ("another layout", COPY + NEXT_LAYOUT, SWITCH),
     ],
@@ -128,6 +129,35 @@ def test_every_request_is_answered_while_the_agent_is(
     after = program(shell)
     assert (after != before) == how.startswith("another"), (before, after)
     assert ("v2" in after) == (how == "another layout")
+
+
+def test_every_request_is_answered_while_an_agent_that_attaches_by_clsact_is_killed(
+    herald: Lab,
+    watched: Watched,
+    shell: Callable[[str], str],
+    tmp_path: Path,
+    figure: Callable[[str], None],
+) -> None:
+    """As on kernels before 6.6. The way back takes the filters away; clsact itself goes with Herald."""
+
+    def attached() -> tuple[bool, bool]:
+        """By a link, by a filter."""
+        filters = shell("tc filter show dev host0 ingress")
+        return bool(shell(f"find {PINS} -name 'link-*'")), "herald direct-action" in filters
+
+    only = ("--limit", f"{watched.holder},localhost")
+    assert attached() == (True, False)
+    try:
+        herald.playbook(SITE, *only, "-e", "herald_attach=clsact")
+        watched.wait_for("filters in the place of links", lambda: attached() == (False, True))
+        lost, asked = unanswered(watched, shell, tmp_path, lambda: shell(KILL))
+        assert attached() == (False, True)
+    finally:
+        herald.playbook(SITE, *only)
+    figure(f"agent killed, by clsact: {lost} of {asked} requests unanswered, one each millisecond")
+    assert lost == 0
+    assert asked > 1000
+    watched.wait_for("links in the place of filters", lambda: attached() == (True, False))
 
 
 def test_every_request_is_answered_while_the_role_changes_the_configuration(

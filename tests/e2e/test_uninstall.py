@@ -121,6 +121,10 @@ def test_a_node_that_leaves_loses_its_identity_and_the_others_serve_on(
         said = {c["type"]: c for c in herald.get("service", name)["status"].get("conditions", [])}
         return holder in NODES[1:] and holder in said["herald.dev/Announced"]["message"]
 
+    # What this kernel does without, and others have: filters, and clsact.
+    herald.playbook(SITE, "--limit", "n1,localhost", "-e", "herald_attach=clsact")
+    filters = ("n1", "tc", "filter", "show", "dev", "host0", "ingress")
+    wait_for("the responder to be a filter", lambda: "herald" in herald.exec(*filters))
     wait_for("the address to be announced", lambda: herald.holder(address) in NODES)
     token = herald.exec("n1", "cat", "/var/lib/herald/token")
     herald.kubectl("annotate", "node", "n1", "herald.dev/drain=true")

@@ -74,6 +74,15 @@ class Kernel:
     def attached(self) -> Iterable[int]:
         return tuple(self._attached)
 
+    def learn_own(self, macs: Mapping[bytes, int]) -> None:
+        """Nobody hears another here."""
+
+    def set_own(self, macs: Mapping[int, bytes]) -> None:
+        """The same."""
+
+    def forget_seen(self, addresses: Collection[Address]) -> int:
+        return 0
+
 
 class Segment:
     """Every node on it that lives answers every question; frames are accepted, and nobody looks."""

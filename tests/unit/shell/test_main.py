@@ -41,6 +41,9 @@ class Responder:
     def attach(self, ifindex): pass
     def detach(self, ifindex): pass
     def attached(self): return frozenset()
+    def learn_own(self, macs): pass
+    def set_own(self, macs): pass
+    def look(self): return {}, set()
     def poll(self, timeout):
         import time
         time.sleep(timeout)
