@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from ipaddress import IPv4Address
 
@@ -14,6 +15,7 @@ from herald.core.leases import POOL, SERVICES, new_vip_lease
 from herald.core.model import SECOND, vip_lease_name
 
 FIRST = IPv4Address("198.18.0.1")
+NODES = int(os.environ.get("HERALD_NODES", "100"))
 
 
 def given(cluster: Cluster, count: int) -> list[str]:
@@ -75,16 +77,17 @@ def test_the_api_server_bears_no_more_for_a_thousand_addresses_than_for_ten() ->
     assert few <= many <= 10 * 2 + 1
 
 
-@pytest.mark.timeout(600)
-def test_a_hundred_nodes_live_within_the_budget_and_lose_one() -> None:
-    cluster = Cluster(100, pool="198.18.0.0/16")
+@pytest.mark.timeout(6 * NODES)
+def test_hundreds_of_nodes_live_within_the_budget_and_lose_one() -> None:
+    cluster = Cluster(NODES, pool="198.18.0.0/16")
     cluster.start()
     cluster.run(4)
-    names = given(cluster, 150)
-    cluster.run_until(lambda: cluster.served(*names), 20)
+    names = given(cluster, NODES * 3 // 2)
+    longest = NODES / 5  # seconds: what D is stretched to, and much more
+    cluster.run_until(lambda: cluster.served(*names), longest)
     cluster.run(10)
     announcing = {holder for (holder,) in cluster.answering().values()}
-    assert len(announcing) > 50
+    assert len(announcing) > NODES / 2
     cluster.api.writes.clear()
     cluster.run(4)
     # 50 renewals a second in all, whatever the number of nodes; D is stretched for it.
@@ -95,6 +98,6 @@ def test_a_hundred_nodes_live_within_the_budget_and_lose_one() -> None:
     assert stretched > 2 * cluster.settings.duration_ns
     lost.power_off()
     # Liveness is asserted all the while, by the stretched D.
-    taken = cluster.run_until(lambda: cluster.served(*names), 20)
+    taken = cluster.run_until(lambda: cluster.served(*names), longest)
     assert taken * SECOND > cluster.settings.duration_ns
-    print(f"\n{len(announcing)} of 100 nodes announce; one lost: served again after {taken:.1f} s")
+    print(f"\n{len(announcing)} of {NODES} nodes announce; one lost: served again after {taken:.1f} s")
