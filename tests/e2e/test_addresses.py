@@ -519,12 +519,20 @@ def test_kubectl_get_shows_pools_and_policies_at_a_glance(
     wanted = {
         "lbpool few": {
             "NAME": "few",
+            "READY": "True",
+            "REASON": "Ready",
             "DISABLED": "false",
             "CONFLICTING": "False",
             "IPS AVAILABLE": "1",
             "IPS TOTAL": "2",
         },
-        "l2policy glance": {"NAME": "glance", "SERVICES": "1", "NODES": "3"},
+        "l2policy glance": {
+            "NAME": "glance",
+            "READY": "True",
+            "REASON": "Ready",
+            "SERVICES": "1",
+            "NODES": "3",
+        },
     }
     for words, columns in wanted.items():
         wait_for(
