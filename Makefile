@@ -157,7 +157,7 @@ molecule: prepare build ## The roles' scenarios on the lab's nodes, two at a tim
 	@mkdir -p $(JUNIT)
 	@pytest -n 2 --junit-xml=$(JUNIT)/molecule.xml tests/molecule
 
-interruptions: prepare build ## site.yml killed at every task in turn, and made good (as root; a sample is in make e2e)
+interruptions: prepare build ## site.yml and uninstall.yml killed at every task in turn, and made good (as root; a sample is in make e2e)
 	@HERALD_INTERRUPT=all pytest tests/e2e/test_uninstall.py -k killed
 
 bench: prepare build ## What things cost here, in time and memory (as root; NAMES="failover": only these)

@@ -4,16 +4,19 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import NODES, OLDER
+from conftest import NODES, OLDER, wait_for
+from herald_lab.layout import API
 from published import install
 from watched import agent_status, await_health, main_process
-from witnessed import foretold, play, standing, succeed, writes
+from witnessed import foretold, inventory_with, play, standing, succeed, writes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +27,9 @@ pytestmark = pytest.mark.lab
 
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
 SITE = PLAYBOOKS / "site.yml"
+WHEELHOUSE = PLAYBOOKS.parent / "build/wheelhouse"
+INDEX_PORT = 7503
+REFUSAL = "Refuse a node that cannot run the agent"
 MEMORY = 48 * 1024  # KiB, resident
 
 
@@ -90,6 +96,53 @@ def test_agent_is_small_and_the_loader_gone(herald: Lab, figure: Callable[[str],
     assert max(found.values()) <= MEMORY
 
 
+# --- a package index ----------------------------------------------------------------------------
+
+
+@contextmanager
+def package_index(lab: Lab, folder: Path) -> Iterator[tuple[str, Path]]:
+    """The wheelhouse as an index (PEP 503) that nodes reach: its URL, and the file that tells what was asked for."""
+    for wheel in WHEELHOUSE.iterdir():
+        project = folder / "simple" / wheel.name.partition("-")[0].lower().replace("_", "-")
+        project.mkdir(parents=True, exist_ok=True)
+        (project / wheel.name).symlink_to(wheel)
+    asked = folder / "asked"
+    serve = f"exec {sys.executable} -I -m http.server --bind {API.ipv4} {INDEX_PORT} 2>{asked}"
+    process = lab.start("run", "--", "sh", "-c", f"cd {folder}; {serve}")
+    try:
+        listening = ("run", "--", "ss", "-Hltn", f"sport = :{INDEX_PORT}")
+        wait_for("the index", lambda: bool(lab(*listening).strip()))
+        yield f"http://{API.ipv4}:{INDEX_PORT}/simple", asked
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_node_has_the_dependencies_from_an_index_where_one_is_named(
+    herald: Lab, tmp_path: Path, older_wheel: Path
+) -> None:
+    """The controller has no wheels for it then, and gets none."""
+    # As an operator has pip accept an index without TLS.
+    trust = f"rm -rf /opt/herald/{OLDER}+*; printf '[global]\\ntrusted-host = {API.ipv4}\\n' >/etc/pip.conf"
+    cache = tmp_path / "cache"
+    with (
+        package_index(herald, tmp_path) as (index, asked),
+        altered(herald, "n1", trust, "rm /etc/pip.conf"),
+    ):
+        told = {"herald_agent_index": index, "herald_agent_wheel": str(older_wheel)}
+        arguments = (SITE, "--limit", "n1", "--extra-vars", json.dumps(told))
+        succeed(herald, tmp_path, *arguments, HERALD_CACHE=str(cache))
+    try:
+        fetched = set(re.findall(r'"GET /simple/[^/]+/(\S+\.whl) HTTP/1.1" 200', asked.read_text()))
+        assert fetched == {wheel.name for wheel in WHEELHOUSE.iterdir()}
+        assert not cache.exists()
+        assert herald.exec("n1", "readlink", "/opt/herald/current").startswith(f"{OLDER}+")
+        await_health(herald)
+    finally:
+        succeed(herald, tmp_path, SITE, "--limit", "n1")
+    await_health(herald)
+
+
 # --- nodes that are not as they should be; what runs is left alone --------------------------------
 
 
@@ -132,38 +185,49 @@ def test_full_disk_is_said_and_a_rerun_with_room_installs(
 
 
 @pytest.mark.parametrize(
-    ("do", "undo", "option", "words"),
+    ("do", "undo", "variables", "task", "words"),
     [
         pytest.param(
             "true",
             "true",
-            "ansible_python_interpreter=/usr/bin/python2",
+            {"ansible_python_interpreter": "/usr/bin/python2"},
+            "Look at the node",
             "/usr/bin/python2",
             id="no Python for Ansible",
         ),
         pytest.param(
             "true",
             "true",
-            "herald_python=/usr/bin/python3.9",
+            {"herald_python": "/usr/bin/python3.9"},
+            REFUSAL,
             "wanted Python 3.11 or newer at /usr/bin/python3.9, found none",
             id="no Python for the agent",
         ),
         pytest.param(
             "ip link add kube-ipvs0 type veth peer name herald-test",
             "ip link delete kube-ipvs0",
-            "herald_log_level=info",
+            {},
+            REFUSAL,
             "wanted ipvs.strictARP true",
             id="ipvs without strictARP",
         ),
     ],
 )
 def test_node_that_cannot_run_the_agent_is_refused_by_what_is_in_the_way(
-    herald: Lab, tmp_path: Path, do: str, undo: str, option: str, words: str
+    herald: Lab,
+    tmp_path: Path,
+    do: str,
+    undo: str,
+    variables: dict[str, str],
+    task: str,
+    words: str,
 ) -> None:
     before = main_process(herald, "n1")
+    inventory = inventory_with(herald, tmp_path, "n1", **variables)
     with altered(herald, "n1", do, undo):
-        run = play(herald, tmp_path, SITE, "--limit", "n1", "--extra-vars", option)
+        run = play(herald, tmp_path, SITE, inventory=inventory)
     assert run.status != 0
+    assert run.of("failed") == {("n1", f"baremetal.herald.agent : {task}")}, run.said
     assert words in run.said, run.said
     assert "Traceback" not in run.said
     assert main_process(herald, "n1") == before

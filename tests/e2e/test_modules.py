@@ -154,6 +154,15 @@ REFUSED: dict[str, tuple[str, Json, str]] = {
     ),
 }
 
+ASKING = {"ip_pool_info": "LoadBalancerIPPool", "l2_policy_info": "L2AnnouncementPolicy"}
+ASKED: dict[str, Json] = {
+    "all": {},
+    "by name": {"name": "known"},
+    "by no name": {"name": "nobody"},
+    "by label": {"label_selectors": ["team in (web, shop)", "team!=shop"]},
+    "by none": {"label_selectors": ["team=shop"]},
+}
+
 RIGHTS = [
     {
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -253,6 +262,17 @@ def results(bare: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Js
     for name, (module, options, _) in REFUSED.items():
         book.herald(name, module, options)
 
+    known = [pool("known", 77, labels={"team": "web"}), pool("other", 78)]
+    book.herald("pools to ask for", "ip_pool", {"pools": known})
+    policies_known = [
+        {"name": "known", "load_balancer_ips": True, "labels": {"team": "web"}},
+        {"name": "other", "load_balancer_ips": True},
+    ]
+    book.herald("policies to ask for", "l2_policy", {"policies": policies_known})
+    for module in ASKING:
+        for name, options in ASKED.items():
+            book.herald(f"{module} {name}", module, options)
+
     book.herald("group", "l2_policy_info", {}, module_defaults=GROUP_DEFAULTS)
 
     many = {"pools": [pool(f"many-{number}", number) for number in range(MANY)]}
@@ -317,6 +337,25 @@ def requests(metrics: str) -> dict[str, int]:
             [verb] = re.findall(r'verb="(\w+)"', labels)
             found[verb] = found.get(verb, 0) + int(float(number))
     return found
+
+
+@pytest.mark.parametrize("module", ASKING)
+def test_objects_are_found_by_name_and_by_label(results: dict[str, Json], module: str) -> None:
+    found = {name: results[f"{module} {name}"] for name in ASKED}
+    assert not any(result["failed"] or result["changed"] for result in found.values()), found
+    names = {
+        name: [obj["metadata"]["name"] for obj in result["resources"]]
+        for name, result in found.items()
+    }
+    # Left out: all, and some that other cases have left.
+    assert {"known", "other"} <= set(names.pop("all"))
+    assert names == {"by name": ["known"], "by label": ["known"], "by no name": [], "by none": []}
+    [known] = found["by name"]["resources"]
+    assert known == found["by label"]["resources"][0]
+    assert known["apiVersion"] == "herald.dev/v1alpha1"
+    assert known["kind"] == ASKING[module]
+    assert known["metadata"]["labels"] == {"team": "web"}
+    assert known["spec"]
 
 
 def test_connection_is_said_once_for_the_action_group(results: dict[str, Json]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from herald_lab.layout import NODES
+from test_modules import Book
 from watched import assert_leases_agree, assert_one_at_a_time, linger
 
 if TYPE_CHECKING:
@@ -50,6 +51,58 @@ def test_client_reaches_a_service_in_both_families(
         served(herald, wait_for, address)
         wait_for("a holder", lambda address=address: herald.holder(address) in MACS)
     assert_leases_agree(herald)
+
+
+def test_module_says_who_announces_an_address_and_why_a_service_has_none(
+    herald: Lab,
+    service: Callable[..., Service],
+    wait_for: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    name, [address] = service("web")
+    wait_for("a holder", lambda: herald.holder(address) in MACS)
+    herald("service", "refused", "--annotation", "herald.dev/ips=192.168.77.9")
+    try:
+        for told, kind in ((name, "Announced"), ("refused", "Allocated")):
+            wait_for(f"{told} to be told", lambda told=told, kind=kind: kind in said(herald, told))
+        book = Book()
+        book.herald("found", "announcement_info", {})
+        found = book.run(herald, tmp_path)["found"]
+        conditions = said(herald, "refused")
+    finally:
+        herald("service", "refused", "--delete")
+    holder = herald.holder(address)
+    lease = herald.lease(address)
+    assert lease
+    [entry] = [entry for entry in found["addresses"] if entry["address"] == address]
+    assert {"name": "host0", "mac": MACS[holder]} in entry.pop("interfaces")
+    assert entry == {
+        "address": address,
+        "node": holder,
+        "since": lease["spec"]["acquireTime"],
+        "reason": lease["metadata"]["annotations"]["herald.dev/reason"],
+        "pool": "lab",
+        "services": [f"default/{name}"],
+    }
+    assert entry["since"]
+    assert entry["reason"]
+    services = {entry["name"]: entry for entry in found["services"]}
+    assert services[name]["addresses"] == [address]
+    assert {kind: c["status"] for kind, c in services[name]["conditions"].items()} == {
+        "Allocated": "True",
+        "Announced": "True",
+    }
+    assert services["refused"]["addresses"] == []
+    allocated = services["refused"]["conditions"]["Allocated"]
+    assert allocated["status"] == "False"
+    assert allocated["reason"] == conditions["Allocated"]["reason"] != ""
+    assert "192.168.77.9" in allocated["message"]
+
+
+def said(lab: Lab, service: str) -> dict[str, dict[str, str]]:
+    """Herald's conditions of a Service."""
+    conditions = lab.get("service", service)["status"].get("conditions", [])
+    return {c["type"].removeprefix("herald.dev/"): c for c in conditions}
 
 
 @pytest.mark.parametrize("families", ["SingleStack", "IPv6"])

@@ -17,7 +17,7 @@ from watched import NAMESPACE, await_health
 from witnessed import foretold, play, succeed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from conftest import Lab, Service
 
@@ -25,6 +25,7 @@ pytestmark = pytest.mark.lab
 
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
 SITE, UNINSTALL = PLAYBOOKS / "site.yml", PLAYBOOKS / "uninstall.yml"
+DRAIN = PLAYBOOKS / "drain.yml"
 WHEELHOUSE = PLAYBOOKS.parent / "build/wheelhouse"
 EXTERNAL = "192.168.77.195"
 FILES = "find / -xdev -path /var/log -prune -o -iname '*herald*' -print"
@@ -42,13 +43,21 @@ print(struct.unpack_from("=I", attributes, 24)[0])
 """
 
 
-# A few of the tasks that change a node, in their order; HERALD_INTERRUPT=all: every task of the playbook.
-INTERRUPTED = (
-    "Install the agent",
-    "Give the agent its token",
-    "Switch to this version",
-    "Note what runs",
-)
+# A few of the tasks that change something, in their order; HERALD_INTERRUPT=all: every task of the playbook.
+INTERRUPTED = {
+    "site": (
+        "Install the agent",
+        "Give the agent its token",
+        "Switch to this version",
+        "Note what runs",
+    ),
+    "uninstall": (
+        "Detach the responder and remove its pins",
+        "Remove its files",
+        "Let systemd forget it",
+        "Remove the nodes' identities",
+    ),
+}
 
 
 @pytest.fixture
@@ -132,40 +141,95 @@ def test_a_node_that_leaves_loses_its_identity_and_the_others_serve_on(
     foretold(herald, tmp_path, UNINSTALL, "--limit", "n1", nodes=["n1"])
     assert "herald.dev/drain" not in herald.get("node", "n1")["metadata"].get("annotations", {})
     assert left_on(herald, "n1") == {}
-    accounts = herald.kubectl(
-        "get", "serviceaccounts", "--namespace", NAMESPACE, "--output", "name"
-    )
-    assert {f"serviceaccount/agent-{node}" in accounts for node in ("n2", "n3")} == {True}
-    assert "agent-n1" not in accounts
+    left = accounts(herald)
+    assert {f"serviceaccount/agent-{node}" in left for node in ("n2", "n3")} == {True}
+    assert "agent-n1" not in left
     assert Bearer(herald, token.strip())("GET", "/api/v1/nodes").status == 401
     wait_for("another node to announce the address", lambda: herald.holder(address) in NODES[1:])
     await_health(herald, NODES[1:])
 
 
 @pytest.mark.timeout(3600)
-def test_a_run_that_is_killed_at_a_task_is_made_good_by_the_next(
+def test_an_installation_that_is_killed_at_a_task_is_made_good_by_the_next(
     herald: Lab, tmp_path: Path
 ) -> None:
-    """One node has nothing; each run for it is killed where the next task begins, the last one is not. So each but the
-    first begins with what a killed one left, and passes the task at which that one was killed."""
-    arguments = (SITE, "--limit", "n1")
+    """One node has nothing at first."""
     herald.attempt_playbook(UNINSTALL, "--limit", "n1")
-    places = [(task, 1) for task in INTERRUPTED]
+    kill_at_each(herald, tmp_path, INTERRUPTED["site"], SITE, "--limit", "n1")
+    succeed(herald, tmp_path, SITE)
+    await_health(herald)
+    assert succeed(herald, tmp_path, SITE).changed == set()
+
+
+@pytest.mark.timeout(3600)
+def test_a_removal_that_is_killed_at_a_task_is_made_good_by_the_next(
+    herald: Lab, tmp_path: Path
+) -> None:
+    arguments = (UNINSTALL, "--limit", "n1")
+    try:
+        kill_at_each(herald, tmp_path, INTERRUPTED["uninstall"], *arguments)
+        succeed(herald, tmp_path, *arguments)
+        assert left_on(herald, "n1") == {}
+        assert "agent-n1" not in accounts(herald)
+        assert succeed(herald, tmp_path, *arguments).changed == set()
+        await_health(herald, NODES[1:])
+    finally:
+        succeed(herald, tmp_path, SITE)
+    await_health(herald)
+
+
+def test_a_drain_that_is_killed_at_a_node_is_made_good_by_the_next(
+    herald: Lab, tmp_path: Path
+) -> None:
+    """The first of two nodes is drained by then."""
+    arguments = (DRAIN, "--limit", "n1,n2")
+    kill = {"WITNESS_AT": "Move its addresses, or let it have some again", "WITNESS_NTH": "2"}
+    try:
+        killed = play(herald, tmp_path, *arguments, **kill)
+        assert killed.status != 0
+        assert drained(herald) == {"n1"}
+        assert {host for host, _ in succeed(herald, tmp_path, *arguments).changed} == {"n2"}
+        assert drained(herald) == {"n1", "n2"}
+        active = (*arguments, "--extra-vars", "herald_drain=active")
+        assert play(herald, tmp_path, *active, **kill).status != 0
+        assert drained(herald) == {"n2"}
+        assert {host for host, _ in succeed(herald, tmp_path, *active).changed} == {"n2"}
+        assert drained(herald) == set()
+    finally:
+        herald.kubectl("annotate", "node", "--all", "herald.dev/drain-")
+
+
+def kill_at_each(lab: Lab, folder: Path, tasks: Sequence[str], *arguments: str | Path) -> None:
+    """Run a playbook again and again, each time killed where the next of these tasks begins. So each run but the first
+    begins with what a killed one left, and passes the task at which that one was killed."""
+    places = [(task, 1) for task in tasks]
     if os.environ.get("HERALD_INTERRUPT") == "all":
-        names = play(herald, tmp_path, *arguments, "--check").tasks
+        names = play(lab, folder, *arguments, "--check").tasks
         places = [(name, names[: at + 1].count(name)) for at, name in enumerate(names)]
     assert places
     for task, nth in places:
-        run = play(herald, tmp_path, *arguments, WITNESS_AT=task, WITNESS_NTH=str(nth))
+        run = play(lab, folder, *arguments, WITNESS_AT=task, WITNESS_NTH=str(nth))
         # A task that only an unmended node has: the runs before have done it.
         if run.status == 0 and os.environ.get("HERALD_INTERRUPT") == "all":
             continue
         assert run.status != 0, f"{task} was not reached: {run.said}"
         assert run.tasks[-1].endswith(task), run.said
         assert run.of("failed") == set(), run.said
-    succeed(herald, tmp_path, SITE)
-    await_health(herald)
-    assert succeed(herald, tmp_path, SITE).changed == set()
+
+
+def accounts(lab: Lab) -> str:
+    """The names of the identities that there are."""
+    return lab.kubectl("get", "serviceaccounts", "--namespace", NAMESPACE, "--output", "name")
+
+
+def drained(lab: Lab) -> set[str]:
+    """The nodes that are marked as drained."""
+    nodes = lab.get("nodes")["items"]
+    return {
+        node["metadata"]["name"]
+        for node in nodes
+        if node["metadata"].get("annotations", {}).get("herald.dev/drain") == "true"
+    }
 
 
 def left_on(lab: Lab, node: str) -> dict[str, str]:
