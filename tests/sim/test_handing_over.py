@@ -201,3 +201,20 @@ def test_who_becomes_local_shares_no_longer_and_is_announced_where_its_endpoints
     assert cluster.get("partner").ingress != (str(VIP),)
     assert cluster.served("partner")
     assert cluster.holder("partner") == elsewhere
+
+
+def test_a_drained_node_serves_its_last_endpoints_to_their_end() -> None:
+    """`kubectl drain` behind Herald's own: the pods end where the address has nowhere to go."""
+    cluster = cluster_of(external_traffic_policy="Local")
+    endpoints(cluster, "web", "n1")
+    assert settled(cluster, "web") == "n1"
+    cluster.drain("n1", drain=True)
+    place = Endpoints("web-slice", ("default", "web"), frozenset(("n1",)))
+    ending = replace(place, nodes=frozenset(), ending=place.nodes)
+    for now in (place, ending):
+        cluster.api.put(now)
+        cluster.run(5)
+        assert cluster.holder("web") == "n1"
+    cluster.api.put(replace(ending, ending=frozenset()))
+    cluster.run(2)
+    assert not cluster.answering()

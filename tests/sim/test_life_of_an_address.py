@@ -210,19 +210,20 @@ def test_nodes_that_hold_nothing_renew_five_times_slower() -> None:
 
 
 def test_who_is_drained_serves_on_while_nobody_else_may() -> None:
-    """All three drained, one after the other: the last keeps what it has, and allocates, until another may."""
-    cluster, _ = served_cluster(nodes=3)
+    """All three drained, one after the other: the last keeps all that it has, and allocates, until another may."""
+    cluster, names = served_cluster(services=6, nodes=3)
     cluster.run(15)
     last = cluster.holder("web0")
     others = sorted(cluster.machines.keys() - {last})
     for name in (*others, last):
         cluster.drain(name, drain=True)
-        for _ in range(300):
-            cluster.run(0.01)
-            assert cluster.served("web0")
-    assert cluster.holder("web0") == last
+        cluster.run(3)
+    cluster.run(150)  # longer than the hold-down
+    assert {cluster.holder(name) for name in names} == {last}
+    allocator = cluster.allocator()
     cluster.service("late")
     assert cluster.run_until(lambda: cluster.served("late"), 10) <= 2
+    assert cluster.allocator() == allocator
     cluster.drain(others[0], drain=False)
     cluster.run(1)
     assert cluster.holder("web0") == cluster.holder("late") == others[0]

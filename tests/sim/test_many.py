@@ -100,4 +100,6 @@ def test_hundreds_of_nodes_live_within_the_budget_and_lose_one() -> None:
     # Liveness is asserted all the while, by the stretched D.
     taken = cluster.run_until(lambda: cluster.served(*names), longest)
     assert taken * SECOND > cluster.settings.duration_ns
-    print(f"\n{len(announcing)} of {NODES} nodes announce; one lost: served again after {taken:.1f} s")
+    print(
+        f"\n{len(announcing)} of {NODES} nodes announce; one lost: served again after {taken:.1f} s"
+    )

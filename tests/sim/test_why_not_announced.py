@@ -9,7 +9,7 @@ from dataclasses import replace
 from tests.sim.cluster import Cluster
 
 from herald.core.election.placement import EXCLUDE_LABEL
-from herald.core.model import Node, Policy
+from herald.core.model import Node, Policy, Selector
 from herald.core.status import ANNOUNCED
 
 
@@ -75,3 +75,28 @@ def test_of_many_nodes_the_first_few_are_named() -> None:
     message = announced(cluster)[2]
     assert message.startswith("n1: no usable interface")
     assert message.endswith("; n5: no usable interface that a policy names, and 3 more")
+
+
+def test_who_held_it_is_dead_and_nobody_else_may() -> None:
+    cluster = served(3)
+    holder = cluster.holder("web")
+    policy = cluster.api.objects[Policy, "all"]
+    assert isinstance(policy, Policy)
+    named = Selector({"kubernetes.io/hostname": holder})
+    for name in cluster.machines:
+        node = cluster.api.objects[Node, name]
+        assert isinstance(node, Node)
+        cluster.api.put(replace(node, labels={"kubernetes.io/hostname": name}))
+    cluster.api.put(replace(policy, generation=2, node_selector=named))
+    cluster.run(3)
+    assert cluster.holder("web") == holder
+    cluster.machines[holder].power_off()
+    cluster.run(8)
+    assert announced(cluster)[:2] == ("False", "NoEligibleNode")
+    for machine in cluster.machines.values():
+        if machine.agent is not None:
+            status = machine.agent.status(machine.clock())
+            assert (status.addresses, status.announced) == (1, 0)
+    cluster.machines[holder].power_on()
+    cluster.run(20)
+    assert announced(cluster)[:2] == ("True", "Announced")

@@ -66,7 +66,8 @@ def service(
         "herald.dev/sharing-key": key,
         "herald.dev/sharing-cross-namespace": cross,
     }
-    condition = Condition("herald.dev/Allocated", "True", "Allocated", "")
+    said = "; ".join(f"{address} of pool p" for address in filter(None, shows.split(",")))
+    condition = Condition("herald.dev/Allocated", "True", "Allocated", said)
     namespace, short = key_of(name)
     return Service(
         namespace=namespace,

@@ -11,8 +11,9 @@ import pytest
 from tests.unit.core.ipam_rules import V4
 from tests.unit.core.ipam_world import MAC, key_of, pool, service
 
-from herald.core.allocation.ipam import Decision, Ipam, Record
-from herald.core.model import Service
+from herald.core.allocation.assign import says_held
+from herald.core.allocation.ipam import ALLOCATED, Decision, Ipam, Record, ingress_due
+from herald.core.model import Condition, Service
 
 S, T = key_of("s"), key_of("t")
 ONE, TWO = ip_address("192.0.2.0"), ip_address("192.0.2.1")
@@ -293,3 +294,33 @@ def test_what_is_said_does_not_hang_on_the_order_of_hearing() -> None:
     assert told[0] == told[1]
     for words in ("pool a excludes", "default/u", "198.51.100.1 was left"):
         assert words in told[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "held"),
+    [
+        ("True", "192.0.2.0 of pool p", True),
+        ("True", "192.0.2.1 of pool p; 192.0.2.0, which is in no pool", True),
+        (
+            "True",
+            "192.0.2.1 of pool p; 192.0.2.0 was left: 02:00:00:00:00:09 answers for it",
+            False,
+        ),
+        ("True", "192.0.2.1 of pool p", False),
+        ("True", "192.0.2.00 of pool p", False),
+        ("False", "192.0.2.9 is held by Service a/b; held: 192.0.2.0 of pool p", True),
+        ("False", "192.0.2.0 is held by Service a/b; held: 192.0.2.1 of pool p", False),
+        ("False", "192.0.2.0 of pool p", False),
+    ],
+)
+def test_a_condition_names_what_is_held(status: str, message: str, held: bool) -> None:
+    told = Condition(ALLOCATED, status, "Allocated", message)  # type: ignore[arg-type]
+    assert says_held(replace(service("s"), conditions=(told,)), "192.0.2.0") is held
+
+
+def test_what_another_balancer_has_written_is_not_taken_away() -> None:
+    ours = service("s", shows="192.0.2.0", ours=True)
+    assert ingress_due(ours, Decision()) == ()
+    for shown in (("203.0.113.9",), ("192.0.2.0", "203.0.113.9")):
+        assert ingress_due(replace(ours, ingress=shown), Decision()) is None
+    assert ingress_due(ours, Decision(release=(ONE,))) == ()

@@ -203,9 +203,9 @@ CARE = [
         {"s": "203.0.113.3 untouched"},
     ),
     Case(
-        "without a class, served by somebody else, in a pool: adopted",
+        "without a class, served by somebody else, in a pool: hands off all the same",
         (V4, service("s", shows="192.0.2.3")),
-        {"s": "192.0.2.3 Allocated"},
+        {"s": "192.0.2.3 untouched"},
     ),
     Case(
         "without a class, showing what another implementation's Service shows: hands off",
@@ -217,19 +217,15 @@ CARE = [
         {"s": "192.0.2.3 untouched", "z": "192.0.2.3 untouched"},
     ),
     Case(
-        "hands off ends when the other one comes into Herald's care, too",
-        (
-            V4,
-            service("s", shows="192.0.2.3"),
-            service("z", lb_class="x.example/y", shows="192.0.2.3"),
-        ),
-        {"s": "192.0.2.3 Allocated", "z": "192.0.2.3 untouched"},
-        (then(service("z", shows="192.0.2.3")),),
+        "hands off ends when Herald is asked for what it has: it keeps that",
+        (V4, service("s", shows="192.0.2.3")),
+        {"s": "192.0.2.3 Allocated"},
+        (then(service("s", ips="192.0.2.3")),),
     ),
     Case(
-        "hands off ends when a pool for it appears",
+        "hands off does not end when a pool for it appears",
         (service("s", shows="192.0.2.3"),),
-        {"s": "192.0.2.3 Allocated"},
+        {"s": "192.0.2.3 untouched"},
         (then(V4),),
     ),
     Case(
@@ -239,9 +235,9 @@ CARE = [
         (then(service("s", pool="p")),),
     ),
     Case(
-        "two show what somebody else gave them, without leases: the first by name is adopted",
+        "two show what somebody else gave them: hands off both",
         (V4, service("a", shows="192.0.2.3"), service("b", shows="192.0.2.3")),
-        {"a": "192.0.2.3 Allocated", "b": "192.0.2.3 untouched"},
+        {"a": "192.0.2.3 untouched", "b": "192.0.2.3 untouched"},
     ),
     Case(
         "two show one address of Herald's, without leases: the first by name keeps it",

@@ -21,6 +21,7 @@ from herald.core.election.conflicts import REASON as CONFLICT
 from herald.core.election.conflicts import Conflicts
 from herald.core.election.lock import Lock
 from herald.core.election.locks import Locks
+from herald.core.election.observer import Observer
 from herald.core.election.placement import policies_for
 from herald.core.events import Answer, Failed, Refused
 from herald.core.model import (
@@ -71,6 +72,7 @@ class ServiceStatus:
         self,
         world: World,
         locks: Locks,
+        observer: Observer,
         allocator: Allocator,
         conflicts: Conflicts,
         describe: Callable[[Lock], str],
@@ -79,6 +81,7 @@ class ServiceStatus:
         """``describe``: on which interfaces, with which MACs, this node announces a held lock, and why."""
         self._world = world
         self._locks = locks
+        self._observer = observer
         self._allocator = allocator
         self._conflicts = conflicts
         self._describe = describe
@@ -310,7 +313,8 @@ class ServiceStatus:
             conflict = self._conflicts.text(addresses)
             said = "; ".join(filter(None, (self._by_whom(addresses), conflict)))
             return Condition(ANNOUNCED, "True", CONFLICT if conflict else "Announced", said)
-        if decision is None or lock.holder is not None or lock.placement.order:
+        held = lock.holder is not None and not self._observer.is_over(lock.holder)
+        if decision is None or held or lock.placement.order:
             return None
         if not lock.placement.why_not:
             # Nobody has looked yet: this node at least would have its reason.

@@ -102,7 +102,7 @@ class Decider:
         )
         conflicts = self._conflicts = Conflicts(world, candidates, out)
         status = self._status = ServiceStatus(
-            world, locks, allocator, conflicts, candidates.describe, out
+            world, locks, observer, allocator, conflicts, candidates.describe, out
         )
         self._watches = Watches(
             world, presence, observer, locks, election, candidates, allocator, status, out
@@ -319,7 +319,8 @@ class Decider:
             if lock is None:
                 self._candidates.count_holder(name, "")
                 continue
-            holder = lock.lease.holder if lock.lease is not None and lock.holder else ""
+            held = lock.holder is not None and not self._observer.is_over(lock.holder)
+            holder = lock.lease.holder if lock.lease is not None and held else ""
             self._candidates.count_holder(name, holder if lock.address is not None else "")
             self._status.mark(lock.keys)
             self._tell_announced(lock)

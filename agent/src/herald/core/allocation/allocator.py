@@ -141,7 +141,7 @@ class Allocator:
 
     def unseen(self) -> set[ServiceKey]:
         """Services to which addresses were given, and which are not there."""
-        given = {key for lock in self._locks.by_name.values() for key in lock.services}
+        given = {key for lock in self._locks.by_name.values() for key in lock.keys}
         return given - self._world.services.keys()
 
     def decision(self, key: ServiceKey) -> Decision | None:

@@ -29,7 +29,6 @@ ALLOCATED = "herald.dev/Allocated"
 """Whether it has all addresses that it asks for, and why not."""
 
 _HELD = "held: "
-_MORE = re.compile(r"; and \d+ more")
 _MESSAGE_MAX = 2048
 
 
@@ -64,15 +63,14 @@ class Verdict(NamedTuple):
 
 
 def says_held(service: Service, address: str) -> bool:
-    """Whether the Service's own condition says that Herald gave it an address that its status shows.
-
-    One that is True says so of all; one that is False tells what is held all the same, by name or by number.
-    """
+    """Whether the Service's own condition names an address as one that Herald gave it (it names the first few)."""
     for condition in service.conditions:
         if condition.type == ALLOCATED:
-            held = condition.message.partition(_HELD)[2]
-            named = address in re.split(r"[,;\s]+", held)
-            return condition.status == "True" or named or bool(_MORE.search(held))
+            before, said, after = condition.message.partition(_HELD)
+            held = after if said else before if condition.status == "True" else ""
+            return any(
+                re.match(rf"{re.escape(address)}( of pool|,|$)", t) for t in held.split("; ")
+            )
     return False
 
 
@@ -80,9 +78,10 @@ def ingress_due(service: Service, decision: Decision) -> tuple[str, ...] | None:
     """The addresses to write into the Service's status; None: leave it as it is."""
     due = tuple(str(address) for address in decision.addresses)
     if decision.condition is None:
-        # Only what we gave is ours to take away: another balancer may serve it since we said why we do not.
+        # Only what we gave is ours to take away: another balancer may have written it since.
         ours = set(map(str, decision.release))
-        due = tuple(t for t in service.ingress if t not in ours and not says_held(service, t))
+        if not all(text in ours or says_held(service, text) for text in service.ingress):
+            return None
     return due if due != service.ingress else None
 
 
@@ -152,11 +151,10 @@ class _Case:
         record = self.book.record(address)
         if record is None:
             claimants = self.book.pools.claimants(address)
+            service = self.known.service
+            owned = service.load_balancer_class or says_held(service, str(address))
             foreign = self._held_elsewhere(address) or not claimants
-            asked = self.known.service.load_balancer_class or says_held(
-                self.known.service, str(address)
-            )
-            if foreign and not asked:
+            if not owned and (foreign or not self.known.request.own):
                 return None
             return Record(address, claimants[0].name if claimants else "", (self.key,))
         if self.book.refusal(address, self.key, self.known):

@@ -8,6 +8,7 @@ differ for a moment, the claim's compare-and-swap decides.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 
 from herald.core.alike import mapping_once
@@ -16,6 +17,7 @@ from herald.core.election.placement import (
     Placement,
     bounded,
     interfaces_for,
+    is_drained,
     order,
     policies_for,
     prefer_ready,
@@ -28,6 +30,15 @@ from herald.core.kernel import EntryFlags
 from herald.core.leases import Presence, PresenceReport
 from herald.core.model import Address, Interface, Node, Policy, Service, ServiceKey
 from herald.core.world import World
+
+
+def _upto(last: bool) -> tuple[bool, ...]:
+    return (False, True) if last else (False,)
+
+
+def _staying(holder: str | None, ranking: tuple[str, ...]) -> tuple[str, ...]:
+    """Among nodes that are drained nothing moves: who holds it comes first."""
+    return tuple(sorted(ranking, key=lambda name: name != holder))
 
 
 class Candidates:
@@ -116,13 +127,15 @@ class Candidates:
         policies_of_services = [policies for _, policies in announced]
         local = [s.key for s, _ in announced if s.external_traffic_policy == "Local"]
         nodes = self._world.nodes
-        why_not = self._why_not(lock.address, policies_of_services, local)
-        if local and all(why_not.values()):
-            # Nowhere a ready endpoint: what still serves while it ends is better than nothing.
-            why_not = self._why_not(lock.address, policies_of_services, local, ending=True)
-        if "draining" in why_not.values() and all(why_not.values()):
-            # So is a node that is drained, while its addresses have nowhere to go.
-            why_not = self._why_not(lock.address, policies_of_services, local, drained=True)
+        # What serves while it ends is better than nothing where there is no ready endpoint, and so is a node that is
+        # drained, while its addresses have nowhere to go.
+        in_need = any(is_drained(nodes[name]) for name in self.presences if name in nodes)
+        for drained, ending in itertools.product(_upto(in_need), _upto(bool(local))):
+            why_not = self._why_not(
+                lock.address, policies_of_services, local, ending=ending, drained=drained
+            )
+            if not all(why_not.values()):
+                break
         eligible, set_back = prefer_ready([n for n, why in why_not.items() if not why], nodes)
         why_not.update(dict.fromkeys(set_back, "NotReady"))
         all_policies = [policy for policies in policies_of_services for policy in policies]
@@ -132,6 +145,8 @@ class Candidates:
             load[holder] -= 1
         load[self._node] = load.get(self._node, 0) + len(self.claiming - {lock.name})
         ranking = bounded(order(str(lock.address), weights), weights, load, self.addresses)
+        if drained:
+            ranking = _staying(holder, ranking)
         return Placement(ranking, mapping_once(why_not))
 
     def follows(self, holder: str, lock: Lock) -> bool:
@@ -173,9 +188,13 @@ class Candidates:
 
     def _place_allocator(self, lock: Lock) -> Placement:
         why_not = self._why_not_allocate(drained=False)
-        if all(why_not.values()):
+        drained = all(why_not.values())
+        if drained:
             why_not = self._why_not_allocate(drained=True)
-        return Placement(order(lock.name, {n: 1 for n, why in why_not.items() if not why}), why_not)
+        ranking = order(lock.name, {n: 1 for n, why in why_not.items() if not why})
+        if drained and lock.holder is not None and lock.lease is not None:
+            ranking = _staying(lock.lease.holder, ranking)
+        return Placement(ranking, why_not)
 
     def _why_not_allocate(self, *, drained: bool) -> dict[str, str]:
         nodes = self._world.nodes

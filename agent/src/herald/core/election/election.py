@@ -432,6 +432,9 @@ class Election:
             self._locks.recheck_at(lock, free_since)
             return
         rank = self._rank(lock, now)
+        if rank is None and lock.holder is not None:
+            # That it is held no more may be all the news that there is.
+            self._locks.touched[lock.name] = None
         if lease.deleting:
             if now < (due := free_since + (rank or 0) * RANK_STEP):
                 self._locks.recheck_at(lock, due)
