@@ -9,20 +9,16 @@ C(no_log) of the whole option these would be blanked out of results, too, and a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-# Where nothing secret stands, by key, with all that is below. Whatever is not known here is secret.
-_OPEN = {
-    *("apiVersion", "kind", "preferences", "clusters", "contexts", "current-context", "extensions"),
-    *("name", "username", "as", "as-uid", "as-groups", "as-user-extra"),
-    *("client-certificate", "client-certificate-data", "client-key", "tokenFile"),
-    *("command", "interactiveMode", "installHint", "provideClusterInfo"),
-}
-_SURE = {"token", "password"}
-_WORD = 8  # characters: what is shorter is a word rather than a secret, where it may be either
+# By key, or by the name of a plugin's variable or flag; a file's name is none.
+_SECRET = re.compile(
+    r"(?i)(token|passw|secret|credential|key-data|(access|api)[-_]?key)(?!-?_?file)"
+)
 
 
 class ClusterModule(AnsibleModule):
@@ -44,13 +40,27 @@ def secrets(kubeconfig: Any) -> Iterator[str]:
 
 
 def _within(value: Any, key: str) -> Iterator[str]:
-    if key in _OPEN:
-        return
     if isinstance(value, dict):
+        named = str(value.get("name", ""))
         for name, inner in value.items():
-            yield from _within(inner, name)
+            yield from _within(inner, named if name == "value" else str(name))
     elif isinstance(value, list):
-        for inner in value:
-            yield from _within(inner, key)
-    elif isinstance(value, str) and value and (key in _SURE or len(value) >= _WORD):
-        yield value
+        for before, inner in zip(["", *value], value):
+            if key == "args":
+                yield from _argument(str(before), str(inner))
+            else:
+                yield from _within(inner, key)
+    elif key.endswith("-url"):
+        yield from re.findall(r"//[^/@:]*:([^/@]+)@", str(value))
+    elif value and _SECRET.search(key):
+        yield str(value)
+
+
+def _argument(before: str, argument: str) -> Iterator[str]:
+    """Of C(--flag=value) and of C(--flag value)."""
+    flag, _equals, given = argument.partition("=")
+    if flag.startswith("-"):
+        if given and _SECRET.search(flag):
+            yield given
+    elif before.startswith("-") and "=" not in before and _SECRET.search(before):
+        yield argument

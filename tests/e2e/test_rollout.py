@@ -225,7 +225,7 @@ def last_one(watched: Watched) -> Iterator[str]:
 
 
 def drains(lab: Lab, node: str) -> bool:
-    dotted = DRAIN.replace(".", r"\\.")
+    dotted = DRAIN.replace(".", r"\.")
     path = f"jsonpath={{.metadata.annotations.{dotted}}}"
     return lab.kubectl("get", "node", node, "--output", path).strip() == "true"
 

@@ -71,6 +71,10 @@ SECRET = [
         TOKEN,
         id="provider's token",
     ),
+    pytest.param(
+        {"exec": {"command": "login", "args": [f"--id-token={TOKEN}"]}}, TOKEN, id="flag's value"
+    ),
+    pytest.param({"username": "me", "password": 730152648}, "730152648", id="password of digits"),
 ]
 
 
@@ -92,6 +96,21 @@ def test_what_is_no_secret_in_a_kubeconfig_can_be_read(capsys: pytest.CaptureFix
     words = said(capsys, kubeconfig=kubeconfig(token=TOKEN, username="somebody"))
     for word in ("v1", "https://a.example:6443", "administrator", "somebody", "current-context"):
         assert word in words
+
+
+def test_what_a_plugin_is_asked_for_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """A cluster's name is a word of its URL and of its nodes' names."""
+    args = ["--region", "eu-west-1", "eks", "get-token", "--cluster-name", "production"]
+    env = [{"name": "AWS_PROFILE", "value": "accounting"}]
+    words = said(capsys, kubeconfig=kubeconfig(exec={"command": "aws", "args": args, "env": env}))
+    for word in ("eu-west-1", "get-token", "production", "accounting"):
+        assert word in words
+
+
+def test_password_of_a_proxy_is_told_to_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    content = kubeconfig(token=TOKEN)
+    content["clusters"][0]["cluster"]["proxy-url"] = f"http://me:{KEY}@proxy.example:3128"
+    assert KEY not in said(capsys, kubeconfig=content)
 
 
 def test_path_of_a_kubeconfig_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
