@@ -129,6 +129,7 @@ class Candidates:
         nodes = self._world.nodes
         # What serves while it ends is better than nothing where there is no ready endpoint, and so is a node that is
         # drained, while its addresses have nowhere to go.
+        why_not: dict[str, str] = {}
         in_need = any(is_drained(nodes[name]) for name in self.presences if name in nodes)
         for drained, ending in itertools.product(_upto(in_need), _upto(bool(local))):
             why_not = self._why_not(
