@@ -168,7 +168,7 @@ def test_option_is_taken_from_the_environment(
 
 
 def test_every_option_has_a_variable() -> None:
-    assert {option.partition(".")[0] for _, _, option, _ in ENVIRONMENT} == set(CONNECTION_SPEC)
+    assert {row[2].partition(".")[0] for row in ENVIRONMENT} == set(CONNECTION_SPEC)
 
 
 def test_option_wins_over_the_environment_and_its_own_name_over_the_other(
