@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,12 @@ import pytest
 from watched import MACS, assert_leases_agree, await_health, linger
 
 from herald.core.election.placement import order
+from herald.net.frames import solicited_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import Lab
+    from conftest import Lab, Service
     from watched import Watched
 
 pytestmark = pytest.mark.lab
@@ -158,6 +160,35 @@ def test_every_request_is_answered_while_an_agent_that_attaches_by_clsact_is_kil
     assert lost == 0
     assert asked > 1000
     watched.wait_for("links in the place of filters", lambda: attached() == (True, False))
+
+
+def test_the_group_of_an_ipv6_address_is_heard_while_the_agent_is_killed(
+    herald: Lab, service: Callable[..., Service], wait_for: Callable[..., None]
+) -> None:
+    """Else NIC filters, and switches that snoop, would keep the questions from the responder."""
+    _, (address,) = service("six", "--families", "IPv6")
+    group = solicited_node(IPv6Address(address)).packed.hex()
+    heard = f"grep -Eq 'host0 +{group}' /proc/net/igmp6 && echo heard || echo missed"
+    wait_for(f"a holder of {address}", lambda: herald.holder(address) in MACS.values())
+    node = herald.holder(address)
+    wait_for("its group", lambda: "heard" in herald.exec(node, "sh", "-c", heard))
+
+    said = herald.exec(
+        node,
+        "sh",
+        "-c",
+        f"""
+        pid() {{ systemctl show --property=MainPID --value {UNIT}; }}
+        before=$(pid)
+        {KILL}
+        while {heard}; now=$(pid); [ "$now" = 0 ] || [ "$now" = "$before" ]; do :; done
+        {heard}
+        """,
+    ).split()
+
+    assert set(said) == {"heard"}
+    assert len(said) > 3
+    await_health(herald, [node])
 
 
 def test_every_request_is_answered_while_the_role_changes_the_configuration(
