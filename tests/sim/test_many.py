@@ -78,7 +78,7 @@ def test_the_api_server_bears_no_more_for_a_thousand_addresses_than_for_ten() ->
 
 
 @pytest.mark.timeout(6 * NODES)
-def test_hundreds_of_nodes_live_within_the_budget_and_lose_one() -> None:
+def test_many_nodes_live_within_the_budget_and_lose_one() -> None:
     cluster = Cluster(NODES, pool="198.18.0.0/16")
     cluster.start()
     cluster.run(4)
