@@ -192,6 +192,7 @@ def kubectl(herald: Lab, tmp_path: Path, wait_for: Callable[..., None]) -> Itera
                     and lease["metadata"]["name"].startswith("vip-")
                 ]
             ),
+            seconds=90,  # one that is set aside is asked about every 60 s
         )
 
 
