@@ -87,7 +87,7 @@ def test_what_no_agent_saw_is_made_good_by_the_next_one(ending: str) -> None:
         anew = replace(web, uid="svc-new", type="ClusterIP", ingress=(), conditions=(OTHERS,))
         cluster.api.put(anew)
     cluster.start()
-    cluster.run(10)
+    cluster.run(20)
     assert cluster.vip_leases() == set()
     if ending != "gone":
         assert cluster.get("web").conditions == (OTHERS,)

@@ -51,6 +51,8 @@ MOST_PUT_OFF = 30 * SECOND
 """And no longer, however many follow."""
 ALLOCATING_PUT_OFF, ALLOCATING_MOST_PUT_OFF = 200 * MILLISECOND, 500 * MILLISECOND
 """The same where what is written gives addresses, too."""
+LAG = 10 * SECOND
+"""By so much the watch of Services may be behind that of Leases."""
 LOOKED_AT = 200
 """Services whose status is looked at at once, so that renewals never wait for thousands of them."""
 REMIND = 30 * 60 * SECOND
@@ -91,6 +93,8 @@ class ServiceStatus:
         self._busy: dict[ServiceKey, int] = {}
         """The resourceVersion that was written over; nothing more until the watch shows another."""
         self._left: dict[ServiceKey, Service] = {}
+        self._unseen: tuple[ServiceKey, ...] = ()
+        self._unseen_due = 0
         self._retry_at = 0
         self._rush_from = 0
         """Since when there are many claims; 0: there are not."""
@@ -123,11 +127,10 @@ class ServiceStatus:
         if service is not None and service.conditions:
             self._left[key] = replace(service, resource_version=resource_version)
 
-    def unseen(self, keys: Iterable[ServiceKey]) -> None:
+    def unseen(self, keys: Iterable[ServiceKey], now: int) -> None:
         """Leases name these Services, and no list shows them: they went, or became of another type, while nobody
-        watched. Of a Service that nothing is known of both conditions go."""
-        for key in keys:
-            self._left.setdefault(key, _by_name(key))
+        watched, if they do not come yet. Of a Service that nothing is known of both conditions go."""
+        self._unseen, self._unseen_due = tuple(keys), now + LAG
 
     def answer(self, answer: Answer, now: int) -> bool:
         sent = self._sent.pop(answer.request, None)
@@ -152,7 +155,10 @@ class ServiceStatus:
     def next_deadline(self) -> int | None:
         if (self._marked or self._left) and len(self._sent) < IN_FLIGHT:
             return max(self._retry_at, self._put_off_until)
-        return self._put_off_until if self._untold else self._remind_at
+        due = self._put_off_until if self._untold else self._remind_at
+        if not self._unseen:
+            return due
+        return self._unseen_due if due is None else min(due, self._unseen_due)
 
     @property
     def _put_off_until(self) -> int:
@@ -184,6 +190,10 @@ class ServiceStatus:
             return
         if not self._allocator.active:
             self._left.clear()
+            self._unseen = ()
+        elif self._unseen and now >= self._unseen_due:
+            self._left.update((key, _by_name(key)) for key in self._unseen)
+            self._unseen = ()
         for key in list(self._left):
             if len(self._sent) >= IN_FLIGHT:
                 return

@@ -270,7 +270,7 @@ class Decider:
             self._announcer.tick(now)
         complete = self._world.complete and not self._world.others_unlisted
         if self._allocator.lead(live and complete and self._locks.allocates, now):
-            self._status.unseen(self._allocator.unseen())
+            self._status.unseen(self._allocator.unseen(), now)
         self._follow_locks()
         self._allocator.tick(now)
         self._follow_conflicts(now)
