@@ -16,7 +16,7 @@ import pytest
 from conftest import NODES, OLDER, wait_for
 from herald_lab import layout, pki
 from watched import DRAIN, HERALDCTL, await_health, linger, main_process
-from witnessed import Run, foretold, inventory_with, play, standing, succeed
+from witnessed import Run, foretold, inventory_with, play, succeed, writes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -277,8 +277,8 @@ def test_drain_that_has_nowhere_to_move_an_address_fails_and_names_it(
 
 
 def test_drain_of_all_nodes_is_refused(herald: Lab, tmp_path: Path) -> None:
-    before = standing(herald, NODES)
+    before = writes(herald)
     run = play(herald, tmp_path, DRAIN_PLAYBOOK)
     assert run.status != 0
     assert "--limit: wanted the nodes to drain, found none" in run.said, run.said
-    assert standing(herald, NODES) == before
+    assert writes(herald) == before
