@@ -161,7 +161,7 @@ def test_full_disk_is_said_and_a_rerun_with_room_installs(
 ) -> None:
     """What is installed lies on a disk with 8 MB to spare; then the disk grows."""
     small = (
-        "used=$(du -sm /opt/herald | cut -f1); mkdir /run/small; "
+        f"rm -rf /opt/herald/{OLDER}+*; used=$(du -sm /opt/herald | cut -f1); mkdir /run/small; "
         "mount -t tmpfs -o size=$((used + 8))m tmpfs /run/small; cp -a /opt/herald/. /run/small; "
         "mount --bind /run/small /opt/herald"
     )

@@ -154,5 +154,8 @@ class Many:
             what = "every address to be freed"
             wait_until(what, lambda: not (self.used() or self.given()), seconds=300, interval=0.5)
         finally:
-            self._api.delete(f"/api/v1/namespaces/{NAMESPACE}")
+            home = f"/api/v1/namespaces/{NAMESPACE}"
+            self._api.delete(home)
             self._api.delete(f"{POOLS}/{POOL}")
+            # Nothing can be made in it, nor it anew, until it is gone.
+            wait_until("the namespace to go", lambda: not self._api.get(home), seconds=120)
