@@ -10,7 +10,7 @@ from tests.sim.test_life_of_an_address import served_cluster
 
 from herald.core import effects as fx
 from herald.core import events as ev
-from herald.core.model import SECOND, Interface, Pool
+from herald.core.model import SECOND, Address, Interface, Pool
 from herald.core.settings import Settings
 
 
@@ -82,13 +82,18 @@ def test_a_full_table_keeps_what_it_has_and_the_rest_goes_elsewhere() -> None:
         assert {key.address for key in oldest} <= full.kernel.answers(full.clock())
 
 
-def test_a_silenced_address_is_claimed_anew_by_an_agent_that_did_not_see_it_silenced() -> None:
+def holding() -> tuple[Cluster, Machine, Address]:
+    """The API server is away; the node that holds the address answers on."""
     cluster, _ = served_cluster(settings=Settings(on_api_loss="Hold"))
     cluster.run(5)
     machine = holder_of(cluster)
     cluster.api_away()
     cluster.run(4)
-    address = next(iter(machine.kernel.answers(machine.clock())))
+    return cluster, machine, next(iter(machine.kernel.answers(machine.clock())))
+
+
+def test_a_silenced_address_is_claimed_anew_by_an_agent_that_did_not_see_it_silenced() -> None:
+    cluster, machine, address = holding()
     machine.kill()
     assert machine.kernel.conflict(address, machine.clock())
     machine.start()
@@ -98,12 +103,7 @@ def test_a_silenced_address_is_claimed_anew_by_an_agent_that_did_not_see_it_sile
 
 
 def test_a_silenced_address_is_claimed_anew_though_the_kernels_event_of_it_was_lost() -> None:
-    cluster, _ = served_cluster(settings=Settings(on_api_loss="Hold"))
-    cluster.run(5)
-    machine = holder_of(cluster)
-    cluster.api_away()
-    cluster.run(4)
-    address = next(iter(machine.kernel.answers(machine.clock())))
+    cluster, machine, address = holding()
     assert machine.kernel.conflict(address, machine.clock())
     cluster.api_back()
     cluster.run_until(lambda: cluster.served("web0"), 2)

@@ -323,8 +323,7 @@ class ServiceStatus:
             conflict = self._conflicts.text(addresses)
             said = "; ".join(filter(None, (self._by_whom(addresses), conflict)))
             return Condition(ANNOUNCED, "True", CONFLICT if conflict else "Announced", said)
-        held = lock.holder is not None and not self._observer.is_over(lock.holder)
-        if decision is None or held or lock.placement.order:
+        if decision is None or self._observer.counts(lock.holder) or lock.placement.order:
             return None
         if not lock.placement.why_not:
             # Nobody has looked yet: this node at least would have its reason.

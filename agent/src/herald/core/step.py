@@ -319,8 +319,8 @@ class Decider:
             if lock is None:
                 self._candidates.count_holder(name, "")
                 continue
-            held = lock.holder is not None and not self._observer.is_over(lock.holder)
-            holder = lock.lease.holder if lock.lease is not None and held else ""
+            held = lock.lease if self._observer.counts(lock.holder) else None
+            holder = held.holder if held is not None else ""
             self._candidates.count_holder(name, holder if lock.address is not None else "")
             self._status.mark(lock.keys)
             self._tell_announced(lock)

@@ -80,9 +80,9 @@ class Observer:
         """From when on an epoch counts as over (may lie ahead); None: it lives, or we do not know it."""
         return self._over.get(epoch)
 
-    def is_over(self, epoch: Epoch) -> bool:
-        """Whether it counts as over, now or soon."""
-        return epoch in self._over
+    def counts(self, holder: Epoch | None) -> bool:
+        """Whether that is somebody's epoch which does not count as over, now or soon."""
+        return holder is not None and holder not in self._over
 
     def lives(self, epoch: Epoch) -> bool:
         return any(t.presence.epoch == epoch and t.presence.alive for t in self._tracks.values())
