@@ -63,7 +63,7 @@ class Api:
     def remove(self, kind: ev.Kind, key: ev.Key) -> None:
         if self.objects.pop((kind, key), None) is not None:
             self.revision += 1
-            self._happened(kind, ev.Removed(kind, key, self.revision))
+            self._happened(kind, ev.Removed(kind, key))
 
     def _happened(self, kind: ev.Kind, event: ev.Event) -> None:
         log = self._logs.setdefault(kind, _Log())
@@ -143,6 +143,13 @@ class Api:
         known = self.lease(name)
         if known is not None:
             self.request(fx.LeaseRequest(0, "delete", known, 0))
+
+    def read(self, effect: fx.ReadService) -> ev.Done | ev.Refused:
+        self.writes.append(("get", "/".join(effect.service)))
+        found = self.objects.get((Service, effect.service))
+        return (
+            ev.Done(service=found) if isinstance(found, Service) else ev.Refused(404, "not found")
+        )
 
     def patch(
         self, effect: fx.PatchService | fx.PatchPool | fx.PatchPolicy

@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from tests import services
 from tests.sim.api import Api, Backup
 from tests.sim.invariants import FASTEST, Invariants
-from tests.sim.machine import Machine, Outcome
+from tests.sim.machine import Machine, Outcome, Request
 from tests.sim.segment import Segment
 from tests.sim.watch import Watch
 
@@ -141,10 +141,10 @@ class Cluster:
         for machine in self.machines.values():
             machine.reconnect()
 
-    def execute(
-        self, effect: fx.LeaseRequest | fx.PatchService | fx.PatchPool | fx.PatchPolicy
-    ) -> Outcome:
+    def execute(self, effect: Request) -> Outcome:
         """An agent's request, and what the invariants make of it. (What people write is their own business.)"""
+        if isinstance(effect, fx.ReadService):
+            return self.api.read(effect)
         kind: ev.Kind = Lease if isinstance(effect, fx.LeaseRequest) else Service
         key: ev.Key = ""
         if isinstance(effect, fx.LeaseRequest):
@@ -155,6 +155,9 @@ class Cluster:
         outcome: Outcome
         if isinstance(effect, fx.LeaseRequest):
             outcome = self.api.request(effect)
+            address = vip_address(effect.lease.name)
+            if effect.verb == "delete" and isinstance(outcome, ev.Done) and address is not None:
+                self.invariants.freed(address)
         else:
             outcome = self.api.patch(effect)
         after = self.api.objects.get((kind, key))

@@ -174,6 +174,17 @@ def lag(cluster: Cluster, machine: Machine, much: int) -> Undo:
     return catch_up
 
 
+@kind("services lag", alive=True)
+def services_lag(cluster: Cluster, machine: Machine, much: int) -> Undo:
+    """Its watch of Services is behind those of all else."""
+    machine.services_lag = (20 + much % 40) * 100 * MILLISECOND
+
+    def catch_up() -> None:
+        machine.services_lag = 0
+
+    return catch_up
+
+
 @kind("slow answers", alive=True)
 def slow_answers(cluster: Cluster, machine: Machine, much: int) -> Undo:
     """What it asks for is done at once; that it was done, it learns late."""

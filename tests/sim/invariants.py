@@ -218,7 +218,10 @@ class Invariants:
         for machine in cluster.machines.values():
             self._hold(machine)
         eligible = [m for m in cluster.machines.values() if m.may_announce()]
-        hindered = any(m.forbidden or m.slow_answers or m.lag for m in cluster.machines.values())
+        hindered = any(
+            m.forbidden or m.slow_answers or m.lag or m.services_lag
+            for m in cluster.machines.values()
+        )
         calm = cluster.api_well and cluster.segment.whole and bool(eligible) and not hindered
         for address, given in self._given.items():
             served = self._served(address)
@@ -326,6 +329,14 @@ class Invariants:
         """``loose``: the lease itself was, so that whoever held it may not know yet."""
         given = self._given.setdefault(address, _Given())
         given.edited_at, given.loose = self._cluster.now, given.loose or loose
+
+    def freed(self, address: Address) -> None:
+        """No agent frees what a Service has."""
+        if self._recently(self._given.setdefault(address, _Given()).edited_at):
+            return
+        for service in self._cluster.services():
+            if str(address) in service.ingress:
+                self._fail(f"{address} is freed, which {service.key} has")
 
     def unneeded(self, address: Address) -> None:
         given = self._given.setdefault(address, _Given())

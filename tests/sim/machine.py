@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LOOK = 1 * SECOND
 """So often is looked at what the kernel has silenced."""
 GATEWAY_ADDRESS = ip_address("192.0.2.254")
-Request = fx.LeaseRequest | fx.PatchService | fx.PatchPool | fx.PatchPolicy
+Request = fx.LeaseRequest | fx.PatchService | fx.ReadService | fx.PatchPool | fx.PatchPolicy
 Outcome = ev.Done | ev.Refused | ev.Failed
 
 
@@ -50,8 +50,8 @@ class Machine:
         self.paused = False
         """The agent is stopped (SIGSTOP)."""
         self.to_api = self.from_api = True
-        self.lag = 0
-        """Watches tell so much later, nanoseconds."""
+        self.lag = self.services_lag = 0
+        """Watches, or that of Services alone, tell so much later, nanoseconds."""
         self.slow_answers = 0
         """Every other answer takes up to so many nanoseconds more."""
         self.forbidden = False
@@ -137,7 +137,9 @@ class Machine:
         return (
             self.answers_frames
             and self.agent is not None
-            and not (self.paused or self.stopping or self.lag or self.slow_answers)
+            and not (
+                self.paused or self.stopping or self.lag or self.services_lag or self.slow_answers
+            )
             and self.to_api
             and self.from_api
             and self.plugged
@@ -347,7 +349,13 @@ class Machine:
                     self._solicit(solicitation)
             case fx.ProbeAddress():
                 self._look_for(effect)
-            case fx.LeaseRequest() | fx.PatchService() | fx.PatchPool() | fx.PatchPolicy():
+            case (
+                fx.LeaseRequest()
+                | fx.PatchService()
+                | fx.ReadService()
+                | fx.PatchPool()
+                | fx.PatchPolicy()
+            ):
                 self._request(effect)
             case _:
                 self._report(effect)
@@ -387,7 +395,7 @@ class Machine:
         if isinstance(event, ev.Listed) and event.kind is Service:
             return ev.Listed(Service, tuple(filter(_is_watched, event.objects)), narrowed=True)
         if isinstance(event, ev.Changed) and not _is_watched(event.object):
-            return ev.Removed(Service, event.object.key, event.object.resource_version)
+            return ev.Removed(Service, event.object.key)
         return event
 
     def _solicit(self, solicitation: fx.Solicitation) -> None:

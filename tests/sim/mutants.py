@@ -16,6 +16,7 @@ from tests.sim.disasters import Mode, Step
 from tests.sim.kernel import Kernel
 from tests.sim.machine import Machine
 
+from herald.core.allocation.allocator import Allocator
 from herald.core.effects import LeaseRequest
 from herald.core.election import election, lock
 from herald.core.election.election import Election
@@ -427,6 +428,21 @@ def moves_at_once(patch: Any) -> None:
         self.quiet_at = now
 
     patch.setattr(Moves, "unsettle", at_once)
+
+
+# --- 6: allocating ------------------------------------------------------------------------------------------
+
+
+@mutant(
+    "frees-the-unseen",
+    "6: freed because its Service is not to be seen, unasked",
+    Step("services lag", lasts=(9000, 9000), much=(30, 39), neighbour=1),
+    Step("service", after=(0, 200), lasts=(100, 200), much=(0, 7)),
+    Step("power", after=(1500, 1900), lasts=(9000, 9000)),
+    nodes=2,
+)
+def frees_the_unseen(patch: Any) -> None:
+    patch.setattr(Allocator, "_are_gone", lambda self, keys: True)
 
 
 # --- 7: a restarted agent -----------------------------------------------------------------------------------

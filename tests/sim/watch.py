@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from herald.core import events as ev
-from herald.core.model import MILLISECOND, SECOND
+from herald.core.model import MILLISECOND, SECOND, Service
 from herald.core.settings import LATE_NEWS
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Watch:
         """A revision that this agent wrote and the watch has not shown, and when."""
         self._broken = False
         self._connected = False
+        self.hung = False
+        """Nothing comes on this connection, and nobody notices."""
 
     @property
     def _current(self) -> bool:
@@ -87,14 +89,16 @@ class Watch:
         """In order, one way later; lost with its connection, and held up while the way back is cut."""
         connection = self._connection
         # A list is of the newest state, whoever answers it.
-        lag = 0 if isinstance(event, ev.Listed) else self.machine.lag
+        lag = max(self.machine.lag, self.machine.services_lag if self.kind is Service else 0)
+        if isinstance(event, ev.Listed):
+            lag = 0
         when = self._cluster.now + self._cluster.latency() + lag
         self._free_at = max(self._free_at, when)
 
         def deliver() -> None:
             if connection != self._connection or not self._current:
                 return
-            if not self.machine.from_api:
+            if self.hung or not self.machine.from_api:
                 # Everything after it waits as well: `mend` sends it again.
                 self._connection += 1
                 return
@@ -141,6 +145,7 @@ class Watch:
     def mend(self) -> None:
         """The way is free again: what was held up comes now, if the connection is still there."""
         self._cuts += 1
+        self.hung = False
         if not self._connected:
             return
         if self._version is None:

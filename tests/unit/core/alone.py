@@ -166,6 +166,8 @@ class Alone:
                 return [ev.AddressProbed(effect.id, None)]
             case fx.PatchService():
                 return self._patch(effect)
+            case fx.ReadService():
+                return [ev.Answer(effect.id, self.now, self._read(effect))]
             case fx.SendSolicitations() if self.neighbours:
                 return [
                     ev.SegmentHeard(p.ifindex, p.target, self.now) for p in effect.solicitations
@@ -191,6 +193,12 @@ class Alone:
             conditions=tuple(kept.values()),
         )
         return [ev.Answer(effect.id, self.now, ev.Done()), ev.Changed(patched)]
+
+    def _read(self, effect: fx.ReadService) -> ev.Done | ev.Refused:
+        found = self.objects.get(Service, {}).get(effect.service)
+        return (
+            ev.Done(service=found) if isinstance(found, Service) else ev.Refused(404, "not found")
+        )
 
     def confirm(self) -> None:
         """What was kept back is carried out now."""

@@ -305,7 +305,7 @@ def test_external_addresses_have_services_of_every_type_watched_of_those_that_ma
     assert isinstance(listed, Listed)
     assert not listed.narrowed
     assert [each.key for each in listed.objects] == [("x", "lb"), ("x", "ext")]
-    assert removed == Removed(Service, ("x", "ext"), 5)
+    assert removed == Removed(Service, ("x", "ext"))
     assert inbox.rest() == []
     assert [each.get("fieldSelector") for each in queries(transport, 3)] == [None] * 3
 
@@ -381,7 +381,7 @@ def test_the_unwanted_is_told_of_only_where_the_decider_has_it(start: Start, inb
     assert isinstance(changed, Changed)
     assert changed.object.key == ("default", "a-1")
     taken.set()
-    assert inbox.take(1) == [Removed(Endpoints, ("default", "a-1"), 5)]
+    assert inbox.take(1) == [Removed(Endpoints, ("default", "a-1"))]
 
 
 # --- this agent's own writes ------------------------------------------------------------------------------

@@ -16,7 +16,14 @@ from tests.unit.kube import fakes
 from tests.unit.kube.fakes import FakeConnection, FakeTransport, Inbox, says
 from tests.unit.kube.test_encode import ALLOCATED, SERVICE
 
-from herald.core.effects import EmitEvent, LeaseRequest, PatchPolicy, PatchPool, PatchService
+from herald.core.effects import (
+    EmitEvent,
+    LeaseRequest,
+    PatchPolicy,
+    PatchPool,
+    PatchService,
+    ReadService,
+)
 from herald.core.events import Answer, Done, Failed, Refused
 from herald.core.model import Condition, Lease, PolicyStatus, Pool, PoolStatus
 from herald.kube.clock import boottime
@@ -27,6 +34,8 @@ from herald.kube.writer import LANES, Writer
 
 PRESENCE = Lease("presence-n1", uid="u", resource_version=3, holder="n1")
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/herald-system/leases"
+
+SHOWN = {"metadata": {"namespace": "shop", "name": "web", "uid": "u", "resourceVersion": "7"}}
 
 WriterTo = Callable[..., Writer]
 
@@ -380,6 +389,37 @@ def test_a_status_is_patched_where_it_stands(writer_to, inbox, patch, path, cont
 def test_a_conflict_of_status_is_told(writer_to, inbox, patch, path, content_type) -> None:
     writer_to(FakeTransport(says(409, {"message": "modified"}))).submit(patch)
     assert answered(inbox) == Refused(409, "409 modified")
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        (says(200, {**SHOWN, "spec": {"type": "ClusterIP"}}), "ClusterIP"),
+        (says(404, {"message": "not found"}), Refused(404, "404 not found")),
+        (says(500, {"message": "etcd"}), Failed("500 etcd")),
+        (
+            says(200, {"metadata": 3}),
+            Failed("200, but no Service: metadata: wanted an object, found 3"),
+        ),
+        (says(200, ["x"]), Failed("200, but no Service: wanted an object, found list")),
+    ],
+)
+def test_a_service_is_read_as_it_is_now(writer_to, inbox, reply, outcome) -> None:
+    transport = FakeTransport(reply)
+    writer_to(transport).submit(ReadService(1, ("shop", "web")))
+    request = transport.requests.get(timeout=5)
+    assert (request.method, urlsplit(request.path).path) == (
+        "GET",
+        "/api/v1/namespaces/shop/services/web",
+    )
+    # A resourceVersion would let the API server answer from what it remembers.
+    assert parse_qs(urlsplit(request.path).query).keys() == {"timeout"}
+    found = answered(inbox)
+    if isinstance(outcome, str):
+        assert isinstance(found, Done)
+        assert found.service is not None
+        found = found.service.type
+    assert found == outcome
 
 
 def test_an_event_is_told_once_and_answers_nobody(writer_to, inbox) -> None:

@@ -162,6 +162,14 @@ class PatchService:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadService:
+    """A Service as it is now: without resourceVersion (a read that decides)."""
+
+    id: int
+    service: ServiceKey
+
+
+@dataclass(frozen=True, slots=True)
 class PatchPool:
     id: int
     name: str
@@ -234,6 +242,7 @@ Effect: TypeAlias = (
     | CancelProbes
     | LeaseRequest
     | PatchService
+    | ReadService
     | PatchPool
     | PatchPolicy
     | EmitEvent

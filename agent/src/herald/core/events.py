@@ -53,8 +53,6 @@ class Changed:
 class Removed:
     kind: Kind
     key: Key
-    resource_version: int = 0
-    """Of the event; 0: unknown. An object that the watch does not select any more has it, one that is gone had it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +80,12 @@ class WatchResumed:
 class Done:
     """2xx. ``created`` tells a 201, which for an update means that the object had gone (epoch lost).
 
-    ``lease``: as it is now; None after a DELETE that removed it at once.
+    ``lease``: as it is now; None after a DELETE that removed it at once. ``service``: the answer to a ReadService.
     """
 
     lease: Lease | None = None
     created: bool = False
+    service: Service | None = None
 
 
 @dataclass(frozen=True, slots=True)

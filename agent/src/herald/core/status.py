@@ -51,8 +51,6 @@ MOST_PUT_OFF = 30 * SECOND
 """And no longer, however many follow."""
 ALLOCATING_PUT_OFF, ALLOCATING_MOST_PUT_OFF = 200 * MILLISECOND, 500 * MILLISECOND
 """The same where what is written gives addresses, too."""
-LAG = 10 * SECOND
-"""By so much the watch of Services may be behind that of Leases."""
 LOOKED_AT = 200
 """Services whose status is looked at at once, so that renewals never wait for thousands of them."""
 REMIND = 30 * 60 * SECOND
@@ -93,8 +91,6 @@ class ServiceStatus:
         self._busy: dict[ServiceKey, int] = {}
         """The resourceVersion that was written over; nothing more until the watch shows another."""
         self._left: dict[ServiceKey, Service] = {}
-        self._unseen: tuple[ServiceKey, ...] = ()
-        self._unseen_due = 0
         self._retry_at = 0
         self._rush_from = 0
         """Since when there are many claims; 0: there are not."""
@@ -117,20 +113,10 @@ class ServiceStatus:
         self._busy.pop(key, None)
         self._marked[key] = None
 
-    def left(self, key: ServiceKey, resource_version: int = 0) -> None:
-        """The Service is gone, or of another type now, which looks the same to who watches LoadBalancers alone:
-        then what Herald said of it must go. (Its addresses the API server takes away itself.)
-
-        ``resource_version``: its own now; 0: unknown, as where only a list shows that it left.
-        """
-        service = self._world.services.get(key)
-        if service is not None and service.conditions:
-            self._left[key] = replace(service, resource_version=resource_version)
-
-    def unseen(self, keys: Iterable[ServiceKey], now: int) -> None:
-        """Leases name these Services, and no list shows them: they went, or became of another type, while nobody
-        watched, if they do not come yet. Of a Service that nothing is known of both conditions go."""
-        self._unseen, self._unseen_due = tuple(keys), now + LAG
+    def left(self, services: Iterable[Service]) -> None:
+        """These, as they are now, are of a type that is not watched any more: what Herald said of them must go.
+        (Their addresses the API server takes away itself.)"""
+        self._left.update((service.key, service) for service in services)
 
     def answer(self, answer: Answer, now: int) -> bool:
         sent = self._sent.pop(answer.request, None)
@@ -155,10 +141,7 @@ class ServiceStatus:
     def next_deadline(self) -> int | None:
         if (self._marked or self._left) and len(self._sent) < IN_FLIGHT:
             return max(self._retry_at, self._put_off_until)
-        due = self._put_off_until if self._untold else self._remind_at
-        if not self._unseen:
-            return due
-        return self._unseen_due if due is None else min(due, self._unseen_due)
+        return self._put_off_until if self._untold else self._remind_at
 
     @property
     def _put_off_until(self) -> int:
@@ -190,10 +173,6 @@ class ServiceStatus:
             return
         if not self._allocator.active:
             self._left.clear()
-            self._unseen = ()
-        elif self._unseen and now >= self._unseen_due:
-            self._left.update((key, _by_name(key)) for key in self._unseen)
-            self._unseen = ()
         for key in list(self._left):
             if len(self._sent) >= IN_FLIGHT:
                 return
@@ -222,10 +201,13 @@ class ServiceStatus:
         self._quiet_at = max(self._quiet_at, quiet_at)
 
     def _clean(self, service: Service) -> None:
+        kinds = tuple(c.type for c in service.conditions if c.type in (ALLOCATED, ANNOUNCED))
+        if not kinds:
+            return
         number = self._out.new_id()
         self._sent[number] = _Sent(service.key, service.resource_version, service)
-        kinds = tuple(c.type for c in service.conditions if c.type in (ALLOCATED, ANNOUNCED))
-        self._out.add(PatchService(number, service, None, (), kinds))
+        # Whatever else has become of it meanwhile: nobody writes these but Herald.
+        self._out.add(PatchService(number, replace(service, resource_version=0), None, (), kinds))
 
     def _write(self, service: Service) -> None:
         decision = self._allocator.decision(service.key)
@@ -352,32 +334,6 @@ def _why(lock: Lock) -> str:
     why = [f"{node}: {reason}" for node, reason in sorted(lock.placement.why_not.items()) if reason]
     more = f", and {len(why) - WHY_NODES} more" if len(why) > WHY_NODES else ""
     return "; ".join(why[:WHY_NODES]) + more
-
-
-def _by_name(key: ServiceKey) -> Service:
-    """A Service of which no more is known than what Herald may have said of it."""
-    namespace, name = key
-    said = tuple(Condition(kind, "Unknown", "", "") for kind in (ALLOCATED, ANNOUNCED))
-    return Service(
-        namespace=namespace,
-        name=name,
-        uid="",
-        resource_version=0,
-        labels={},
-        annotations={},
-        type="",
-        load_balancer_class=None,
-        load_balancer_ip="",
-        ip_families=(),
-        ip_family_policy="",
-        external_ips=(),
-        ports=(),
-        external_traffic_policy="",
-        selector={},
-        ingress=(),
-        conditions=said,
-        deleting=False,
-    )
 
 
 def _parsed(texts: tuple[str, ...]) -> tuple[Address, ...]:

@@ -269,13 +269,14 @@ class Decider:
         if live:
             self._announcer.tick(now)
         complete = self._world.complete and not self._world.others_unlisted
-        if self._allocator.lead(live and complete and self._locks.allocates, now):
-            self._status.unseen(self._allocator.unseen(), now)
+        self._allocator.lead(live and complete and self._locks.allocates, now)
         self._follow_locks()
         self._allocator.tick(now)
         self._follow_conflicts(now)
         self._status.mark(self._allocator.decided)
         self._allocator.decided.clear()
+        self._status.left(self._allocator.left)
+        self._allocator.left.clear()
         self._status.tick(now, claiming=len(self._election.claiming), claims=self._election.claims)
         # What the allocator wants of leases leaves in the same step, as far as that goes.
         self._election.tick(now)

@@ -75,8 +75,6 @@ class Watches:
                 if self._world.put(obj):
                     self._changed(obj, now)
             case Removed():
-                if event.kind is Service and isinstance(event.key, tuple):
-                    self._status.left(event.key, event.resource_version)
                 self._removed(event.kind, event.key, now)
             case WatchBroken() | WatchResumed():
                 if event.kind is Lease:
@@ -93,10 +91,6 @@ class Watches:
             return
         if event.kind is Service:
             self._world.others_unlisted = False
-            listed = {service.key for service in event.objects}
-            for key in self._world.services:
-                if key not in listed:
-                    self._status.left(key)
         if event.kind is Lease:
             self._leases_listed(event, now)
         for change in self._world.replace(event):

@@ -55,6 +55,11 @@ def decode_lease(json: object) -> Lease:
     return _lease(_top(json))
 
 
+def decode_service(json: object) -> Service:
+    """As ``decode``, where it can be nothing else."""
+    return _service(_top(json))
+
+
 def key_of(kind: Kind, json: object) -> Key:
     """What the decider knows an object by; needs no more than its metadata."""
     metadata = _top(json).record("metadata")

@@ -259,7 +259,7 @@ class Reflector:
         if kind in ("ADDED", "MODIFIED"):
             self._changed(item)
         elif kind == "DELETED":
-            self._removed(key_of(self.kind, item), item)
+            self._removed(key_of(self.kind, item))
         elif kind != "BOOKMARK":
             raise _Unsound(f"an event of the watch: unknown type {kind!r}", relist=True)
         self._reached(Fields(item).record("metadata").required("resourceVersion"))
@@ -269,13 +269,12 @@ class Reflector:
         if value is not None:
             self._tell(Changed(value))
         elif self._wanted is None or key_of(self.kind, item) in self._told:
-            self._removed(key_of(self.kind, item), item)
+            self._removed(key_of(self.kind, item))
 
-    def _removed(self, key: Key, item: dict[str, object]) -> None:
+    def _removed(self, key: Key) -> None:
         self._times.gone(self.kind, key)
         self._told.discard(key)
-        version = Fields(item).record("metadata").text("resourceVersion")
-        self._tell(Removed(self.kind, key, int(version) if version.isdecimal() else 0))
+        self._tell(Removed(self.kind, key))
 
     def _value(self, item: object) -> KubeObject | None:
         """What an object says; None if that cannot be read, which for the decider is: it is not there."""

@@ -14,12 +14,19 @@ from collections.abc import Callable
 from typing import TypeAlias
 from urllib.parse import quote
 
-from herald.core.effects import EmitEvent, LeaseRequest, PatchPolicy, PatchPool, PatchService
+from herald.core.effects import (
+    EmitEvent,
+    LeaseRequest,
+    PatchPolicy,
+    PatchPool,
+    PatchService,
+    ReadService,
+)
 from herald.core.events import Answer, Done, Event, Failed, Refused
-from herald.core.model import Lease, Policy, Pool
+from herald.core.model import Lease, Policy, Pool, ServiceKey
 from herald.kube import encode
 from herald.kube.clock import boottime, micro_time, second_time
-from herald.kube.decode import decode_lease
+from herald.kube.decode import decode_lease, decode_service
 from herald.kube.kinds import POLICIES, POOLS, leases
 from herald.kube.lanes import Deadlines, Job, Lanes
 from herald.kube.pacer import EventPacer
@@ -34,7 +41,9 @@ from herald.kube.transport import (
     refusal,
 )
 
-KubeEffect: TypeAlias = LeaseRequest | PatchService | PatchPool | PatchPolicy | EmitEvent
+KubeEffect: TypeAlias = (
+    LeaseRequest | PatchService | ReadService | PatchPool | PatchPolicy | EmitEvent
+)
 
 LANES = 4
 STATUS_LIMIT = 10_000_000_000
@@ -89,11 +98,11 @@ class Writer:
             case LeaseRequest():
                 self._lease(effect)
             case PatchService():
-                path = "/api/v1/namespaces/{}/services/{}/status".format(
-                    *map(quote, effect.service.key)
-                )
+                path = f"{_service(effect.service.key)}/status"
                 patch = encode.service_status(effect, second_time())
                 self._patch(effect.id, path, STRATEGIC_PATCH, patch)
+            case ReadService():
+                self._read_service(effect)
             case PatchPool():
                 times = self._times.since(
                     Pool, effect.name, effect.status.conditions, second_time()
@@ -154,7 +163,13 @@ class Writer:
 
         return done
 
-    # --- Status and events ------------------------------------------------------------------------------
+    # --- Services, status and events ------------------------------------------------------------------------------
+
+    def _read_service(self, effect: ReadService) -> None:
+        deadline = self._clock() + STATUS_LIMIT
+        path = f"{_service(effect.service)}?timeout={self._limit(deadline)}"
+        settle = self._answering(effect.id, _service_read)
+        self._others.submit(Job(Request("GET", path), deadline, settle, _STATUS))
 
     def _patch(self, number: int, path: str, content_type: str, body: Json) -> None:
         deadline = self._clock() + STATUS_LIMIT
@@ -194,6 +209,18 @@ class Writer:
     def _limit(self, deadline: int) -> str:
         """What is left until the deadline, as the API server's ``timeout=`` takes it."""
         return f"{max(1, (deadline - self._clock()) // 1_000_000)}ms"
+
+
+def _service(key: ServiceKey) -> str:
+    namespace, name = key
+    return f"/api/v1/namespaces/{quote(namespace)}/services/{quote(name)}"
+
+
+def _service_read(reply: Reply) -> Done | Failed:
+    try:
+        return Done(service=decode_service(json.loads(reply.body)))
+    except ValueError as error:
+        return Failed(f"{reply.status}, but no Service: {error}")
 
 
 def _bytes(body: Json) -> bytes:

@@ -29,6 +29,7 @@ from herald.core.effects import (
     PatchPool,
     PatchService,
     ProbeAddress,
+    ReadService,
     Relist,
     SendFrames,
     SendSolicitations,
@@ -93,7 +94,8 @@ class Duplicates(Protocol):
 
 class Api(Protocol):
     def submit(
-        self, effect: LeaseRequest | PatchService | PatchPool | PatchPolicy | EmitEvent
+        self,
+        effect: LeaseRequest | PatchService | ReadService | PatchPool | PatchPolicy | EmitEvent,
     ) -> None: ...
 
     def refresh(self, kind: Kind) -> None: ...
@@ -213,6 +215,7 @@ class Hands:
         self,
         effect: LeaseRequest
         | PatchService
+        | ReadService
         | PatchPool
         | PatchPolicy
         | EmitEvent
@@ -235,7 +238,7 @@ class Hands:
                 return FramesAnswer(effect.id, error)
             case ProbeAddress():
                 return AddressProbed(effect.id, None, error)
-            case LeaseRequest() | PatchService() | PatchPool() | PatchPolicy():
+            case LeaseRequest() | PatchService() | ReadService() | PatchPool() | PatchPolicy():
                 return Answer(effect.id, self._clock(), Failed(error))
         return None
 

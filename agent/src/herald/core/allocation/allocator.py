@@ -11,9 +11,10 @@ this.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from heapq import nsmallest
 
+from herald.core.allocation.absences import Absences
 from herald.core.allocation.externals import Externals, external_addresses
 from herald.core.allocation.inquiries import Inquiries
 from herald.core.allocation.ipam import ALLOCATED, Decision, Ipam, Record
@@ -97,21 +98,26 @@ class Allocator:
         sent starts from nothing newer."""
         self.decided: set[ServiceKey] = set()
         """Services decided anew since the caller last took them: their status may have to change."""
+        self._absences = Absences(outbox, self._is_watched)
+        self.left: list[Service] = []
+        """Found to be of a type that is not watched any more, since the caller last took them."""
 
     @property
     def active(self) -> bool:
         return self._ipam is not None
 
-    def lead(self, leads: bool, now: int) -> bool:
-        """Begin or end the work, as the lease ``ipam`` is gained or lost; True where it begins."""
+    def lead(self, leads: bool, now: int) -> None:
+        """Begin or end the work, as the lease ``ipam`` is gained or lost."""
         if leads == self.active:
-            return False
+            return
         self._out.note("allocate" if leads else "stop allocating")
         self._ipam = None
         self._expected.clear()
         self._frees_due.clear()
         self._inquiries.clear()
         self._asking.clear()
+        self._absences.clear()
+        self.left.clear()
         self._ask_again_at = now + ASK_AGAIN
         self._more = False
         for lock in self._locks.by_name.values():
@@ -137,12 +143,6 @@ class Allocator:
                 self._put_external(self._ipam, service)
                 told = any(condition.type == ALLOCATED for condition in service.conditions)
                 self._tell_notes(self._ipam, service, told=told)
-        return leads
-
-    def unseen(self) -> set[ServiceKey]:
-        """Services to which addresses were given, and which are not there."""
-        given = {key for lock in self._locks.by_name.values() for key in lock.keys}
-        return given - self._world.services.keys()
 
     def decision(self, key: ServiceKey) -> Decision | None:
         """What the Service shall hold; None where this agent does not allocate."""
@@ -170,10 +170,12 @@ class Allocator:
             return
         service = self._world.services.get(key)
         if service is None:
+            self._absences.doubt(key)
             self._ipam.drop_service(key)
             self._noted.pop(key, None)
             self._externals_due |= self._externals.put(key, ())
         else:
+            self._absences.seen(key)
             self._ipam.put_service(service)
             self._put_external(self._ipam, service)
             self._tell_notes(self._ipam, service)
@@ -250,6 +252,8 @@ class Allocator:
         self._inquiries.answer(answer)
 
     def answer(self, answer: Answer, now: int) -> bool:
+        if self._absences.answer(answer, now):
+            return True
         patched = self._patches.pop(answer.request, None)
         if patched is None:
             return False
@@ -269,6 +273,7 @@ class Allocator:
             self._policies_due,
             self._pools_due if self._stale_pools else None,
             self._inquiries.next_deadline(),
+            self._absences.next_deadline(),
             self._ask_again_at if self._ipam.strangers else None,
         )
         return min(deadline for deadline in deadlines if deadline is not None)
@@ -278,6 +283,7 @@ class Allocator:
         if self._ipam is None:
             return
         self._inquire(self._ipam, now)
+        self._follow_absences(self._ipam, now)
         taken = 0
         for key in self._ipam.dirty():
             self._carry_out(key, self._ipam.decide(key))
@@ -311,6 +317,8 @@ class Allocator:
             lock = self._locks.want(vip_lease_name(address))
             if lock is None or lock.doomed or lock.wants or address in self._expected:
                 continue
+            if not self._are_gone(lock.services):
+                continue
             self._out.note("free", address=str(address))
             if self._externals.services(address):
                 lock.wants = {SERVICES: "", POOL: ""}
@@ -325,6 +333,9 @@ class Allocator:
         for address in decision.addresses:
             if (lock := self._locks.get(vip_lease_name(address))) is not None:
                 lock.doomed = False
+        # Who is only not to be seen keeps what it has; once it is known to be gone, it is decided anew.
+        if not decision.release or not self._are_gone((key,)):
+            return
         for address in decision.release:
             lock = self._locks.get(vip_lease_name(address))
             if lock is not None and lock.lease is not None and key in lock.services:
@@ -358,7 +369,7 @@ class Allocator:
         services = self._externals.services(address)
         name = vip_lease_name(address)
         lock = self._locks.want(name) if services else self._locks.get(name)
-        if lock is None or lock.external == services:
+        if lock is None or lock.external == services or not self._are_gone(lock.external):
             return
         if services or lock.services:
             lock.doomed = False
@@ -368,6 +379,25 @@ class Allocator:
             self._out.note("free", address=str(address))
             lock.doomed = True
         self._locks.recheck([name])
+
+    # --- is it really gone? -----------------------------------------------------------------------------------
+
+    def _are_gone(self, keys: Iterable[ServiceKey]) -> bool:
+        """Whether nothing speaks for those of them that the watch does not show; what is not known is asked."""
+        return self._absences.sure(key for key in keys if key not in self._world.services)
+
+    def _is_watched(self, service: Service) -> bool:
+        if service.type == "LoadBalancer":
+            return True
+        return any(policy.external_ips for policy in self._world.policies.values())
+
+    def _follow_absences(self, ipam: Ipam, now: int) -> None:
+        for key, service in self._absences.verdicts(now):
+            ipam.ask_again(key)
+            named = self._locks.of_service(key)
+            self._externals_due.update(lock.address for lock in named if lock.address is not None)
+            if service is not None:
+                self.left.append(service)
 
     # --- is it free on the segment? --------------------------------------------------------------------------
 

@@ -160,6 +160,10 @@ class Ipam:
         self._remember(key, verdict)
         return verdict.decision
 
+    def ask_again(self, key: ServiceKey) -> None:
+        """More is known of the Service than the caller went by when it was decided."""
+        self._mark((key,))
+
     def notes(self, key: ServiceKey) -> tuple[str, ...]:
         """What of the Service's request is worth a warning event, though it is sound."""
         known = self._book.services.get(key)

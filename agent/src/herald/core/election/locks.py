@@ -82,9 +82,13 @@ class Locks:
         for key in lock.keys - before:
             self._of_service[key] = (*self._of_service.get(key, ()), lock.name)
 
+    def of_service(self, key: ServiceKey) -> list[Lock]:
+        """Those of the addresses that the Service has."""
+        return [self.by_name[name] for name in self._of_service.get(key, ())]
+
     def external(self, key: ServiceKey) -> list[Address]:
         """The external addresses of a Service that are announced."""
-        locks = (self.by_name[name] for name in self._of_service.get(key, ()))
+        locks = self.of_service(key)
         return [lock.address for lock in locks if key in lock.external and lock.address is not None]
 
     # --- what is to be looked at again ---------------------------------------------------------------------
