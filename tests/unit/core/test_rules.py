@@ -65,6 +65,7 @@ from herald.core.model import (
     vip_lease_name,
 )
 from herald.core.settings import Settings
+from herald.core.step import FORGOTTEN
 from herald.core.world import KINDS
 
 D = 2 * SECOND
@@ -985,6 +986,10 @@ def test_rule_8_what_is_answered_is_not_forgotten_where_the_kernel_is_crowded() 
     alone.done.clear()
     alone.post(ev.SeenRead({}, frozenset((VIP,))))
     assert alone.effects(fx.ForgetSeen) == []
+    alone.post(ev.SeenRead({}, frozenset(VIP + number for number in range(2 * FORGOTTEN))))
+    (made,) = alone.effects(fx.ForgetSeen)
+    assert len(made.addresses) == FORGOTTEN
+    assert VIP not in made.addresses
 
 
 # --- 9: requests -------------------------------------------------------------------------------------------

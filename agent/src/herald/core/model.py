@@ -54,6 +54,11 @@ def presence_lease_name(node: str) -> str:
     return PRESENCE_PREFIX + node_key(node)
 
 
+def by_number(address: Address) -> tuple[int, int]:
+    """The key by which addresses are sorted: IPv4 before IPv6, then as numbers."""
+    return address.version, int(address)
+
+
 def vip_lease_name(address: Address) -> str:
     """``vip-192.0.2.7``, ``vip-2001-0db8-…`` (IPv6 exploded, since ``:`` is not allowed in a name)."""
     return VIP_PREFIX + address.exploded.replace(":", "-")

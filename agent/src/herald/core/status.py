@@ -31,6 +31,7 @@ from herald.core.model import (
     Condition,
     Service,
     ServiceKey,
+    by_number,
     vip_lease_name,
 )
 from herald.core.outbox import Outbox
@@ -288,7 +289,7 @@ class ServiceStatus:
         external: Iterable[Address] = self._locks.external(service.key)
         if decision is not None:
             external = self._allocator.external(service.key)
-        others = sorted(set(external) - set(given), key=lambda each: (each.version, int(each)))
+        others = sorted(set(external) - set(given), key=by_number)
         return (*given, *others)
 
     def _announced(

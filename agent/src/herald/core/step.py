@@ -61,6 +61,9 @@ from herald.core.status import ServiceStatus
 from herald.core.watches import Watches
 from herald.core.world import KINDS, World
 
+FORGOTTEN = 4000
+"""Addresses that make room in what the kernel remembers, with each look at it: renewals do not wait for tens of
+thousands of them."""
 FORESEEN = 64
 """Of so many addresses of a node that may be lost this node looks whether it comes next for one."""
 
@@ -215,8 +218,9 @@ class Decider:
 
     def _seen(self, event: SeenRead) -> None:
         self._election.silenced(event.silenced)
-        if idle := frozenset(a for a in event.crowd if not self._kernel.may_answer(a)):
-            self._out.add(ForgetSeen(idle))
+        idle = (address for address in event.crowd if not self._kernel.may_answer(address))
+        if forgotten := frozenset(islice(idle, FORGOTTEN)):
+            self._out.add(ForgetSeen(forgotten))
 
     def _timed(self, event: ApiTimed, now: int) -> None:
         """Who goes on in an epoch, or announces, is needed however slow the API server is."""

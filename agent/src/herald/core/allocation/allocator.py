@@ -41,6 +41,7 @@ from herald.core.model import (
     PoolStatus,
     Service,
     ServiceKey,
+    by_number,
     vip_address,
     vip_lease_name,
 )
@@ -310,7 +311,7 @@ class Allocator:
         """Have the leases go of up to BATCH addresses that nobody needs. What a write that is under way holds up comes
         back by ``lease_changed``."""
         orphans = set(filter(ipam.is_orphan, self._frees_due | ipam.take_new_orphans()))
-        due = nsmallest(BATCH, orphans, key=lambda address: (address.version, int(address)))
+        due = nsmallest(BATCH, orphans, key=by_number)
         self._frees_due = orphans.difference(due)
         self._more = self._more or bool(self._frees_due)
         for address in due:

@@ -16,6 +16,7 @@ from herald.core.allocation.addresses import Malformed, parse_address
 from herald.core.allocation.pools import VERSIONS, Pools
 from herald.core.allocation.ranges import Range, Runs, Version
 from herald.core.allocation.sharing import Group, terms_of
+from herald.core.model import by_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -276,7 +277,7 @@ class Book:
         if not self.strangers:
             return []
         found = [each for each in self.strangers.items() if key in each[1].services]
-        return sorted(found, key=lambda each: (each[0].version, int(each[0])))
+        return sorted(found, key=lambda each: by_number(each[0]))
 
     def read(self, texts: Iterable[str]) -> tuple[Address, ...]:
         """Those of the texts that are addresses, without repetition."""

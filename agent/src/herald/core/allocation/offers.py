@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from herald.core import selectors
 from herald.core.allocation.addresses import family, make_address, shown
 from herald.core.allocation.book import STRANGERS_MAX, Record
+from herald.core.model import by_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -80,7 +81,7 @@ class Offers:
 
     def _infested(self) -> Problem:
         address, aside = min(
-            self.book.strangers.items(), key=lambda each: (each[0].version, int(each[0]))
+            self.book.strangers.items(), key=lambda each: by_number(each[0])
         )
         return Problem(
             "AddressConflict",
