@@ -21,16 +21,12 @@ from ansible_collections.baremetal.herald.plugins.module_utils._errors import (
     HeraldError,
     Unreachable,
 )
+from ansible_collections.baremetal.herald.plugins.module_utils._https import (
+    CONNECT,
+    READ,
+    HttpsTransport,
+)
 from ansible_collections.baremetal.herald.plugins.module_utils._plain import plain
-
-try:
-    import urllib3
-except ImportError:
-    pass  # C(require_library) says so: the library brings it
-
-# seconds
-_CONNECT = 10.0
-_READ = 60.0
 
 
 def _option(*variables: str, **more: Any) -> dict[str, Any]:
@@ -70,16 +66,20 @@ CONNECTION_SPEC: dict[str, Any] = {
 }
 
 
-class Urllib3Transport:
-    """Sends by a pool and with the credentials of a C(kubernetes.client.Configuration), or what stands for it."""
+class LibraryTransport:
+    """Sends by the library's pool and with the credentials of its C(Configuration)."""
 
-    def __init__(self, configuration: Any, pool: Any, impersonate: list[tuple[str, str]]) -> None:
+    def __init__(self, configuration: Any, impersonate: list[tuple[str, str]]) -> None:
+        from kubernetes.client.rest import RESTClientObject
+
         self._configuration = configuration
-        self._pool = pool
+        self._pool = RESTClientObject(configuration).pool_manager
         self._impersonate = impersonate
 
     def send(self, method: str, target: str, headers: dict[str, str], body: str | None) -> Response:
         """See Transport."""
+        import urllib3
+
         host = self._configuration.host.rstrip("/")
         sent = urllib3.HTTPHeaderDict(headers)
         for name, value in self._impersonate:
@@ -94,7 +94,7 @@ class Urllib3Transport:
                 host + target,
                 body=body.encode("utf-8") if body is not None else None,
                 headers=sent,
-                timeout=urllib3.Timeout(connect=_CONNECT, read=_READ),
+                timeout=urllib3.Timeout(connect=CONNECT, read=READ),
                 retries=urllib3.Retry(total=None, connect=1, read=0, status=0, redirect=0, other=0),
             )
         except urllib3.exceptions.HTTPError as error:
@@ -114,15 +114,15 @@ def connect(module: AnsibleModule) -> Client:
 
 def client_of(params: dict[str, Any], dry_run: bool) -> tuple[Client, Any]:
     """A client, and the C(Configuration) that it goes by or what stands for it. Raises HeraldError."""
-    configuration = plain(params)
-    if configuration is not None:
-        pool = configuration.pool
-    else:
-        require_library()
-        configuration = configure(params)
-        pool = pool_of(configuration)
-    transport = Urllib3Transport(configuration, pool, _impersonation(params))
-    return Client(transport, dry_run=dry_run), configuration
+    headers = _impersonation(params)
+    way = plain(params)
+    if way is not None:
+        if way.token:
+            headers.append(("Authorization", "Bearer " + way.token))
+        return Client(HttpsTransport(way.host, way.context, headers), dry_run=dry_run), way
+    require_library()
+    configuration = configure(params)
+    return Client(LibraryTransport(configuration, headers), dry_run=dry_run), configuration
 
 
 def require_library() -> None:
@@ -131,13 +131,6 @@ def require_library() -> None:
         importlib.import_module("kubernetes.config")
     except ImportError:
         raise HeraldError(missing_required_lib("kubernetes")) from None
-
-
-def pool_of(configuration: Any) -> Any:
-    """The pool of connections that the library makes of a C(Configuration)."""
-    from kubernetes.client.rest import RESTClientObject
-
-    return RESTClientObject(configuration).pool_manager
 
 
 def configure(params: dict[str, Any]) -> Any:
@@ -172,6 +165,8 @@ def configure(params: dict[str, Any]) -> Any:
         configuration.refresh_api_key_hook = None
     headers = {name: value for name, value in (params["proxy_headers"] or {}).items() if value}
     if headers:
+        import urllib3
+
         configuration.proxy_headers = urllib3.util.make_headers(**headers)
     return configuration
 

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Plain ways to the API: one kubeconfig file, a CA, a token or a client certificate; no plugin and no proxy.
 
-Most are, and need no more than urllib3 and YAML, while importing the library C(kubernetes) takes longer than all else
-that a module does. Whatever is not known here to the letter is nobody's plain way, and left to that library.
+Most are, and need no more than the standard library and YAML, while importing the library C(kubernetes) takes longer
+than all else that a module does. Whatever is not known here to the letter is nobody's plain way, and left to that
+library.
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ _OPTIONS = ("username", "password", "proxy", "no_proxy", "persist_config")
 _FILES = ("certificate-authority", "client-certificate", "client-key")
 _GIVEN = {"host": "server", **dict(zip(("ca_cert", "client_cert", "client_key"), _FILES))}
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-
-_CONNECTIONS = 4  # that are kept; see C(_runner)
 
 # All that may stand in a kubeconfig's entries.
 _CONTEXT = {"cluster", "user", "namespace", "extensions"}
@@ -41,13 +40,8 @@ class Plain:
     host: str
     ca_cert_data: str
     token: str
-    pool: Any
-
-    def auth_settings(self) -> dict[str, dict[str, str]]:
-        """The header that says who asks; none with a client certificate alone."""
-        if not self.token:
-            return {}
-        return {"BearerToken": {"key": "authorization", "value": "Bearer " + self.token}}
+    """Empty where a client certificate says who asks."""
+    context: ssl.SSLContext
 
 
 def plain(params: dict[str, Any]) -> Plain | None:
@@ -78,7 +72,7 @@ def _plain(params: dict[str, Any]) -> Plain:
     if bool(certificate) != bool(key) or "ENCRYPTED" in key:
         raise _NotPlain
     token = params["api_key"] or _text(found, "token")
-    return Plain(host, authority, token, _pool(authority, certificate, key))
+    return Plain(host, authority, token, _context(authority, certificate, key))
 
 
 def _chosen(given: Any, context: str | None) -> dict[str, Any]:
@@ -153,15 +147,11 @@ def _read(path: str) -> str:
         raise _NotPlain from None
 
 
-def _pool(authority: str, certificate: str, key: str) -> Any:
-    """urllib3's pool with the TLS settings that it gives to everybody, this CA, and this client certificate."""
+def _context(authority: str, certificate: str, key: str) -> ssl.SSLContext:
+    """TLS 1.2 or newer with a server of this CA that bears the host's name, and with this client certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        import urllib3
-        from urllib3.util.ssl_ import create_urllib3_context
-    except ImportError:
-        raise _NotPlain from None
-    try:
-        context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
         context.load_verify_locations(cadata=authority)
         if certificate:
             # Python takes it from a file alone: one that only this user can read, and gone at once.
@@ -175,6 +165,4 @@ def _pool(authority: str, certificate: str, key: str) -> Any:
         ValueError,
     ):  # ssl.SSLError is the first; what is not ASCII one of the others
         raise _NotPlain from None
-    return urllib3.PoolManager(
-        ssl_context=context, cert_reqs=ssl.CERT_REQUIRED, maxsize=_CONNECTIONS
-    )
+    return context

@@ -167,8 +167,7 @@ def test_what_is_sent_and_what_comes_back(server: HTTPServer) -> None:
         ("Impersonate-Group", "a"),
         ("Impersonate-Group", "b"),
     ]
-    pool = _connection.pool_of(configuration)
-    transport = _connection.Urllib3Transport(configuration, pool, impersonated)
+    transport = _connection.LibraryTransport(configuration, impersonated)
     answer = transport.send("GET", "/x?y=1", {"Accept": "application/json"}, None)
     assert (answer.status, answer.text, answer.headers["retry-after"]) == (429, "{}", "7")
     [(path, headers)] = server.seen  # type: ignore[attr-defined]
@@ -180,8 +179,7 @@ def test_what_is_sent_and_what_comes_back(server: HTTPServer) -> None:
 
 def test_nobody_there() -> None:
     configuration = _connection.configure(params(host="https://127.0.0.1:1", api_key="x"))
-    pool = _connection.pool_of(configuration)
-    transport = _connection.Urllib3Transport(configuration, pool, [])
+    transport = _connection.LibraryTransport(configuration, [])
     with pytest.raises(
         Unreachable, match=r"https://127\.0\.0\.1:1 cannot be reached: .*[Rr]efused"
     ):

@@ -6,18 +6,22 @@ from __future__ import annotations
 
 import base64
 import copy
+import json
+import select
 import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.baremetal.herald.plugins.module_utils import _connection
+from ansible_collections.baremetal.herald.plugins.module_utils._client import Client
 from ansible_collections.baremetal.herald.plugins.module_utils._errors import (
     BadConnection,
     Unreachable,
@@ -141,11 +145,8 @@ def test_a_plain_way_is_as_the_library_has_it(
     assert found is not None
     assert found.host == wanted.host
     assert authorities(found) == authorities(wanted)
-    assert header(found) == header(wanted)
-
-
-def header(way: Any) -> str:
-    return str(way.auth_settings().get("BearerToken", {}).get("value") or "")
+    bearer = wanted.auth_settings().get("BearerToken", {}).get("value") or ""
+    assert bearer.removeprefix("Bearer ") == found.token
 
 
 def test_a_kubeconfig_by_its_content_is_left_as_it_is(kubeconfig: Json) -> None:
@@ -164,7 +165,7 @@ def test_the_library_is_not_imported_for_it(file: Path) -> None:
         "from ansible_collections.baremetal.herald.plugins.module_utils import _connection\n"
         "given = dict.fromkeys(_connection.CONNECTION_SPEC)\n"
         f"_connection.client_of({{**given, 'kubeconfig': {str(file)!r}}}, False)\n"
-        "assert 'kubernetes' not in sys.modules\n"
+        "assert not {'kubernetes', 'urllib3'} & sys.modules.keys()\n"
         f"_connection.client_of({{**given, 'kubeconfig': {str(file)!r}, 'validate_certs': False}}, False)\n"
         "assert 'kubernetes' in sys.modules\n"
     )
@@ -269,38 +270,67 @@ def test_what_is_wrong_is_said_in_the_words_of_the_library(kubeconfig: Json) -> 
 
 
 class Who(BaseHTTPRequestHandler):
-    """Answers with the common name of the client's certificate."""
+    """Answers with the common name of the client's certificate, and what was asked."""
+
+    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        server = self.server
+        assert isinstance(server, Server)
+        server.seen.append((self.client_address[1], self.headers))
+        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path.endswith("/cut"):
+            self.close_connection = True
+            return
         subject = self.connection.getpeercert()["subject"]  # type: ignore[attr-defined]
-        body = f'{{"who": "{subject[0][0][1]}"}}'.encode()
+        said = {"who": subject[0][0][1], "path": self.path, "body": sent.decode()}
+        body = json.dumps(said, ensure_ascii=False).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
+        if self.path.endswith("/last"):
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
+        # As a server that restarts closes what is idle, without a word.
+        self.close_connection = self.close_connection or self.path.endswith("/idle")
+
+    def do_POST(self) -> None:
+        self.do_GET()
 
     def log_message(self, *_: object) -> None:
         """Nothing: the test says it all."""
 
 
-class Quiet(HTTPServer):
+class Server(ThreadingHTTPServer):
+    seen: list[tuple[int, Any]]
+    """The client's port and headers of every request."""
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.server_port}"
+
+    @property
+    def ports(self) -> list[int]:
+        return [asked[0] for asked in self.seen]
+
     def handle_error(self, *_: object) -> None:
         """A handshake that fails is what a test is about."""
 
 
 @pytest.fixture
-def server(certificates: Path) -> Iterator[str]:
-    """An API server whose authority is `one`, and knows clients of the same alone; its URL."""
+def server(certificates: Path) -> Iterator[Server]:
+    """An API server whose authority is `one`, and knows clients of the same alone."""
     context = ssl.create_default_context(
         ssl.Purpose.CLIENT_AUTH, cafile=str(certificates / "one.crt")
     )
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_cert_chain(certificates / "one.crt", certificates / "one.key")
-    found = Quiet(("127.0.0.1", 0), Who)
+    found = Server(("127.0.0.1", 0), Who)
+    found.seen = []
     found.socket = context.wrap_socket(found.socket, server_side=True)
     thread = threading.Thread(target=found.serve_forever)
     thread.start()
-    yield f"https://127.0.0.1:{found.server_port}"
+    yield found
     found.shutdown()
     thread.join()
     found.server_close()
@@ -316,18 +346,41 @@ def as_one(kubeconfig: Json, server: str, certificates: Path) -> Json:
     return kubeconfig
 
 
-def test_both_ends_are_verified(kubeconfig: Json, server: str, certificates: Path) -> None:
-    given = params(kubeconfig=as_one(kubeconfig, server, certificates))
-    client, way = _connection.client_of(given, False)
-    assert client.request("GET", "/") == {"who": "one"}
+@pytest.fixture
+def client_of() -> Iterator[Callable[[Json], tuple[Client, Any]]]:
+    """As `_connection` makes it; what it keeps is closed, as a module's end closes it."""
+    made: list[Any] = []
+
+    def make(given: Json) -> tuple[Client, Any]:
+        client, way = _connection.client_of(given, False)
+        made.append(client._transport)
+        return client, way
+
+    yield make
+    for connection in (each for transport in made for each in transport._idle):
+        connection.close()
+
+
+@pytest.fixture
+def client(client_of: Any, kubeconfig: Json, server: Server, certificates: Path) -> Any:
+    return client_of(params(kubeconfig=as_one(kubeconfig, server.url, certificates)))[0]
+
+
+def test_both_ends_are_verified(
+    client_of: Any, kubeconfig: Json, server: Server, certificates: Path
+) -> None:
+    given = params(kubeconfig=as_one(kubeconfig, server.url, certificates))
+    client, way = client_of(given)
+    assert client.request("GET", "/")["who"] == "one"
     assert way.ca_cert_data == (certificates / "one.crt").read_text()
 
 
 def test_a_server_of_another_authority_is_not_trusted(
-    kubeconfig: Json, server: str, certificates: Path
+    kubeconfig: Json, server: Server, certificates: Path
 ) -> None:
     given = params(
-        kubeconfig=as_one(kubeconfig, server, certificates), ca_cert=str(certificates / "two.crt")
+        kubeconfig=as_one(kubeconfig, server.url, certificates),
+        ca_cert=str(certificates / "two.crt"),
     )
     assert plain(given) is not None
     client = _connection.client_of(given, False)[0]
@@ -336,9 +389,9 @@ def test_a_server_of_another_authority_is_not_trusted(
 
 
 def test_a_server_of_another_name_is_not_trusted(
-    kubeconfig: Json, server: str, certificates: Path
+    kubeconfig: Json, server: Server, certificates: Path
 ) -> None:
-    elsewhere = server.replace("127.0.0.1", "localhost")
+    elsewhere = server.url.replace("127.0.0.1", "localhost")
     client = _connection.client_of(
         params(kubeconfig=as_one(kubeconfig, elsewhere, certificates)), False
     )[0]
@@ -353,3 +406,63 @@ def test_nothing_is_left_of_a_key(
     given = params(kubeconfig=as_one(kubeconfig, "https://a.example", certificates))
     assert plain(given) is not None
     assert list(tmp_path.iterdir()) == []
+
+
+# --- requests -----------------------------------------------------------------------------------
+
+
+def test_what_is_asked_arrives_as_it_is(
+    client_of: Any, kubeconfig: Json, server: Server, certificates: Path
+) -> None:
+    elsewhere = server.url + "/clusters/7/"
+    given = params(
+        kubeconfig=as_one(kubeconfig, elsewhere, certificates),
+        api_key="mine",
+        impersonate_user="u",
+        impersonate_groups=["a", "b"],
+    )
+    client = client_of(given)[0]
+    found = client.request("POST", "/x", {"y": "1 2"}, {"z": "Ä"})
+    assert (found["path"], json.loads(found["body"])) == ("/clusters/7/x?y=1+2", {"z": "Ä"})
+    headers = server.seen[0][1]
+    assert headers["Host"] == server.url.removeprefix("https://")
+    assert headers["Authorization"] == "Bearer mine"
+    assert headers["Content-Type"] == "application/json"
+    assert headers["Impersonate-User"] == "u"
+    assert headers.get_all("Impersonate-Group") == ["a", "b"]
+
+
+def test_a_connection_is_kept_until_the_other_end_closes_it(client: Any, server: Server) -> None:
+    for path in ("/1", "/last", "/2", "/idle"):
+        client.request("GET", path)
+    first, last, second, idle = server.ports
+    assert first == last != second == idle
+    # The server's end of it comes when it comes; before that, it would have been an answer that did not come.
+    kept = client._transport._idle[0].sock
+    assert select.select([kept], [], [], 10)[0]
+    client.request("GET", "/3")
+    assert server.ports[-1] != idle
+
+
+def test_what_may_have_taken_effect_is_not_sent_again(client: Any, server: Server) -> None:
+    client.request("GET", "/1")
+    with pytest.raises(Unreachable, match=f"{server.url} cannot be reached: .*without response"):
+        client.request("POST", "/cut", body={})
+    assert len(server.seen) == 2
+    assert client.request("GET", "/2")["who"] == "one"
+
+
+def test_threads_share_connections_and_never_one_at_once(client: Any, server: Server) -> None:
+    with ThreadPoolExecutor(4) as workers:
+        paths = [f"/{number}" for number in range(40)]
+        found = list(workers.map(lambda path: client.request("GET", path)["path"], paths))
+    assert found == paths
+    assert len(set(server.ports)) <= 4
+
+
+def test_nobody_there(kubeconfig: Json, certificates: Path) -> None:
+    given = params(kubeconfig=as_one(kubeconfig, "https://127.0.0.1:1", certificates))
+    with pytest.raises(
+        Unreachable, match=r"https://127\.0\.0\.1:1 cannot be reached: .*[Rr]efused"
+    ):
+        _connection.client_of(given, False)[0].request("GET", "/version")

@@ -80,9 +80,7 @@ class Offers:
         return Problem("PoolExhausted", f"no {family(version)} address is free in pool {names}")
 
     def _infested(self) -> Problem:
-        address, aside = min(
-            self.book.strangers.items(), key=lambda each: by_number(each[0])
-        )
+        address, aside = min(self.book.strangers.items(), key=lambda each: by_number(each[0]))
         return Problem(
             "AddressConflict",
             f"{len(self.book.strangers)} addresses are answered for by others, {address} by {aside.mac}:"
