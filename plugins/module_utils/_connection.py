@@ -122,7 +122,14 @@ def client_of(params: dict[str, Any], dry_run: bool) -> tuple[Client, Any]:
         return Client(HttpsTransport(way.host, way.context, headers), dry_run=dry_run), way
     require_library()
     configuration = configure(params)
-    return Client(LibraryTransport(configuration, headers), dry_run=dry_run), configuration
+    try:
+        transport = LibraryTransport(configuration, headers)
+    except Exception as error:
+        raise BadConnection(
+            f"The connection to {configuration.host} cannot be made from its options, such as proxy, client_cert and"
+            f" ca_cert, or those of the kubeconfig: {type(error).__name__}: {error}"
+        ) from error
+    return Client(transport, dry_run=dry_run), configuration
 
 
 def require_library() -> None:
@@ -196,6 +203,17 @@ def _load(configuration: Any, params: dict[str, Any]) -> None:
                 params["context"] or "that it names as current", error
             )
         ) from error
+    except HeraldError:
+        raise
+    # The library lets through whatever its parts say of a file that is none: YAML's errors, and those of what is read.
+    except Exception as error:
+        what = "what is given" if isinstance(kubeconfig, dict) else kubeconfig or "the default one"
+        raise BadConnection(
+            f"kubeconfig: wanted YAML with clusters, users and contexts, found {what}, which is not:"
+            f" {type(error).__name__}: {error}"
+        ) from error
+    if not configuration.host:
+        raise BadConnection("kubeconfig: wanted a cluster with a server, found none")
 
 
 def _load_default(configuration: Any, options: dict[str, Any]) -> None:

@@ -94,7 +94,7 @@ class ApiError(HeraldError):
                 "baremetal.herald.cluster"
             )
         if self.is_kind_missing:
-            return ". The API server does not serve this kind: wanted Kubernetes 1.30 or newer"
+            return ". The API server does not serve this kind: wanted Kubernetes 1.32 or newer"
         if self.status == 409:
             return ". Somebody else changed the object at the same time; run this again"
         if self.status == 429 or self.status >= 500:

@@ -44,7 +44,7 @@ version:
   description: The API server's version, major and minor.
   returned: success
   type: str
-  sample: '1.30'
+  sample: '1.32'
 nodes:
   description: Names of the cluster's nodes.
   returned: success

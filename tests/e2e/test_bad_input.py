@@ -348,12 +348,12 @@ def test_playbook_refuses_a_cluster_that_is_too_old_and_writes_nothing(
 ) -> None:
     """What the module finds there is told in its stead: it is all that the role knows of a cluster."""
     found = {
-        "version": "1.29",
+        "version": "1.31",
         "server": "https://old.example",
         "nodes": [*NODES],
         "kube_proxy": {},
     }
     told = ("--extra-vars", json.dumps({"herald_cluster": found}))
     said = refused_cluster(herald, tmp_path, "Refuse a cluster that is too old", *told)
-    assert "Kubernetes: wanted 1.30 or newer" in said
-    assert "found 1.29 at https://old.example" in said
+    assert "Kubernetes: wanted 1.32 or newer" in said
+    assert "found 1.31 at https://old.example" in said

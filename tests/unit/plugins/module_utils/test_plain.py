@@ -249,11 +249,33 @@ def test_a_proxy_of_the_environment(name: str, file: Path, monkeypatch: pytest.M
     assert plain(params(kubeconfig=str(file))) is None
 
 
-@pytest.mark.parametrize("text", ["- a\n", "a: [\n", "\0", ""])
-def test_a_file_that_is_no_kubeconfig(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text", [b"- a\n", b"a: [\n", b"\0", b"", b"banana", b"\x7fELF\x02\xff", b"clusters: 3", b"7"]
+)
+def test_a_file_that_is_no_kubeconfig(text: bytes, tmp_path: Path) -> None:
     path = tmp_path / "config"
-    path.write_text(text)
+    path.write_bytes(text)
     assert plain(params(kubeconfig=str(path))) is None
+    with pytest.raises(BadConnection, match="kubeconfig: wanted") as refused:
+        _connection.client_of(params(kubeconfig=str(path)), False)
+    assert str(refused.value).count("\n") < 9
+
+
+def test_a_folder_is_no_kubeconfig(tmp_path: Path) -> None:
+    with pytest.raises(BadConnection, match=f"found {tmp_path}, which is not: IsADirectoryError"):
+        _connection.client_of(params(kubeconfig=str(tmp_path)), False)
+
+
+def test_a_cluster_without_a_server(kubeconfig: Json) -> None:
+    for cluster in kubeconfig["clusters"]:
+        cluster["cluster"].pop("server")
+    with pytest.raises(BadConnection, match="kubeconfig: wanted"):
+        _connection.client_of(params(kubeconfig=kubeconfig), False)
+
+
+def test_a_proxy_that_is_none(file: Path) -> None:
+    with pytest.raises(BadConnection, match=r"such as proxy, .*ProxySchemeUnknown"):
+        _connection.client_of(params(kubeconfig=str(file), proxy="nonsense"), False)
 
 
 def test_several_files(file: Path) -> None:
