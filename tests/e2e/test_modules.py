@@ -184,6 +184,9 @@ RIGHTS = [
 ]
 
 
+# Which is what the library kubernetes is for; what is plain goes without it.
+SEVERAL_FILES = {"KUBECONFIG": "{{ lookup('env', 'KUBECONFIG') }}:/nowhere"}
+
 GROUP_DEFAULTS = {"group/baremetal.herald.k8s": {"kubeconfig": "/of/the/group"}}
 
 
@@ -273,6 +276,10 @@ def results(bare: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Js
         for name, options in ASKED.items():
             book.herald(f"{module} {name}", module, options)
 
+    for turn in ("by several files", "by several files, again", "by one file"):
+        way = {"environment": SEVERAL_FILES} if "several" in turn else {}
+        book.herald(turn, "ip_pool", pool("several", 79, priority=7), **way)
+
     book.herald("group", "l2_policy_info", {}, module_defaults=GROUP_DEFAULTS)
 
     many = {"pools": [pool(f"many-{number}", number) for number in range(MANY)]}
@@ -356,6 +363,19 @@ def test_objects_are_found_by_name_and_by_label(results: dict[str, Json], module
     assert known["kind"] == ASKING[module]
     assert known["metadata"]["labels"] == {"team": "web"}
     assert known["spec"]
+
+
+def test_a_way_by_the_library_leads_to_the_same(results: dict[str, Json]) -> None:
+    made, again, plain = (
+        results[name] for name in ("by several files", "by several files, again", "by one file")
+    )
+    assert not any(result["failed"] for result in (made, again, plain)), (made, again, plain)
+    assert [result["action"] for result in (made, again, plain)] == [
+        "created",
+        "unchanged",
+        "unchanged",
+    ]
+    assert made["resource"] == again["resource"] == plain["resource"]
 
 
 def test_connection_is_said_once_for_the_action_group(results: dict[str, Json]) -> None:
