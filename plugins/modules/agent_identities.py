@@ -26,9 +26,7 @@ attributes:
     details:
       - Every write is tried as a dry run.
   diff_mode:
-    support: none
-    details:
-      - The names of what is removed are returned.
+    support: full
   idempotent:
     support: full
 options:
@@ -127,7 +125,8 @@ def main() -> None:
         result = prune(connect(module), set(params["nodes"]), params["namespace"], absent=absent)
     except HeraldError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=bool(result["removed"]), **result)
+    diff = {"before": {"identities": result["removed"]}, "after": {"identities": []}}
+    module.exit_json(changed=bool(result["removed"]), diff=diff, **result)
 
 
 def prune(

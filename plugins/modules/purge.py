@@ -25,9 +25,7 @@ attributes:
     details:
       - Every write is tried as a dry run.
   diff_mode:
-    support: none
-    details:
-      - The names of what is removed are returned.
+    support: full
   idempotent:
     support: full
 options:
@@ -95,7 +93,8 @@ def main() -> None:
         result = purge(connect(module), module.params["namespace"])
     except HeraldError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=any(result.values()), **result)
+    diff = {"before": result, "after": {what: [] for what in result}}
+    module.exit_json(changed=any(result.values()), diff=diff, **result)
 
 
 def purge(client: Client, namespace: str) -> dict:

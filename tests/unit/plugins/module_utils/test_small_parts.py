@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
 from ansible_collections.baremetal.herald.plugins.module_utils import (
     _diff,
     _leases,
@@ -371,3 +373,31 @@ def test_identities_of_the_named_go_unless_their_agents_live_which_a_dry_run_tak
     left = {path for path in api.objects if "/agent-" in path}
     kept = objects if dry else identity_objects("n1", "n2")
     assert left == {path for path, _object in kept}
+
+
+# --- What they show of it ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "before"),
+    [
+        (purge, {}, {"leases": ["presence-n2"], "services": [], "nodes": []}),
+        (agent_identities, {"nodes": ["n1"]}, {"identities": ["agent-n2"]}),
+    ],
+)
+def test_what_is_removed_is_a_diff(
+    module: Any,
+    options: dict[str, Any],
+    before: dict[str, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    after: dict[str, list[str]] = {what: [] for what in before}
+    api = FakeApi(*identity_objects("n1", "n2"), lease("presence-n2"))
+    monkeypatch.setattr(module, "connect", lambda _: Client(api))
+    for shown in (before, after):
+        with patch_module_args(options), contextlib.suppress(SystemExit):
+            module.main()
+        result = json.loads(capsys.readouterr().out)
+        assert result["diff"] == {"before": shown, "after": after}
+        assert result["changed"] == any(shown.values())
