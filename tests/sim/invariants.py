@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from herald.core import effects as fx
 from herald.core import events as ev
+from herald.core.allocation.externals import external_addresses
 from herald.core.leases import PRESENCE, REASON, Presence, held_by, services_of
 from herald.core.model import (
     MILLISECOND,
@@ -25,6 +26,7 @@ from herald.core.model import (
     SECOND,
     Address,
     Lease,
+    Policy,
     Service,
     ServiceKey,
     vip_address,
@@ -334,8 +336,9 @@ class Invariants:
         """No agent frees what a Service has."""
         if self._recently(self._given.setdefault(address, _Given()).edited_at):
             return
+        policies = [each for each in self._cluster.api.objects.values() if isinstance(each, Policy)]
         for service in self._cluster.services():
-            if str(address) in service.ingress:
+            if str(address) in service.ingress or address in external_addresses(service, policies):
                 self._fail(f"{address} is freed, which {service.key} has")
 
     def unneeded(self, address: Address) -> None:

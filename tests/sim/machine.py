@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Interface, ip_address
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ from tests.sim.watch import Watch
 
 from herald.core import effects as fx
 from herald.core import events as ev
+from herald.core.allocation.ipam import ALLOCATED
 from herald.core.model import MILLISECOND, SECOND, VIP_PREFIX, Identity, Interface, Lease, Service
+from herald.core.status import ANNOUNCED
 from herald.core.step import Decider
 from herald.core.world import KINDS
 
@@ -389,14 +392,20 @@ class Machine:
                 watch.reset("asked for", relist=True)
 
     def as_watched(self, event: ev.Event) -> ev.Event:
-        """A Service of another type is not there for who watches LoadBalancers alone."""
-        if self.all_services:
-            return event
+        """A Service that does not matter to this agent is not there."""
         if isinstance(event, ev.Listed) and event.kind is Service:
-            return ev.Listed(Service, tuple(filter(_is_watched, event.objects)), narrowed=True)
-        if isinstance(event, ev.Changed) and not _is_watched(event.object):
+            watched = tuple(filter(self._watches, event.objects))
+            return ev.Listed(Service, watched, narrowed=not self.all_services)
+        if isinstance(event, ev.Changed) and not self._watches(event.object):
             return ev.Removed(Service, event.object.key)
         return event
+
+    def _watches(self, obj: ev.KubeObject) -> bool:
+        if not isinstance(obj, Service):
+            return True
+        # Of conditions the decoder keeps Herald's alone.
+        ours = tuple(c for c in obj.conditions if c.type in (ALLOCATED, ANNOUNCED))
+        return replace(obj, conditions=ours).is_watched(all_types=self.all_services)
 
     def _solicit(self, solicitation: fx.Solicitation) -> None:
         """Who has that address, and is there, answers."""
@@ -491,10 +500,6 @@ class Machine:
                 watch.wrote(outcome.lease.resource_version)
         if _renews(effect) and sent > self.renewed:
             self.renewed = sent
-
-
-def _is_watched(obj: ev.KubeObject) -> bool:
-    return not isinstance(obj, Service) or obj.type == "LoadBalancer"
 
 
 def _renews(effect: Request) -> bool:

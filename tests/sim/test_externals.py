@@ -10,9 +10,11 @@ from ipaddress import ip_address
 import pytest
 from tests.sim.cluster import Cluster
 
-from herald.core.model import Policy, Selector, Service
+from herald.core.election.placement import order
+from herald.core.model import IPAM_LEASE, Node, Policy, Selector, Service
 
 OUTSIDE = "203.0.113.7"
+ELSEWHERE = "203.0.113.8"
 IN_POOL = "198.51.100.0"
 EXTERNAL = Policy("external", "x", 1, 1, external_ips=True)
 
@@ -218,3 +220,66 @@ def test_services_of_another_load_balancer_are_left_to_it() -> None:
     cluster.service("web", load_balancer_class="example.com/other", external_ips=(OUTSIDE,))
     cluster.run(5)
     assert cluster.vip_leases() == set()
+
+
+@pytest.mark.parametrize("kind", ["ClusterIP", "LoadBalancer"])
+def test_it_ends_where_the_service_stays_and_names_another_or_none(kind: str) -> None:
+    cluster = cluster_of(EXTERNAL)
+    cluster.service("web", type=kind, external_ips=(OUTSIDE,))
+    cluster.run_until(lambda: len(announcers(cluster, OUTSIDE)) == 1, 5)
+    cluster.run(3)
+    for wanted in ((ELSEWHERE,), ()):
+        cluster.api.put(replace(cluster.get("web"), external_ips=wanted))
+        cluster.run(5)
+        answering = {text for text in (OUTSIDE, ELSEWHERE) if announcers(cluster, text)}
+        assert answering == set(wanted)
+        assert {f"vip-{text}" for text in (OUTSIDE, ELSEWHERE)} & cluster.vip_leases() == {
+            f"vip-{text}" for text in wanted
+        }
+
+
+@pytest.mark.parametrize("way", ["edited", "replaced"])
+def test_of_another_type_it_loses_its_address_also_where_all_types_are_watched(way: str) -> None:
+    """What has nothing for Herald any more is not watched even then."""
+    cluster = cluster_of(EXTERNAL)
+    cluster.service("web")
+    cluster.run_until(lambda: cluster.served("web"), 5)
+    cluster.run(3)
+    web = cluster.get("web")
+    if way == "replaced":
+        cluster.delete_service("web")
+        web = replace(web, uid="svc-new", conditions=())
+    cluster.api.writes.clear()
+    cluster.api.put(replace(web, type="ClusterIP", ingress=()))
+    cluster.run(20)
+    assert cluster.vip_leases() == set()
+    assert types(cluster) == []
+    assert cluster.api.writes.count(("get", "default/web")) <= 2
+
+
+@pytest.mark.parametrize("wanted", [(OUTSIDE,), (ELSEWHERE,)])
+def test_what_the_allocator_s_watch_is_late_to_show_keeps_its_address(
+    wanted: tuple[str, ...],
+) -> None:
+    cluster = cluster_of(replace(EXTERNAL, node_selector=Selector({"announces": "yes"})))
+    nodes = {machine.node: machine for machine in cluster.machines.values()}
+    cluster.run(3)
+    before, heir, holder = (nodes[name] for name in order(IPAM_LEASE, dict.fromkeys(nodes, 1)))
+    assert cluster.allocator() == before.node
+    # Only the third may announce: what happens to the lease is no reason to look at it again.
+    name = holder.node
+    cluster.api.put(Node(name, f"node-{name}", {"announces": "yes"}, {}, (), ready=None))
+    (watch,) = (watch for watch in heir.watches if watch.kind is Service)
+    watch.hung = True
+    cluster.service("web", type="ClusterIP", external_ips=(OUTSIDE,))
+    cluster.run_until(lambda: announcers(cluster, OUTSIDE) == [holder.name], 5)
+    before.power_off()
+    cluster.run_until(lambda: cluster.allocator() == heir.node, 5)
+    cluster.run(0.3)
+    assert announcers(cluster, OUTSIDE) == [holder.name]
+    cluster.api.put(replace(cluster.get("web"), external_ips=wanted))
+    watch.hung = False
+    heir.relist()
+    cluster.run(10)
+    for text in (OUTSIDE, ELSEWHERE):
+        assert len(announcers(cluster, text)) == (text in wanted)

@@ -140,6 +140,12 @@ class Service:
     def key(self) -> ServiceKey:
         return self.namespace, self.name
 
+    def is_watched(self, *, all_types: bool) -> bool:
+        """Whether agents are told of it: of type LoadBalancer, or, where Services of every type are watched, one that
+        may have an address to announce, or of which Herald says something."""
+        others = all_types and (self.external_ips or self.conditions)
+        return self.type == "LoadBalancer" or bool(others)
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:

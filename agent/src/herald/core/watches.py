@@ -167,7 +167,7 @@ class Watches:
         if policies == self._policies:
             return
         self._policies = policies
-        all_services = any(policy.external_ips for policy in self._world.policies.values())
+        all_services = self._world.all_types
         if all_services != self._all_services:
             self._all_services = all_services
             self._out.add(WatchServices(all_services))

@@ -69,6 +69,11 @@ class World:
     def complete(self) -> bool:
         return self.knows_devices and len(self.listed) == len(KINDS)
 
+    @property
+    def all_types(self) -> bool:
+        """Whether Services of every type are wanted, as external addresses need it."""
+        return any(policy.external_ips for policy in self.policies.values())
+
     def look(self, event: InterfacesSeen) -> bool:
         """Take this node's interfaces; True if they differ from what was known."""
         found = {interface.index: interface for interface in event.interfaces}

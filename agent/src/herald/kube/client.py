@@ -147,7 +147,5 @@ class KubeClient:
 
 
 def matters(service: KubeObject) -> bool:
-    """Whether a Service may have an address to announce, or says something of Herald's."""
-    return isinstance(service, Service) and bool(
-        service.type == "LoadBalancer" or service.external_ips or service.conditions
-    )
+    """Of Services of every type, those that the decider is told of."""
+    return isinstance(service, Service) and service.is_watched(all_types=True)

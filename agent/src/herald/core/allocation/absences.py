@@ -41,8 +41,8 @@ class Absences:
         self._gone: dict[ServiceKey, int] = {}
         """Until when that is gone by, the next one first."""
         self._verdicts: list[tuple[ServiceKey, Service | None]] = []
-        self._refusal = ""
-        """What was told of it."""
+        self._refused = 0
+        """The status by which the API server refuses to show Services, as it was told; 0: it does not."""
 
     def doubt(self, key: ServiceKey) -> None:
         """Ask about it, unless that is known or under way."""
@@ -65,6 +65,7 @@ class Absences:
     def clear(self) -> None:
         for known in (self._waiting, self._later, self._asked, self._gone, self._verdicts):
             known.clear()
+        self._refused = 0
 
     def answer(self, answer: Answer, now: int) -> bool:
         key = self._asked.pop(answer.request, None)
@@ -105,15 +106,15 @@ class Absences:
         return found
 
     def _settle(self, key: ServiceKey, service: Service | None, now: int) -> None:
-        self._refusal = ""
+        self._refused = 0
         self._gone.pop(key, None)
         self._gone[key] = now + BELIEVED
         self._verdicts.append((key, service))
 
     def _tell(self, outcome: Done | Refused | Failed) -> None:
         """Once, what keeps addresses from being freed until somebody does something about it."""
-        if isinstance(outcome, Refused) and outcome.reason != self._refusal:
-            self._refusal = outcome.reason
+        if isinstance(outcome, Refused) and outcome.status != self._refused:
+            self._refused = outcome.status
             self._out.note("services not read", level="warning", reason=outcome.reason)
 
 

@@ -99,7 +99,7 @@ class Allocator:
         sent starts from nothing newer."""
         self.decided: set[ServiceKey] = set()
         """Services decided anew since the caller last took them: their status may have to change."""
-        self._absences = Absences(outbox, self._is_watched)
+        self._absences = Absences(outbox, lambda each: each.is_watched(all_types=world.all_types))
         self.left: list[Service] = []
         """Found to be of a type that is not watched any more, since the caller last took them."""
 
@@ -171,13 +171,16 @@ class Allocator:
             return
         service = self._world.services.get(key)
         if service is None:
-            self._absences.doubt(key)
+            if self._ipam.cares_for(key) or self._locks.of_service(key):
+                self._absences.doubt(key)
             self._ipam.drop_service(key)
             self._noted.pop(key, None)
             self._externals_due |= self._externals.put(key, ())
         else:
             self._absences.seen(key)
             self._ipam.put_service(service)
+            # Also what it had before this agent knew it, and whoever waited for that to be told.
+            self._tend(lock for lock in self._locks.of_service(key) if key in lock.external)
             self._put_external(self._ipam, service)
             self._tell_notes(self._ipam, service)
 
@@ -318,7 +321,7 @@ class Allocator:
             lock = self._locks.want(vip_lease_name(address))
             if lock is None or lock.doomed or lock.wants or address in self._expected:
                 continue
-            if not self._are_gone(lock.services):
+            if not self._are_gone(lock.keys):
                 continue
             self._out.note("free", address=str(address))
             if self._externals.services(address):
@@ -365,6 +368,9 @@ class Allocator:
             TRIED_FOR: "",
         }
 
+    def _tend(self, locks: Iterable[Lock]) -> None:
+        self._externals_due.update(lock.address for lock in locks if lock.address is not None)
+
     def _tend_external(self, address: Address) -> None:
         """Make the address's lease say for whom it is external; nobody: it goes, unless it was given to somebody."""
         services = self._externals.services(address)
@@ -372,13 +378,12 @@ class Allocator:
         lock = self._locks.want(name) if services else self._locks.get(name)
         if lock is None or lock.external == services or not self._are_gone(lock.external):
             return
-        if services or lock.services:
-            lock.doomed = False
-            aside = {CONFLICT: "", TRIED_FOR: ""}
-            lock.wants = {**(lock.wants or aside), EXTERNAL: services_text(services)}
-        else:
+        # Who holds it goes by what it says, and lets go of it; then it can be deleted.
+        aside = {CONFLICT: "", TRIED_FOR: ""}
+        lock.wants = {**(lock.wants or aside), EXTERNAL: services_text(services)}
+        lock.doomed = not (services or lock.services)
+        if lock.doomed:
             self._out.note("free", address=str(address))
-            lock.doomed = True
         self._locks.recheck([name])
 
     # --- is it really gone? -----------------------------------------------------------------------------------
@@ -387,16 +392,10 @@ class Allocator:
         """Whether nothing speaks for those of them that the watch does not show; what is not known is asked."""
         return self._absences.sure(key for key in keys if key not in self._world.services)
 
-    def _is_watched(self, service: Service) -> bool:
-        if service.type == "LoadBalancer":
-            return True
-        return any(policy.external_ips for policy in self._world.policies.values())
-
     def _follow_absences(self, ipam: Ipam, now: int) -> None:
         for key, service in self._absences.verdicts(now):
             ipam.ask_again(key)
-            named = self._locks.of_service(key)
-            self._externals_due.update(lock.address for lock in named if lock.address is not None)
+            self._tend(self._locks.of_service(key))
             if service is not None:
                 self.left.append(service)
 

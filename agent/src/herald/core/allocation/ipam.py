@@ -160,6 +160,10 @@ class Ipam:
         self._remember(key, verdict)
         return verdict.decision
 
+    def cares_for(self, key: ServiceKey) -> bool:
+        """Whether the Service, as it was last put, is in Herald's care."""
+        return key in self._book.services
+
     def ask_again(self, key: ServiceKey) -> None:
         """More is known of the Service than the caller went by when it was decided."""
         self._mark((key,))
