@@ -115,8 +115,10 @@ def connect(module: AnsibleModule) -> Client:
 def client_of(params: dict[str, Any], dry_run: bool) -> tuple[Client, Any]:
     """A client, and the C(Configuration) that it goes by or what stands for it. Raises HeraldError."""
     headers = _impersonation(params)
+    _sendable("api_key", params["api_key"])
     way = plain(params)
     if way is not None:
+        _sendable("kubeconfig: token", way.token)
         if way.token:
             headers.append(("Authorization", "Bearer " + way.token))
         return Client(HttpsTransport(way.host, way.context, headers), dry_run=dry_run), way
@@ -233,8 +235,19 @@ def _load_default(configuration: Any, options: dict[str, Any]) -> None:
         ) from error
 
 
+def _sendable(field: str, value: str | None) -> None:
+    """Raises BadConnection, which does not show it, where a value is none that a header can bear."""
+    if value and not (value.isascii() and value.isprintable()):
+        raise BadConnection(
+            f"{field}: wanted one line of printable ASCII characters, found others (a line break at its end?)"
+        )
+
+
 def _impersonation(params: dict[str, Any]) -> list[tuple[str, str]]:
     headers = (
         [("Impersonate-User", params["impersonate_user"])] if params["impersonate_user"] else []
     )
-    return headers + [("Impersonate-Group", group) for group in params["impersonate_groups"] or []]
+    headers += [("Impersonate-Group", group) for group in params["impersonate_groups"] or []]
+    for name, value in headers:
+        _sendable("impersonate_user" if name == "Impersonate-User" else "impersonate_groups", value)
+    return headers

@@ -11,8 +11,9 @@ effect is for the caller to find out.
 from __future__ import annotations
 
 import select
+import socket
 import ssl
-from http.client import HTTPException, HTTPSConnection
+from http.client import HTTPS_PORT, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
 from ansible_collections.baremetal.herald.plugins.module_utils._client import Response
@@ -31,6 +32,8 @@ class HttpsTransport:
     def __init__(self, host: str, context: ssl.SSLContext, headers: list[tuple[str, str]]) -> None:
         self._host = host.rstrip("/")
         self._url = urlsplit(self._host)
+        # Or else the last part of an IPv6 address would be taken for it.
+        self._port = self._url.port or HTTPS_PORT
         self._context = context
         self._headers = headers
         self._idle: list[HTTPSConnection] = []
@@ -68,14 +71,14 @@ class HttpsTransport:
                 connection = self._idle.pop()
             except IndexError:  # another thread was first
                 return None
-            if connection.sock is not None and not select.select([connection.sock], [], [], 0)[0]:
+            if connection.sock is not None and not _readable(connection.sock):
                 return connection
             connection.close()
         return None
 
     def _connected(self, tries: int) -> HTTPSConnection:
         connection = HTTPSConnection(
-            self._url.hostname or "", self._url.port, timeout=CONNECT, context=self._context
+            self._url.hostname or "", self._port, timeout=CONNECT, context=self._context
         )
         try:
             connection.connect()
@@ -86,3 +89,10 @@ class HttpsTransport:
             return self._connected(tries - 1)
         connection.sock.settimeout(READ)
         return connection
+
+
+def _readable(sock: socket.socket) -> bool:
+    """Whether something has come that nobody asked for: as a rule, the end."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))

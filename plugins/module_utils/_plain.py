@@ -16,12 +16,16 @@ import ssl
 import tempfile
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 # Options that take the library; those of a plain way, and what they replace in a kubeconfig.
 _OPTIONS = ("username", "password", "proxy", "no_proxy", "persist_config")
 _FILES = ("certificate-authority", "client-certificate", "client-key")
 _GIVEN = {"host": "server", **dict(zip(("ca_cert", "client_cert", "client_key"), _FILES))}
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+# X509_V_FLAG_PARTIAL_CHAIN of OpenSSL; ssl.VERIFY_X509_PARTIAL_CHAIN since Python 3.10.
+_PARTIAL_CHAIN = 0x80000
 
 # All that may stand in a kubeconfig's entries.
 _CONTEXT = {"cluster", "user", "namespace", "extensions"}
@@ -67,12 +71,23 @@ def _plain(params: dict[str, Any]) -> Plain:
             found[key] = params[option]
     host = _text(found, "server")
     authority, certificate, key = (_pem(found, name) for name in _FILES)
-    if not host.startswith("https://") or not authority:
+    if not _is_plain_url(host) or not authority:
         raise _NotPlain
     if bool(certificate) != bool(key) or "ENCRYPTED" in key:
         raise _NotPlain
     token = params["api_key"] or _text(found, "token")
     return Plain(host, authority, token, _context(authority, certificate, key))
+
+
+def _is_plain_url(host: str) -> bool:
+    """Whether it is C(https://), a name or an address without a zone, a port perhaps, and a path perhaps."""
+    try:
+        url = urlsplit(host)
+        name = (url.hostname or "").encode("idna")
+        odd = "%" in host or "@" in url.netloc or url.query or url.fragment
+        return url.scheme == "https" and bool(name) and url.port != 0 and not odd
+    except ValueError:  # of the port, the brackets, or the name
+        return False
 
 
 def _chosen(given: Any, context: str | None) -> dict[str, Any]:
@@ -148,9 +163,12 @@ def _read(path: str) -> str:
 
 
 def _context(authority: str, certificate: str, key: str) -> ssl.SSLContext:
-    """TLS 1.2 or newer with a server of this CA that bears the host's name, and with this client certificate."""
+    """TLS 1.2 or newer with a server of this CA that bears the host's name, and with this client certificate. As for
+    kubectl, only a subject alternative name counts, and the CA may be an intermediate one."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False
+    context.verify_flags |= _PARTIAL_CHAIN
     try:
         context.load_verify_locations(cadata=authority)
         if certificate:

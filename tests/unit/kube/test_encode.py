@@ -149,8 +149,6 @@ def test_a_service_patch_touches_only_what_it_says(patch, status) -> None:
 def test_a_service_patch_of_an_unknown_version_compares_the_uid_alone() -> None:
     patch = PatchService(1, replace(SERVICE, resource_version=0), None)
     assert encode.service_status(patch, NOW)["metadata"] == {"uid": "u"}
-    patch = PatchService(1, replace(SERVICE, resource_version=0, uid=""), None)
-    assert encode.service_status(patch, NOW)["metadata"] == {}
 
 
 def test_a_pool_patch() -> None:

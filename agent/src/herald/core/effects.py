@@ -148,7 +148,7 @@ class LeaseRequest:
 
 @dataclass(frozen=True, slots=True)
 class PatchService:
-    """Service status: strategic merge with the uid and resourceVersion that are known (not empty, not 0); touches
+    """Service status: strategic merge with the uid and, unless it is 0, the resourceVersion that are known; touches
     only what is ours.
 
     ``ingress`` None leaves the addresses alone. ``conditions`` are set; those in ``drop`` (types) removed.

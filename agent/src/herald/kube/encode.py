@@ -71,8 +71,8 @@ def service_status(patch: PatchService, now: str) -> Json:
     """A strategic merge patch of a Service's status.
 
     Conditions are merged by type, so others' stay; a condition whose status does not change keeps its
-    transition time. The list of ingress addresses is replaced as a whole: so it is defined (atomic). The uid,
-    where it is known, keeps it from another Service of that name.
+    transition time. The list of ingress addresses is replaced as a whole: so it is defined (atomic). The uid
+    keeps it from another Service of that name.
     """
     before = {condition.type: condition.status for condition in patch.service.conditions}
     conditions: list[object] = [
@@ -86,9 +86,7 @@ def service_status(patch: PatchService, now: str) -> Json:
         status["loadBalancer"] = {"ingress": ingress or None}
     if conditions:
         status["conditions"] = conditions
-    metadata: dict[str, str] = {}
-    if patch.service.uid:
-        metadata["uid"] = patch.service.uid
+    metadata = {"uid": patch.service.uid}
     if patch.service.resource_version:
         metadata["resourceVersion"] = str(patch.service.resource_version)
     return {"metadata": metadata, "status": status}

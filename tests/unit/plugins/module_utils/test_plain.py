@@ -26,6 +26,7 @@ from ansible_collections.baremetal.herald.plugins.module_utils._errors import (
     BadConnection,
     Unreachable,
 )
+from ansible_collections.baremetal.herald.plugins.module_utils._https import HttpsTransport
 from ansible_collections.baremetal.herald.plugins.module_utils._plain import plain
 from ansible_collections.baremetal.herald.plugins.modules.cluster_info import authorities
 
@@ -194,6 +195,13 @@ NOT_PLAIN: dict[str, Callable[[Json], None]] = {
     "another name in TLS": of_cluster(**{"tls-server-name": "api"}),
     "no verification": of_cluster(**{"insecure-skip-tls-verify": True}),
     "no TLS": of_cluster(server="http://a.example"),
+    "a port that is none": of_cluster(server="https://a.example:port"),
+    "a port beyond the last": of_cluster(server="https://a.example:99999"),
+    "half an IPv6 address": of_cluster(server="https://[fd00::1"),
+    "a name with an empty part": of_cluster(server="https://a..example:6443"),
+    "an address with a zone": of_cluster(server="https://[fe80::1%25eth0]:6443"),
+    "a user before the host": of_cluster(server="https://me:word@a.example"),
+    "no host": of_cluster(server="https://:6443"),
     "no content": of_cluster(**{"certificate-authority-data": "!!"}),
     "another authority's rubbish": of_cluster(**{"certificate-authority-data": "cnViYmlzaA=="}),
     "an authority with words beside it": lambda config: config["clusters"][0].update(
@@ -419,6 +427,57 @@ def test_a_server_of_another_name_is_not_trusted(
     )[0]
     with pytest.raises(Unreachable, match=r"[Hh]ostname|certificate"):
         client.request("GET", "/")
+
+
+@pytest.mark.parametrize("host", ["https://[::1]", "https://[2001:db8::443]/prefix"])
+def test_the_end_of_an_ipv6_address_is_no_port(
+    host: str, client_of: Any, kubeconfig: Json, certificates: Path
+) -> None:
+    given = params(kubeconfig=as_one(kubeconfig, host, certificates))
+    transport = client_of(given)[0]._transport
+    assert isinstance(transport, HttpsTransport)
+    assert (transport._url.hostname, transport._port) == (host[9:].partition("]")[0], 443)
+
+
+def test_a_server_is_known_by_what_kubectl_knows_it_by(
+    client_of: Any, kubeconfig: Json, server: Server, certificates: Path
+) -> None:
+    """By an alternative name and no common one; and an authority that is given need not be the topmost."""
+    context = client_of(params(kubeconfig=as_one(kubeconfig, server.url, certificates)))[1].context
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert not context.hostname_checks_common_name
+    assert context.verify_flags & 0x80000, "X509_V_FLAG_PARTIAL_CHAIN"
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+
+
+SECRET = "s3cr3t"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"api_key": SECRET + "\n"},
+        {"api_key": SECRET + "ł"},
+        {"impersonate_user": SECRET + "\r\nX: y"},
+        {"impersonate_groups": ["a", SECRET + "\n"]},
+    ],
+)
+@pytest.mark.parametrize("library", [False, True])
+def test_what_no_header_can_bear_is_refused_and_not_shown(
+    given: Json, library: bool, kubeconfig: Json
+) -> None:
+    more = {**given, "kubeconfig": kubeconfig, **({"persist_config": True} if library else {})}
+    with pytest.raises(BadConnection, match="wanted one line of printable ASCII") as refused:
+        _connection.client_of(params(**more), False)
+    assert SECRET not in str(refused.value)
+
+
+def test_a_token_that_no_header_can_bear_is_not_shown(kubeconfig: Json) -> None:
+    kubeconfig["users"][0]["user"]["token"] = SECRET + "\n"
+    with pytest.raises(BadConnection, match="kubeconfig: token: wanted one line") as refused:
+        _connection.client_of(params(kubeconfig=kubeconfig), False)
+    assert SECRET not in str(refused.value)
 
 
 def test_nothing_is_left_of_a_key(
