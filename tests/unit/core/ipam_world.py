@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Literal
 
-from herald.core.allocation.ipam import Decision, Ipam, Record, ingress_due
+from herald.core.allocation.ipam import Decision, Ipam, Record, ingress_due, needs_records
 from herald.core.model import (
     Address,
     Block,
@@ -319,8 +319,11 @@ class Allocator:
     def _carry_out(self, key: ServiceKey, decision: Decision) -> None:
         for record in decision.give:
             self._give(key, record)
-        if self.read.get(key) and decision.settled:
+        read = self.read.get(key)
+        if read and decision.settled:
             self._show(key, decision)
+        if read and needs_records(read, decision):
+            return
         for address in decision.release:
             self._release(key, address)
 

@@ -68,7 +68,7 @@ def test_a_refused_create_is_tried_with_what_is_free_then() -> None:
     ipam.settle(ONE)
     assert S in set(ipam.dirty())
     assert ipam.decide(S).give == (Record(TWO, "p", (S,)),)
-    assert ipam.is_orphan(ONE)
+    assert ipam.decide(T).release == (ONE,)
 
 
 def test_while_a_create_is_under_way_nobody_else_gets_the_address() -> None:
@@ -104,10 +104,11 @@ def test_of_two_addresses_given_by_accident_one_goes() -> None:
 def test_who_is_gone_or_out_of_care_leaves_what_it_had() -> None:
     ipam = fresh(service("s"))
     ipam.put_record(Record(ONE, "p", (S, T)))
-    assert not ipam.is_orphan(ONE)
     assert ipam.decide(T) == Decision(release=(ONE,))
     ipam.put_service(service("s", type="ClusterIP"))
     assert ipam.decide(S) == Decision(release=(ONE,))
+    assert not ipam.is_orphan(ONE)
+    ipam.put_record(Record(ONE, "p", ()))
     assert ipam.is_orphan(ONE)
     ipam.drop_record(ONE)
     assert not ipam.is_orphan(ONE)

@@ -85,6 +85,12 @@ def ingress_due(service: Service, decision: Decision) -> tuple[str, ...] | None:
     return due if due != service.ingress else None
 
 
+def needs_records(service: Service, decision: Decision) -> bool:
+    """Whether the Service's records are what says that Herald gave what its status is to be rid of yet: they are left
+    only afterwards, so that whoever allocates then knows it too."""
+    return decision.condition is None and ingress_due(service, decision) is not None
+
+
 def decide(book: Book, key: ServiceKey) -> Verdict:
     """What the Service shall hold. Who is not in Herald's care, or gone, leaves what it has."""
     known = book.services.get(key)
