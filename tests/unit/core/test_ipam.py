@@ -11,7 +11,7 @@ import pytest
 from tests.unit.core.ipam_rules import V4
 from tests.unit.core.ipam_world import MAC, key_of, pool, service
 
-from herald.core.allocation.assign import says_held
+from herald.core.allocation.assign import said_held
 from herald.core.allocation.ipam import ALLOCATED, Decision, Ipam, Record, ingress_due
 from herald.core.model import Condition, Service
 
@@ -316,7 +316,48 @@ def test_what_is_said_does_not_hang_on_the_order_of_hearing() -> None:
 )
 def test_a_condition_names_what_is_held(status: str, message: str, held: bool) -> None:
     told = Condition(ALLOCATED, status, "Allocated", message)  # type: ignore[arg-type]
-    assert says_held(replace(service("s"), conditions=(told,)), "192.0.2.0") is held
+    each = replace(service("s", shows="192.0.2.1,192.0.2.0"), conditions=(told,))
+    assert ("192.0.2.0" in said_held(each)) is held
+
+
+SHOWN = tuple(f"192.0.2.{number}" for number in (7, 1, 2, 3, 4, 5, 6))
+
+
+@pytest.mark.parametrize(
+    ("shown", "meant"),
+    [
+        (SHOWN, SHOWN),
+        (SHOWN[:6], SHOWN[:5]),
+        ((*SHOWN, "203.0.113.9"), SHOWN[:5]),
+        (("203.0.113.9", *SHOWN[1:]), SHOWN[:5]),
+        ((), SHOWN[:5]),
+    ],
+)
+@pytest.mark.parametrize(("before", "after"), [("", "; no IPv6"), ("a; and 9 more; held: ", "")])
+def test_a_condition_means_all_that_it_counts_where_the_status_has_as_many(
+    shown: tuple[str, ...], meant: tuple[str, ...], before: str, after: str
+) -> None:
+    named = "; ".join(f"{address} of pool p" for address in SHOWN[:5])
+    message = f"{before}{named}; and 2 more{after}"
+    told = Condition(ALLOCATED, "False" if before else "True", "Allocated", message)
+    each = replace(service("s"), ingress=shown, conditions=(told,))
+    assert said_held(each) == frozenset(meant)
+
+
+def test_however_much_is_missing_the_condition_says_what_is_held() -> None:
+    long = pool("p" * 250, "192.0.2.0/28")
+    wanted = ",".join((*SHOWN[:5], *(f"198.51.100.{number}" for number in range(8))))
+    other = pool("q" * 250, "198.51.100.0/28", select={"a": "b"})
+    ipam = Ipam(True, ())
+    for each in (long, other):
+        ipam.put_pool(each)
+    ipam.put_service(service("s", ips=wanted))
+    for record in ipam.decide(S).give:
+        ipam.put_record(record)
+    told = ipam.decide(S).condition
+    assert told is not None
+    assert len(told.message) <= 2048
+    assert said_held(replace(service("s"), conditions=(told,))) == frozenset(SHOWN[:5])
 
 
 def test_what_another_balancer_has_written_is_not_taken_away() -> None:

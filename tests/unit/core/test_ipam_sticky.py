@@ -22,6 +22,8 @@ from tests.unit.core.ipam_rules import (
 )
 from tests.unit.core.ipam_world import key_of, pool, service
 
+SEVEN = ",".join(f"192.0.2.{number}" for number in (7, 1, 2, 3, 4, 5, 6))
+
 STICKY = [
     Case(
         "restart",
@@ -132,6 +134,13 @@ STICKY = [
         (V4, service("r", ips="192.0.2.7"), service("s", ips="192.0.2.5,192.0.2.7")),
         {"s": "192.0.2.5 NoPool"},
         (without_agent(lost_leases("192.0.2.5"), gone("p")),),
+    ),
+    Case(
+        "leases lost and the pool gone, of more addresses than the condition names",
+        (V4, service("s", annotations={"metallb.io/loadBalancerIPs": SEVEN})),
+        {"s": f"{SEVEN} Orphaned"},
+        (without_agent(lost_leases(SEVEN), gone("p")),),
+        says={"s": "; and 2 more"},
     ),
     Case(
         "the status is wiped: the lease wins",
