@@ -114,13 +114,33 @@ def test_and_so_it_does_when_the_allocator_is_lost_meanwhile(verb: str, of: str)
     assert cluster.vip_leases() == set()
 
 
-def test_what_another_balancer_wrote_in_their_place_stays_and_holds_up_no_lease() -> None:
+@pytest.mark.parametrize(("ingress", "hostname"), [(("203.0.113.9",), False), ((), True)])
+def test_what_another_balancer_wrote_in_their_place_stays_and_holds_up_no_lease(
+    ingress: tuple[str, ...], hostname: bool
+) -> None:
     cluster, _ = many()
-    edit(cluster, load_balancer_class="example.com/other", ingress=("203.0.113.9",))
+    edit(
+        cluster,
+        load_balancer_class="example.com/other",
+        ingress=ingress,
+        served_otherwise=hostname,
+    )
     cluster.run(3)
-    assert cluster.get("web").ingress == ("203.0.113.9",)
+    assert cluster.get("web").ingress == ingress
+    assert cluster.get("web").served_otherwise is hostname
     assert cluster.get("web").conditions == (OTHERS,)
     assert cluster.vip_leases() == set()
+
+
+def test_without_a_class_and_served_by_a_hostname_it_is_left_alone_until_it_asks() -> None:
+    cluster = served()
+    cluster.service("other", served_otherwise=True, conditions=(OTHERS,))
+    cluster.run(3)
+    other = cluster.get("other")
+    assert (other.ingress, other.served_otherwise, other.conditions) == ((), True, (OTHERS,))
+    cluster.api.put(replace(other, annotations={"herald.dev/pool": "pool"}))
+    cluster.run_until(lambda: cluster.served("other"), 5)
+    assert not cluster.get("other").served_otherwise
 
 
 @pytest.mark.parametrize("ending", ["another type", "gone", "gone, and made anew"])

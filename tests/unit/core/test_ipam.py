@@ -365,4 +365,5 @@ def test_what_another_balancer_has_written_is_not_taken_away() -> None:
     assert ingress_due(ours, Decision()) == ()
     for shown in (("203.0.113.9",), ("192.0.2.0", "203.0.113.9")):
         assert ingress_due(replace(ours, ingress=shown), Decision()) is None
+    assert ingress_due(replace(ours, served_otherwise=True), Decision()) is None
     assert ingress_due(ours, Decision(release=(ONE,))) == ()

@@ -244,6 +244,38 @@ CARE = [
         (then(service("s", pool="p")),),
     ),
     Case(
+        "without a class, served by somebody else by a hostname: hands off",
+        (V4, service("s", hostname=True, annotations={"metallb.io/address-pool": "p"})),
+        {"s": "- untouched"},
+    ),
+    Case(
+        "hands off what is served by a hostname ends when Herald is asked",
+        (V4, service("s", hostname=True)),
+        {"s": "192.0.2.3 Allocated"},
+        (then(service("s", ips="192.0.2.3")),),
+    ),
+    Case(
+        "and when the hostname goes",
+        (V4, service("s", hostname=True)),
+        {"s": "192.0.2.0 Allocated"},
+        (gone("s"), then(service("s"))),
+    ),
+    Case(
+        "Herald's class, served by a hostname once",
+        (V4, service("s", hostname=True, lb_class="herald.dev/l2")),
+        {"s": "192.0.2.0 Allocated"},
+    ),
+    Case(
+        "another balancer's hostname in the place of what Herald gave, after it lost the leases",
+        (V4, service("s")),
+        {"s": "- untouched"},
+        (
+            without_agent(
+                lost_leases("192.0.2.0"), gone("s"), then(service("s", hostname=True, ours=True))
+            ),
+        ),
+    ),
+    Case(
         "two show what somebody else gave them: hands off both",
         (V4, service("a", shows="192.0.2.3"), service("b", shows="192.0.2.3")),
         {"a": "192.0.2.3 untouched", "b": "192.0.2.3 untouched"},

@@ -85,7 +85,7 @@ def ingress_due(service: Service, decision: Decision) -> tuple[str, ...] | None:
     if decision.condition is None:
         # Only what we gave is ours to take away: another balancer may have written it since.
         ours = said_held(service).union(map(str, decision.release))
-        if not ours.issuperset(service.ingress):
+        if service.served_otherwise or not ours.issuperset(service.ingress):
             return None
     return due if due != service.ingress else None
 
@@ -180,7 +180,7 @@ class _Case:
         """Whether a Service without a class is served by another load balancer, and nobody asks Herald."""
         service = self.known.service
         return (
-            bool(service.ingress)
+            (bool(service.ingress) or service.served_otherwise)
             and not service.load_balancer_class
             and not (given or self.keep or self.known.request.own)
             and said_held(service).isdisjoint(map(str, self.known.shown))
