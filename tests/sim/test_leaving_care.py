@@ -178,6 +178,15 @@ def test_one_that_is_gone_costs_one_read_and_its_namesake_is_left_alone() -> Non
     assert len(cluster.get("web").conditions) == 3
 
 
+def test_of_one_that_is_being_deleted_and_has_no_address_nothing_is_said() -> None:
+    cluster = Cluster(1)
+    cluster.service("web", deleting=True, conditions=(OTHERS,))
+    cluster.start()
+    cluster.run(5)
+    assert cluster.get("web").conditions == (OTHERS,)
+    assert not [event for machine in cluster.machines.values() for event in machine.told]
+
+
 def test_who_has_no_address_is_told_why_again_before_the_event_is_forgotten() -> None:
     cluster = Cluster(1)
     cluster.service("web", annotations={"herald.dev/pool": "none"})

@@ -44,7 +44,7 @@ class Decision(NamedTuple):
     release: tuple[Address, ...] = ()
     """Records that the Service must leave."""
     condition: Condition | None = None
-    """``herald.dev/Allocated``; None: not in Herald's care."""
+    """``herald.dev/Allocated``; None: not in Herald's care, or being deleted without an address."""
     settled: bool = True
     """False while a record of the Service is still to be written or under way: its status waits."""
 
@@ -299,7 +299,9 @@ class _Case:
             texts.append(
                 f"{address}{' of pool ' + pool if pool else ''}{trouble}{self._why(address)}"
             )
-        condition = self._condition(texts, orphaned=orphaned)
+        condition = None
+        if held or not self.known.service.deleting:
+            condition = self._condition(texts, orphaned=orphaned)
         for shown in self.known.service.conditions:
             if shown == condition:
                 condition = shown  # the same twice is once too often in memory
