@@ -96,6 +96,18 @@ def test_of_another_class_it_loses_more_addresses_than_its_condition_names() -> 
     assert cluster.vip_leases() == set()
 
 
+def test_where_herald_is_the_default_no_more_it_loses_them_too() -> None:
+    cluster, _ = many()
+    for machine in cluster.machines.values():
+        machine.kill()
+    cluster.settings = replace(cluster.settings, default_class=False)
+    cluster.start()
+    cluster.run(20)
+    assert cluster.get("web").ingress == ()
+    assert cluster.get("web").conditions == (OTHERS,)
+    assert cluster.vip_leases() == set()
+
+
 @pytest.mark.parametrize(("verb", "of"), [("patch", "svc-web"), ("update", "vip-")])
 def test_and_so_it_does_when_the_allocator_is_lost_meanwhile(verb: str, of: str) -> None:
     """Right after the first write to the Service, or to one of its leases."""
