@@ -118,7 +118,7 @@ def change_services(ipam: Ipam, services: list[Service]) -> list[float]:
             ipam.put_service(replace(service, annotations={"herald.dev/ips": "10.0.255.1"}))
         else:
             ipam.drop_service(service.key)
-            for address in ipam.take_new_orphans():
+            for address in ipam.decide(service.key).release:
                 ipam.drop_record(address)
         work_off(ipam)
         spent.append((time.process_time() - begun) * 1e3)

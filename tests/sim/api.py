@@ -165,8 +165,9 @@ class Api:
                 return ev.Refused(422, "metadata.uid: field is immutable")
             conditions = {c.type: c for c in known.conditions if c.type not in effect.drop}
             conditions.update({c.type: c for c in effect.conditions})
-            ingress = known.ingress if effect.ingress is None else effect.ingress
-            self.put(replace(known, ingress=ingress, conditions=tuple(conditions.values())))
+            if effect.ingress is not None:
+                known = replace(known, ingress=effect.ingress, served_otherwise=False)
+            self.put(replace(known, conditions=tuple(conditions.values())))
             return ev.Done()
         kind: ev.Kind = Pool if isinstance(effect, fx.PatchPool) else Policy
         found = self.objects.get((kind, effect.name))

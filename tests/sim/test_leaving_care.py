@@ -74,6 +74,87 @@ def test_of_another_class_it_loses_what_was_only_part_of_its_request_too() -> No
     assert len(cluster.vip_leases()) == 1
 
 
+def many() -> tuple[Cluster, str]:
+    """One Service with more addresses than a condition names, and who allocates."""
+    cluster = Cluster(3)
+    wanted = ",".join(f"198.51.100.{number}" for number in range(1, 8))
+    cluster.service("web", annotations={"herald.dev/ips": wanted}, conditions=(OTHERS,))
+    cluster.start()
+    cluster.run_until(lambda: cluster.served("web"), 15)
+    cluster.run(3)
+    assert len(cluster.get("web").ingress) == len(cluster.vip_leases()) == 7
+    cluster.api.writes.clear()
+    return cluster, cluster.allocator()
+
+
+def test_of_another_class_it_loses_more_addresses_than_its_condition_names() -> None:
+    cluster, _ = many()
+    edit(cluster, load_balancer_class="example.com/other")
+    cluster.run(3)
+    assert cluster.get("web").ingress == ()
+    assert cluster.get("web").conditions == (OTHERS,)
+    assert cluster.vip_leases() == set()
+
+
+def test_where_herald_is_the_default_no_more_it_loses_them_too() -> None:
+    cluster, _ = many()
+    for machine in cluster.machines.values():
+        machine.kill()
+    cluster.settings = replace(cluster.settings, default_class=False)
+    cluster.start()
+    cluster.run(20)
+    assert cluster.get("web").ingress == ()
+    assert cluster.get("web").conditions == (OTHERS,)
+    assert cluster.vip_leases() == set()
+
+
+@pytest.mark.parametrize(("verb", "of"), [("patch", "svc-web"), ("update", "vip-")])
+def test_and_so_it_does_when_the_allocator_is_lost_meanwhile(verb: str, of: str) -> None:
+    """Right after the first write to the Service, or to one of its leases."""
+    cluster, before = many()
+    edit(cluster, load_balancer_class="example.com/other")
+
+    def written() -> bool:
+        return any(verb == done and of in text for done, text in cluster.api.writes)
+
+    cluster.run_until(written, 5)
+    cluster.machines[before].power_off()
+    cluster.run(20)
+    assert cluster.allocator() != before
+    assert cluster.get("web").ingress == ()
+    assert cluster.get("web").conditions == (OTHERS,)
+    assert cluster.vip_leases() == set()
+
+
+@pytest.mark.parametrize(("ingress", "hostname"), [(("203.0.113.9",), False), ((), True)])
+def test_what_another_balancer_wrote_in_their_place_stays_and_holds_up_no_lease(
+    ingress: tuple[str, ...], hostname: bool
+) -> None:
+    cluster, _ = many()
+    edit(
+        cluster,
+        load_balancer_class="example.com/other",
+        ingress=ingress,
+        served_otherwise=hostname,
+    )
+    cluster.run(3)
+    assert cluster.get("web").ingress == ingress
+    assert cluster.get("web").served_otherwise is hostname
+    assert cluster.get("web").conditions == (OTHERS,)
+    assert cluster.vip_leases() == set()
+
+
+def test_without_a_class_and_served_by_a_hostname_it_is_left_alone_until_it_asks() -> None:
+    cluster = served()
+    cluster.service("other", served_otherwise=True, conditions=(OTHERS,))
+    cluster.run(3)
+    other = cluster.get("other")
+    assert (other.ingress, other.served_otherwise, other.conditions) == ((), True, (OTHERS,))
+    cluster.api.put(replace(other, annotations={"herald.dev/pool": "pool"}))
+    cluster.run_until(lambda: cluster.served("other"), 5)
+    assert not cluster.get("other").served_otherwise
+
+
 @pytest.mark.parametrize("ending", ["another type", "gone", "gone, and made anew"])
 def test_what_no_agent_saw_is_made_good_by_the_next_one(ending: str) -> None:
     cluster = served()
@@ -107,6 +188,15 @@ def test_one_that_is_gone_costs_one_read_and_its_namesake_is_left_alone() -> Non
     cluster.run_until(lambda: cluster.served("web"), 5)
     cluster.run(3)
     assert len(cluster.get("web").conditions) == 3
+
+
+def test_of_one_that_is_being_deleted_and_has_no_address_nothing_is_said() -> None:
+    cluster = Cluster(1)
+    cluster.service("web", deleting=True, conditions=(OTHERS,))
+    cluster.start()
+    cluster.run(5)
+    assert cluster.get("web").conditions == (OTHERS,)
+    assert not [event for machine in cluster.machines.values() for event in machine.told]
 
 
 def test_who_has_no_address_is_told_why_again_before_the_event_is_forgotten() -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Literal
 
-from herald.core.allocation.ipam import Decision, Ipam, Record, ingress_due
+from herald.core.allocation.ipam import Decision, Ipam, Record, ingress_due, needs_records
 from herald.core.model import (
     Address,
     Block,
@@ -56,6 +56,7 @@ def service(
     lb_ip: str = "",
     external: str = "",
     shows: str = "",
+    hostname: bool = False,
     ours: bool = False,
     deleting: bool = False,
 ) -> Service:
@@ -88,6 +89,7 @@ def service(
         ingress=tuple(filter(None, shows.split(","))),
         conditions=(condition,) if ours else (),
         deleting=deleting,
+        served_otherwise=hostname,
     )
 
 
@@ -170,8 +172,14 @@ class Cluster:
                 self._tell(lambda heard, each=each: heard.put_pool(each))
                 continue
             old = self.services.get(each.key)
-            if old and not each.ingress and each.type == "LoadBalancer":
-                each = replace(each, ingress=old.ingress, conditions=old.conditions)
+            bare = not (each.ingress or each.served_otherwise)
+            if old and bare and each.type == "LoadBalancer":
+                each = replace(
+                    each,
+                    ingress=old.ingress,
+                    served_otherwise=old.served_otherwise,
+                    conditions=old.conditions,
+                )
             self._store(each)
 
     def delete(self, name: str) -> None:
@@ -236,9 +244,11 @@ class Cluster:
         now = self.services.get(read.key)
         if now is None or now.resource_version != read.resource_version:
             return False
-        ingress = wanted_ingress(read, decision)
-        self.on_show(read.key, now.ingress, ingress)
-        self._store(replace(now, ingress=ingress, conditions=wanted_conditions(decision)))
+        ingress = ingress_due(read, decision)
+        if ingress is not None:
+            self.on_show(read.key, now.ingress, ingress)
+            now = replace(now, ingress=ingress, served_otherwise=False)
+        self._store(replace(now, conditions=wanted_conditions(decision)))
         return True
 
 
@@ -319,8 +329,11 @@ class Allocator:
     def _carry_out(self, key: ServiceKey, decision: Decision) -> None:
         for record in decision.give:
             self._give(key, record)
-        if self.read.get(key) and decision.settled:
+        read = self.read.get(key)
+        if read and decision.settled:
             self._show(key, decision)
+        if read and needs_records(read, decision):
+            return
         for address in decision.release:
             self._release(key, address)
 

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.core.ipam_rules import V4
 from tests.unit.core.ipam_world import MAC, key_of, pool, service
 
-from herald.core.allocation.assign import says_held
+from herald.core.allocation.assign import said_held
 from herald.core.allocation.ipam import ALLOCATED, Decision, Ipam, Record, ingress_due
 from herald.core.model import Condition, Service
 
@@ -68,7 +68,7 @@ def test_a_refused_create_is_tried_with_what_is_free_then() -> None:
     ipam.settle(ONE)
     assert S in set(ipam.dirty())
     assert ipam.decide(S).give == (Record(TWO, "p", (S,)),)
-    assert ipam.is_orphan(ONE)
+    assert ipam.decide(T).release == (ONE,)
 
 
 def test_while_a_create_is_under_way_nobody_else_gets_the_address() -> None:
@@ -104,10 +104,11 @@ def test_of_two_addresses_given_by_accident_one_goes() -> None:
 def test_who_is_gone_or_out_of_care_leaves_what_it_had() -> None:
     ipam = fresh(service("s"))
     ipam.put_record(Record(ONE, "p", (S, T)))
-    assert not ipam.is_orphan(ONE)
     assert ipam.decide(T) == Decision(release=(ONE,))
     ipam.put_service(service("s", type="ClusterIP"))
     assert ipam.decide(S) == Decision(release=(ONE,))
+    assert not ipam.is_orphan(ONE)
+    ipam.put_record(Record(ONE, "p", ()))
     assert ipam.is_orphan(ONE)
     ipam.drop_record(ONE)
     assert not ipam.is_orphan(ONE)
@@ -315,7 +316,48 @@ def test_what_is_said_does_not_hang_on_the_order_of_hearing() -> None:
 )
 def test_a_condition_names_what_is_held(status: str, message: str, held: bool) -> None:
     told = Condition(ALLOCATED, status, "Allocated", message)  # type: ignore[arg-type]
-    assert says_held(replace(service("s"), conditions=(told,)), "192.0.2.0") is held
+    each = replace(service("s", shows="192.0.2.1,192.0.2.0"), conditions=(told,))
+    assert ("192.0.2.0" in said_held(each)) is held
+
+
+SHOWN = tuple(f"192.0.2.{number}" for number in (7, 1, 2, 3, 4, 5, 6))
+
+
+@pytest.mark.parametrize(
+    ("shown", "meant"),
+    [
+        (SHOWN, SHOWN),
+        (SHOWN[:6], SHOWN[:5]),
+        ((*SHOWN, "203.0.113.9"), SHOWN[:5]),
+        (("203.0.113.9", *SHOWN[1:]), SHOWN[:5]),
+        ((), SHOWN[:5]),
+    ],
+)
+@pytest.mark.parametrize(("before", "after"), [("", "; no IPv6"), ("a; and 9 more; held: ", "")])
+def test_a_condition_means_all_that_it_counts_where_the_status_has_as_many(
+    shown: tuple[str, ...], meant: tuple[str, ...], before: str, after: str
+) -> None:
+    named = "; ".join(f"{address} of pool p" for address in SHOWN[:5])
+    message = f"{before}{named}; and 2 more{after}"
+    told = Condition(ALLOCATED, "False" if before else "True", "Allocated", message)
+    each = replace(service("s"), ingress=shown, conditions=(told,))
+    assert said_held(each) == frozenset(meant)
+
+
+def test_however_much_is_missing_the_condition_says_what_is_held() -> None:
+    long = pool("p" * 250, "192.0.2.0/28")
+    wanted = ",".join((*SHOWN[:5], *(f"198.51.100.{number}" for number in range(8))))
+    other = pool("q" * 250, "198.51.100.0/28", select={"a": "b"})
+    ipam = Ipam(True, ())
+    for each in (long, other):
+        ipam.put_pool(each)
+    ipam.put_service(service("s", ips=wanted))
+    for record in ipam.decide(S).give:
+        ipam.put_record(record)
+    told = ipam.decide(S).condition
+    assert told is not None
+    assert len(told.message) <= 2048
+    assert said_held(replace(service("s"), conditions=(told,))) == frozenset(SHOWN[:5])
 
 
 def test_what_another_balancer_has_written_is_not_taken_away() -> None:
@@ -323,4 +365,5 @@ def test_what_another_balancer_has_written_is_not_taken_away() -> None:
     assert ingress_due(ours, Decision()) == ()
     for shown in (("203.0.113.9",), ("192.0.2.0", "203.0.113.9")):
         assert ingress_due(replace(ours, ingress=shown), Decision()) is None
+    assert ingress_due(replace(ours, served_otherwise=True), Decision()) is None
     assert ingress_due(ours, Decision(release=(ONE,))) == ()

@@ -271,7 +271,13 @@ CHANGES = [
         {"s": "192.0.2.0 Allocated"},
         (then(service("s", ips="192.0.2.9", deleting=True)),),
     ),
-    Case("born while being deleted", (V4, service("s", deleting=True)), {"s": "- Allocated"}),
+    Case("born while being deleted", (V4, service("s", deleting=True)), {"s": "- untouched"}),
+    Case(
+        "deleted while it waits: there is nothing to be said any more",
+        (V4, service("s", pool="q")),
+        {"s": "- untouched"},
+        (then(service("s", pool="q", deleting=True)),),
+    ),
 ]
 
 SHARE = {"ports": "443", "key": "web"}

@@ -22,6 +22,8 @@ from tests.unit.core.ipam_rules import (
 )
 from tests.unit.core.ipam_world import key_of, pool, service
 
+SEVEN = ",".join(f"192.0.2.{number}" for number in (7, 1, 2, 3, 4, 5, 6))
+
 STICKY = [
     Case(
         "restart",
@@ -134,6 +136,13 @@ STICKY = [
         (without_agent(lost_leases("192.0.2.5"), gone("p")),),
     ),
     Case(
+        "leases lost and the pool gone, of more addresses than the condition names",
+        (V4, service("s", annotations={"metallb.io/loadBalancerIPs": SEVEN})),
+        {"s": f"{SEVEN} Orphaned"},
+        (without_agent(lost_leases(SEVEN), gone("p")),),
+        says={"s": "; and 2 more"},
+    ),
+    Case(
         "the status is wiped: the lease wins",
         (V4, service("r"), service("s")),
         {"s": "192.0.2.1 Allocated"},
@@ -233,6 +242,38 @@ CARE = [
         (V4, service("s", shows="203.0.113.3")),
         {"s": "192.0.2.0 Allocated"},
         (then(service("s", pool="p")),),
+    ),
+    Case(
+        "without a class, served by somebody else by a hostname: hands off",
+        (V4, service("s", hostname=True, annotations={"metallb.io/address-pool": "p"})),
+        {"s": "- untouched"},
+    ),
+    Case(
+        "hands off what is served by a hostname ends when Herald is asked",
+        (V4, service("s", hostname=True)),
+        {"s": "192.0.2.3 Allocated"},
+        (then(service("s", ips="192.0.2.3")),),
+    ),
+    Case(
+        "and when the hostname goes",
+        (V4, service("s", hostname=True)),
+        {"s": "192.0.2.0 Allocated"},
+        (gone("s"), then(service("s"))),
+    ),
+    Case(
+        "Herald's class, served by a hostname once",
+        (V4, service("s", hostname=True, lb_class="herald.dev/l2")),
+        {"s": "192.0.2.0 Allocated"},
+    ),
+    Case(
+        "another balancer's hostname in the place of what Herald gave, after it lost the leases",
+        (V4, service("s")),
+        {"s": "- untouched"},
+        (
+            without_agent(
+                lost_leases("192.0.2.0"), gone("s"), then(service("s", hostname=True, ours=True))
+            ),
+        ),
     ),
     Case(
         "two show what somebody else gave them: hands off both",

@@ -221,6 +221,7 @@ EXAMPLES: list[tuple[Kind, dict[str, Any], object]] = [
             ingress=("192.0.2.7",),
             conditions=(Condition("herald.dev/Allocated", "True", "Allocated", "m"),),
             deleting=False,
+            served_otherwise=True,
         ),
     ),
     (

@@ -135,6 +135,8 @@ class Service:
     conditions: tuple[Condition, ...]
     """Only ``herald.dev/…``."""
     deleting: bool
+    served_otherwise: bool = False
+    """``status.loadBalancer.ingress`` has entries without an ``ip``, by hostname: they are another load balancer's."""
 
     @property
     def key(self) -> ServiceKey:

@@ -75,6 +75,7 @@ def _top(json: object) -> Fields:
 
 def _service(json: Fields) -> Service:
     metadata, spec, status = json.record("metadata"), json.record("spec"), json.record("status")
+    ingress = list(status.record("loadBalancer").records("ingress"))
     return Service(
         namespace=sys.intern(metadata.required("namespace")),
         name=sys.intern(metadata.required("name")),
@@ -96,13 +97,10 @@ def _service(json: Fields) -> Service:
         ),
         external_traffic_policy=spec.word("externalTrafficPolicy", "Cluster"),
         selector=mapping_once(spec.labels("selector")),
-        ingress=tuple(
-            ingress.text("ip")
-            for ingress in status.record("loadBalancer").records("ingress")
-            if "ip" in ingress
-        ),
+        ingress=tuple(each.text("ip") for each in ingress if "ip" in each),
         conditions=tuple(_conditions(status, OURS)),
         deleting="deletionTimestamp" in metadata,
+        served_otherwise=any("ip" not in each for each in ingress),
     )
 
 

@@ -17,7 +17,7 @@ from heapq import nsmallest
 from herald.core.allocation.absences import Absences
 from herald.core.allocation.externals import Externals, external_addresses
 from herald.core.allocation.inquiries import Inquiries
-from herald.core.allocation.ipam import ALLOCATED, Decision, Ipam, Record
+from herald.core.allocation.ipam import ALLOCATED, Decision, Ipam, Record, needs_records
 from herald.core.allocation.policies import PolicyReports
 from herald.core.effects import EmitEvent, PatchPolicy, PatchPool
 from herald.core.election.lock import Lock
@@ -77,7 +77,7 @@ class Allocator:
         self._ipam: Ipam | None = None
         self._expected: set[Address] = set()
         self._frees_due: set[Address] = set()
-        """Addresses whose lease may have to go, if nobody needs them."""
+        """Addresses whose lease may have to go, if it names nobody."""
         self._inquiries = Inquiries(outbox, kin)
         self._asking: dict[Address, Record] = {}
         """What is to be recorded if nobody answers."""
@@ -311,9 +311,9 @@ class Allocator:
                 self._patch_policy(policy, now)
 
     def _free(self, ipam: Ipam) -> None:
-        """Have the leases go of up to BATCH addresses that nobody needs. What a write that is under way holds up comes
+        """Have the leases go of up to BATCH addresses that nobody has. What a write that is under way holds up comes
         back by ``lease_changed``."""
-        orphans = set(filter(ipam.is_orphan, self._frees_due | ipam.take_new_orphans()))
+        orphans = set(filter(ipam.is_orphan, self._frees_due))
         due = nsmallest(BATCH, orphans, key=by_number)
         self._frees_due = orphans.difference(due)
         self._more = self._more or bool(self._frees_due)
@@ -321,7 +321,7 @@ class Allocator:
             lock = self._locks.want(vip_lease_name(address))
             if lock is None or lock.doomed or lock.wants or address in self._expected:
                 continue
-            if not self._are_gone(lock.keys):
+            if not self._are_gone(lock.external):
                 continue
             self._out.note("free", address=str(address))
             if self._externals.services(address):
@@ -339,6 +339,10 @@ class Allocator:
                 lock.doomed = False
         # Who is only not to be seen keeps what it has; once it is known to be gone, it is decided anew.
         if not decision.release or not self._are_gone((key,)):
+            return
+        service = self._world.services.get(key)
+        if service is not None and needs_records(service, decision):
+            # The watch will show its new status, and it is decided anew.
             return
         for address in decision.release:
             lock = self._locks.get(vip_lease_name(address))

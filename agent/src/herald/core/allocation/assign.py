@@ -29,6 +29,7 @@ ALLOCATED = "herald.dev/Allocated"
 """Whether it has all addresses that it asks for, and why not."""
 
 _HELD = "held: "
+_NAMED = re.compile(r"([\da-f.:]+)(?: of pool|,|$)")
 _MESSAGE_MAX = 2048
 
 
@@ -43,7 +44,7 @@ class Decision(NamedTuple):
     release: tuple[Address, ...] = ()
     """Records that the Service must leave."""
     condition: Condition | None = None
-    """``herald.dev/Allocated``; None: not in Herald's care."""
+    """``herald.dev/Allocated``; None: not in Herald's care, or being deleted without an address."""
     settled: bool = True
     """False while a record of the Service is still to be written or under way: its status waits."""
 
@@ -62,16 +63,20 @@ class Verdict(NamedTuple):
     """It waits for somebody with this key."""
 
 
-def says_held(service: Service, address: str) -> bool:
-    """Whether the Service's own condition names an address as one that Herald gave it (it names the first few)."""
+def said_held(service: Service) -> frozenset[str]:
+    """The addresses of which the Service's own condition says that Herald gave them. It names the first few, in the
+    order of the status, and counts the others: it means them where the status has just as many after those."""
     for condition in service.conditions:
         if condition.type == ALLOCATED:
             before, said, after = condition.message.partition(_HELD)
             held = after if said else before if condition.status == "True" else ""
-            return any(
-                re.match(rf"{re.escape(address)}( of pool|,|$)", t) for t in held.split("; ")
-            )
-    return False
+            texts = held.split("; ")
+            named = tuple(found[1] for text in texts if (found := _NAMED.match(text)))
+            first = len(named)
+            counted = texts[first : first + 1] == [f"and {len(service.ingress) - first} more"]
+            all_of_it = counted and service.ingress[:first] == named
+            return frozenset(service.ingress if all_of_it else named)
+    return frozenset()
 
 
 def ingress_due(service: Service, decision: Decision) -> tuple[str, ...] | None:
@@ -79,10 +84,16 @@ def ingress_due(service: Service, decision: Decision) -> tuple[str, ...] | None:
     due = tuple(str(address) for address in decision.addresses)
     if decision.condition is None:
         # Only what we gave is ours to take away: another balancer may have written it since.
-        ours = set(map(str, decision.release))
-        if not all(text in ours or says_held(service, text) for text in service.ingress):
+        ours = said_held(service).union(map(str, decision.release))
+        if service.served_otherwise or not ours.issuperset(service.ingress):
             return None
     return due if due != service.ingress else None
+
+
+def needs_records(service: Service, decision: Decision) -> bool:
+    """Whether the Service's records are what says that Herald gave what its status is to be rid of yet: they are left
+    only afterwards, so that whoever allocates then knows it too."""
+    return decision.condition is None and ingress_due(service, decision) is not None
 
 
 def decide(book: Book, key: ServiceKey) -> Verdict:
@@ -152,7 +163,7 @@ class _Case:
         if record is None:
             claimants = self.book.pools.claimants(address)
             service = self.known.service
-            owned = service.load_balancer_class or says_held(service, str(address))
+            owned = service.load_balancer_class or str(address) in said_held(service)
             foreign = self._held_elsewhere(address) or not claimants
             if not owned and (foreign or not self.known.request.own):
                 return None
@@ -169,10 +180,10 @@ class _Case:
         """Whether a Service without a class is served by another load balancer, and nobody asks Herald."""
         service = self.known.service
         return (
-            bool(service.ingress)
+            (bool(service.ingress) or service.served_otherwise)
             and not service.load_balancer_class
             and not (given or self.keep or self.known.request.own)
-            and not any(says_held(service, str(address)) for address in self.known.shown)
+            and said_held(service).isdisjoint(map(str, self.known.shown))
         )
 
     # --- What is asked for -----------------------------------------------------------------------------
@@ -288,7 +299,9 @@ class _Case:
             texts.append(
                 f"{address}{' of pool ' + pool if pool else ''}{trouble}{self._why(address)}"
             )
-        condition = self._condition(texts, orphaned=orphaned)
+        condition = None
+        if held or not self.known.service.deleting:
+            condition = self._condition(texts, orphaned=orphaned)
         for shown in self.known.service.conditions:
             if shown == condition:
                 condition = shown  # the same twice is once too often in memory
@@ -357,7 +370,9 @@ class _Case:
             for address, aside in self.book.asides_of(self.key)
         )
         if self.problems:
-            parts = [listed(missing, "; "), f"{_HELD}{held}" if held else "", *remarks]
+            kept = f"{_HELD}{held}" if held else ""
+            # Said in full, since it is read again.
+            parts = [listed(missing, "; ")[: _MESSAGE_MAX - len(f"; {kept}")], kept, *remarks]
             return _told("False", self.problems[0].reason, parts)
         return _told(status, reason, [held, *remarks])
 

@@ -12,7 +12,8 @@ The caller must
 - decide nothing before Services, pools and VIP leases were all listed once;
 - tell of every write it sends (:meth:`Ipam.expect`) before the next :meth:`Ipam.decide`, and of its answer
   (:meth:`Ipam.settle`, and :meth:`Ipam.put_record` with the lease that came back);
-- write a Service's status only from a decision that is ``settled``.
+- write a Service's status only from a decision that is ``settled``;
+- carry out a release only where the status does not need the record any more (:func:`needs_records`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from herald.core.allocation.addresses import spelled
-from herald.core.allocation.assign import ALLOCATED, Decision, Verdict, decide, ingress_due
+from herald.core.allocation.assign import (
+    ALLOCATED,
+    Decision,
+    Verdict,
+    decide,
+    ingress_due,
+    needs_records,
+)
 from herald.core.allocation.book import STRANGERS_MAX, Aside, Book, Entry, Known, Record
 from herald.core.allocation.pools import VERSIONS
 from herald.core.allocation.requests import parse_request
@@ -29,13 +37,12 @@ from herald.core.model import LOAD_BALANCER_CLASS, Condition, PoolStatus
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
-    from collections.abc import Set as AbstractSet
 
     from herald.core.allocation.pools import Plan
     from herald.core.allocation.ranges import Runs, Version
     from herald.core.model import Address, Pool, Service, ServiceKey, ServiceKeys
 
-__all__ = ["ALLOCATED", "Decision", "Ipam", "Record", "ingress_due"]
+__all__ = ["ALLOCATED", "Decision", "Ipam", "Record", "ingress_due", "needs_records"]
 
 _OVERLAPS_NAMED = 3
 _PROBLEMS_NAMED = 5
@@ -48,7 +55,6 @@ class Ipam:
         self._default_class = default_class
         self._classes = frozenset({LOAD_BALANCER_CLASS, *adopt_classes})
         self._book = Book()
-        self._new_orphans: set[Address] = set()
         self._used: dict[str, int] = {}
         self._edits = 0
         # Whom to ask again.
@@ -183,14 +189,9 @@ class Ipam:
         return bool(self._book.holders(address))
 
     def is_orphan(self, address: Address) -> bool:
-        """Whether the address has a record that no Service in Herald's care needs: it is to be freed."""
+        """Whether the address has a record that names nobody (any more): it is to be freed."""
         record = self._book.record(address)
-        return record is not None and not self._is_needed(record)
-
-    def take_new_orphans(self) -> AbstractSet[Address]:
-        """Those that have become so since they were last taken; some may be needed again."""
-        new, self._new_orphans = self._new_orphans, set()
-        return new
+        return record is not None and not record.services
 
     def dirty_pools(self) -> Iterator[str]:
         """The pools whose status may have changed; those that are gone are not named."""
@@ -234,7 +235,8 @@ class Ipam:
         if before != showing:
             self._shows(key, before, showing)
         if (old is None) != (new is None):
-            self._care_changed(key)
+            for address in showing:
+                self._mark_waiting(address)
         if old is None or new is None or old.edited != new.edited:
             self._terms_changed(key, new, at_odds)
 
@@ -249,15 +251,6 @@ class Ipam:
             self._book.open(address).holders += (key,)
         for address in {*before, *after}:
             self._recount(self._book.open(address))
-            self._mark_waiting(address)
-
-    def _care_changed(self, key: ServiceKey) -> None:
-        """The Service came into Herald's care, or left it."""
-        for address in self._book.given.get(key, ()):
-            record = self._book.record(address)
-            if record:
-                self._judge_need(record)
-        for address in self._book.showing(key):
             self._mark_waiting(address)
 
     def _terms_changed(self, key: ServiceKey, known: Known | None, at_odds: set[Address]) -> None:
@@ -283,8 +276,6 @@ class Ipam:
             self._book.name(address, before, after)
             self._count(before, -1)
             self._count(after, 1)
-            if after:
-                self._judge_need(after)
             self._recount(entry)
             self._members_changed(entry, before, after, decided)
         self._mark_waiting(address)
@@ -324,13 +315,6 @@ class Ipam:
             line = plan.name, entry.address.version
             if line in self._hungry:
                 self._refilled[line] = set()
-
-    def _is_needed(self, record: Record) -> bool:
-        return any(key in self._book.services for key in record.services)
-
-    def _judge_need(self, record: Record) -> None:
-        if not self._is_needed(record):
-            self._new_orphans.add(record.address)
 
     def _count(self, record: Record | None, difference: int) -> None:
         for name in self._counted_by(record) if record else ():
