@@ -12,7 +12,7 @@ from tests.sim.cluster import Cluster, Machine
 
 from herald.core import effects as fx
 from herald.core import status
-from herald.core.model import SECOND
+from herald.core.model import SECOND, Pool
 from herald.core.status import REMIND, REMIND_PACE
 from herald.kube.pacer import RATE, REPEAT_AFTER, EventPacer
 
@@ -122,3 +122,35 @@ def test_another_allocator_goes_on_to_tell_why() -> None:
     cluster.run(10 + REMIND / SECOND)
     assert cluster.allocator() != lost.name
     assert len(cluster.told("web", "NoPool")) == before + 1
+
+
+def test_an_address_without_a_pool_behind_it_is_told_once_and_so_is_its_end() -> None:
+    cluster = Cluster(1)
+    pool = cluster.api.objects[Pool, "pool"]
+    assert isinstance(pool, Pool)
+    cluster.service("web")
+    cluster.start()
+    cluster.run_until(lambda: cluster.served("web"), 15)
+    cluster.run(3)
+    (address,) = cluster.get("web").ingress
+    given = cluster.told("web", "Allocated")
+    (block,) = pool.blocks
+    elsewhere = replace(pool, blocks=(replace(block, cidr="203.0.113.0/24"),), generation=2)
+    cluster.api.put(elsewhere)
+    cluster.run(3)
+    cluster.api.remove(Pool, "pool")
+    cluster.run(3)
+    (condition,) = (c for c in cluster.get("web").conditions if c.type == "herald.dev/Allocated")
+    assert (condition.status, condition.reason) == ("True", "Orphaned")
+    assert cluster.told("web", "Orphaned") == [f"{address} of pool pool, which no longer has it"]
+    assert cluster.told("web", "Allocated") == given
+    (kind,) = {e.type for e in cluster.machines["n1"].told if e.reason == "Orphaned"}
+    assert kind == "Warning"
+    cluster.machines["n1"].kill()
+    cluster.machines["n1"].start()
+    cluster.run(5)
+    assert len(cluster.told("web", "Orphaned")) == 1
+    cluster.api.put(replace(pool, generation=3))
+    cluster.run(3)
+    assert cluster.told("web", "Allocated") == [*given, f"{address} of pool pool"]
+    assert cluster.get("web").ingress == (str(address),)

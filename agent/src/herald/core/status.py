@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from itertools import islice
 
 from herald.core.allocation.allocator import Allocator
-from herald.core.allocation.ipam import ALLOCATED, Decision, ingress_due
+from herald.core.allocation.ipam import ALLOCATED, ORPHANED, Decision, ingress_due
 from herald.core.effects import EmitEvent, PatchService
 from herald.core.election.conflicts import REASON as CONFLICT
 from herald.core.election.conflicts import Conflicts
@@ -269,15 +269,20 @@ class ServiceStatus:
         changed: tuple[Condition, ...],
         decision: Decision | None,
     ) -> None:
-        """Events beside a status write: addresses given, and what keeps them from being given."""
+        """Events beside a status write: addresses given, what keeps them from being given, that no pool stands behind
+        them any more, and that all is well again."""
+        before = {condition.type: condition.reason for condition in service.conditions}
         if ingress:
             told = decision.condition if decision is not None else None
             met = told is not None and told.status == "True"
             message = told.message if told is not None and met else ", ".join(ingress)
             self._event(service, "Normal", "Allocated", message)
         for condition in changed:
-            if condition.status == "False":
+            was = before.get(condition.type, "")
+            if condition.status == "False" or (condition.reason == ORPHANED and was != ORPHANED):
                 self._event(service, "Warning", condition.reason, condition.message)
+            elif condition.type == ALLOCATED and was not in ("", condition.reason) and not ingress:
+                self._event(service, "Normal", condition.reason, condition.message)
 
     def _remind(self, now: int) -> None:
         """Tell the next one of those who have no address why; one that is gone by then drops out."""

@@ -20,7 +20,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from herald.core.allocation.addresses import spelled
-from herald.core.allocation.assign import ALLOCATED, Decision, Verdict, decide, ingress_due
+from herald.core.allocation.assign import (
+    ALLOCATED,
+    ORPHANED,
+    Decision,
+    Verdict,
+    decide,
+    ingress_due,
+)
 from herald.core.allocation.book import STRANGERS_MAX, Aside, Book, Entry, Known, Record
 from herald.core.allocation.pools import VERSIONS
 from herald.core.allocation.requests import parse_request
@@ -35,7 +42,7 @@ if TYPE_CHECKING:
     from herald.core.allocation.ranges import Runs, Version
     from herald.core.model import Address, Pool, Service, ServiceKey, ServiceKeys
 
-__all__ = ["ALLOCATED", "Decision", "Ipam", "Record", "ingress_due"]
+__all__ = ["ALLOCATED", "ORPHANED", "Decision", "Ipam", "Record", "ingress_due"]
 
 _OVERLAPS_NAMED = 3
 _PROBLEMS_NAMED = 5
