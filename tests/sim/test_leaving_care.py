@@ -12,8 +12,7 @@ import pytest
 from tests.sim.cluster import Cluster
 
 from herald.core.allocation.ipam import ALLOCATED
-from herald.core.model import SECOND, Condition, Service, vip_lease_name
-from herald.core.status import REMIND
+from herald.core.model import Condition, Service, vip_lease_name
 
 OTHERS = Condition("example.com/Checked", "True", "Checked", "by somebody else")
 
@@ -197,17 +196,6 @@ def test_of_one_that_is_being_deleted_and_has_no_address_nothing_is_said() -> No
     cluster.run(5)
     assert cluster.get("web").conditions == (OTHERS,)
     assert not [event for machine in cluster.machines.values() for event in machine.told]
-
-
-def test_who_has_no_address_is_told_why_again_before_the_event_is_forgotten() -> None:
-    cluster = Cluster(1)
-    cluster.service("web", annotations={"herald.dev/pool": "none"})
-    cluster.start()
-    cluster.run(10)
-    before = len(cluster.told("web", "NoPool"))
-    assert before >= 1
-    cluster.run(2 * REMIND / SECOND)
-    assert len(cluster.told("web", "NoPool")) == before + 2
 
 
 def unseen(cluster: Cluster, what: Callable[[], None]) -> None:

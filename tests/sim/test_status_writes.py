@@ -8,30 +8,37 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from tests.sim.cluster import Cluster, Machine
+from tests.sim.cluster import Cluster
+from tests.sim.machine import Machine, Request
 
 from herald.core import effects as fx
 from herald.core import events as ev
-from herald.core.model import SECOND, Policy, Pool
+from herald.core.allocation.allocator import IN_FLIGHT as REPORTS
+from herald.core.model import SECOND, Block, Policy, Pool, Selector
 from herald.core.status import IN_FLIGHT
 
 COUNT = 1000
 
 
 class Patches:
-    """The status writes of a cluster: how many at once, and how many for each Service."""
+    """The status writes of a cluster: how many at once, and how many for each object."""
 
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self,
+        patch: pytest.MonkeyPatch,
+        *kinds: type[fx.PatchService | fx.PatchPool | fx.PatchPolicy],
+    ) -> None:
         self.open: Counter[str] = Counter()
         self.most = 0
         self.of: Counter[str] = Counter()
         patches: dict[tuple[str, int], str] = {}
         request, post = Machine._request, Machine.post
 
-        def sent(machine: Machine, effect: fx.LeaseRequest | fx.PatchService) -> None:
-            if isinstance(effect, fx.PatchService):
-                patches[machine.name, effect.id] = effect.service.name
-                self.of[effect.service.name] += 1
+        def sent(machine: Machine, effect: Request) -> None:
+            if isinstance(effect, kinds):
+                name = effect.service.name if isinstance(effect, fx.PatchService) else effect.name
+                patches[machine.name, effect.id] = name
+                self.of[name] += 1
                 self.open[machine.name] += 1
                 self.most = max(self.most, self.open[machine.name])
             request(machine, effect)
@@ -59,7 +66,7 @@ def test_a_pool_edit_that_concerns_a_thousand_services(monkeypatch: pytest.Monke
     cluster.start()
     cluster.run_until(lambda: all(cluster.get(name).ingress for name in names), 60)
     cluster.run(3)
-    patches = Patches(monkeypatch)
+    patches = Patches(monkeypatch, fx.PatchService)
     cluster.api.remove(Pool, "pool")
     begun = cluster.now
     cluster.run_until(
@@ -76,6 +83,69 @@ def test_a_pool_edit_that_concerns_a_thousand_services(monkeypatch: pytest.Monke
     assert len(patches.of) == COUNT
     # Each takes the API server 1 to 10 ms here.
     assert spent < 10
+
+
+POOLS = 200
+
+
+def many_pools_and_policies() -> Cluster:
+    """Settled, and the API server has been told what each says."""
+    cluster = Cluster(1)
+    for number in range(POOLS):
+        block = Block(cidr=f"10.0.{number}.0/24")
+        made = "2026-01-01T00:00:00Z"
+        cluster.api.put(Pool(f"pool{number}", f"q{number}", 1, 1, made, (block,)))
+        nobody = Selector({"app": f"{number}"})
+        cluster.api.put(Policy(f"policy{number}", f"p{number}", 1, 1, service_selector=nobody))
+    cluster.start()
+    cluster.run_until(lambda: told_of(cluster) == {1}, 30)
+    cluster.run(3)
+    return cluster
+
+
+def told_of(cluster: Cluster) -> set[int]:
+    """Which generations statuses are of; 0: there is none."""
+    return {
+        obj.status.observed_generation if obj.status is not None else 0
+        for obj in cluster.api.objects.values()
+        if isinstance(obj, Pool | Policy)
+    }
+
+
+def edit_all(cluster: Cluster) -> None:
+    for obj in list(cluster.api.objects.values()):
+        if isinstance(obj, Pool | Policy):
+            cluster.api.put(replace(obj, generation=obj.generation + 1))
+
+
+def test_hundreds_of_pools_and_policies_that_change_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = many_pools_and_policies()
+    patches = Patches(monkeypatch, fx.PatchPool, fx.PatchPolicy)
+    edit_all(cluster)
+    cluster.run_until(lambda: told_of(cluster) == {2}, 10)
+    cluster.run(5)
+    assert patches.most == REPORTS
+    assert set(patches.of.values()) == {1}
+    assert len(patches.of) == 2 * POOLS + 2
+
+
+def test_statuses_of_pools_and_policies_that_are_refused_are_tried_again_at_leisure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = many_pools_and_policies()
+    patches = Patches(monkeypatch, fx.PatchPool, fx.PatchPolicy)
+    cluster.api.obstacle = lambda effect: (
+        ev.Failed("429") if isinstance(effect, fx.PatchPool | fx.PatchPolicy) else None
+    )
+    edit_all(cluster)
+    cluster.run(10)
+    assert told_of(cluster) == {1}
+    assert sum(patches.of.values()) < 11 * REPORTS
+    cluster.api.obstacle = lambda _: None
+    cluster.run_until(lambda: told_of(cluster) == {2}, 10)
+    assert patches.most == REPORTS
 
 
 def test_agents_that_start_again_write_nothing_but_who_lives_and_who_allocates() -> None:

@@ -106,7 +106,7 @@ class Alone:
         self.done: list[fx.Effect] = []
         """Every effect, in its order, since last cleared."""
         self.keeps_back: Callable[[fx.Effect], bool] = lambda _: False
-        """Kernel effects and frames that are not confirmed yet; ``confirm`` does."""
+        """Effects, but for requests about Leases, that are not confirmed yet; ``confirm`` does."""
         self.kept_back: list[fx.Effect] = []
         self.allocator: Lease | None = None
         self.gone: set[ev.Key] = set()
@@ -166,6 +166,8 @@ class Alone:
                 return [ev.AddressProbed(effect.id, None)]
             case fx.PatchService():
                 return self._patch(effect)
+            case fx.PatchPool() | fx.PatchPolicy():
+                return [ev.Answer(effect.id, self.now, ev.Done())]
             case fx.ReadService():
                 return [ev.Answer(effect.id, self.now, self._read(effect))]
             case fx.SendSolicitations() if self.neighbours:

@@ -17,6 +17,7 @@ from herald.core import effects as fx
 from herald.core import events as ev
 from herald.core import status
 from herald.core.allocation.allocator import BATCH
+from herald.core.allocation.allocator import IN_FLIGHT as REPORTS
 from herald.core.election import election
 from herald.core.election.election import IN_FLIGHT
 from herald.core.election.lock import Lock
@@ -27,9 +28,11 @@ from herald.core.leases import EPOCH, POOL, PRESENCE, SERVICES, Presence, new_vi
 from herald.core.model import (
     MILLISECOND,
     SECOND,
+    Block,
     Lease,
     Policy,
     PolicyStatus,
+    Pool,
     Service,
     vip_lease_name,
 )
@@ -167,9 +170,31 @@ def test_a_pool_s_status_is_written_once_a_second_however_many_addresses_it_give
     for number in range(10):
         alone.post(ev.Changed(service(name=f"web{number}", uid=f"{number}", ingress=())))
         alone.live(50 * MILLISECOND)
-    assert [patch.status.ips_used for patch in alone.effects(fx.PatchPool)] == ["2"]
+    assert len(alone.effects(fx.PatchPool)) <= 1
     alone.live(SECOND)
-    assert [patch.status.ips_used for patch in alone.effects(fx.PatchPool)] == ["2", "11"]
+    assert len(alone.effects(fx.PatchPool)) <= 2
+    assert alone.effects(fx.PatchPool)[-1].status.ips_used == "11"
+
+
+def test_while_statuses_of_pools_wait_for_answers_nothing_is_done_for_them() -> None:
+    alone = joined(allocates=True)
+    alone.live(2 * SECOND)
+    alone.done.clear()
+    alone.keeps_back = lambda effect: isinstance(effect, fx.PatchPool | fx.PatchPolicy)
+    names = [f"pool{number}" for number in range(200)]
+    for number, name in enumerate(names):
+        blocks = (Block(cidr=f"10.0.{number}.0/24"),)
+        alone.post(ev.Changed(Pool(name, f"u{number}", 2, 1, "2026-01-02T00:00:00Z", blocks)))
+    ticks = Calls(alone.agent._allocator, "tick")
+    for _ in range(20):
+        alone.serve()
+        alone.advance(250 * MILLISECOND)
+    assert len(alone.kept_back) == REPORTS
+    assert ticks.count < 200
+    assert alone.agent._allocator.next_deadline(alone.now) is None
+    alone.confirm()
+    alone.live(2 * SECOND)
+    assert sorted(patch.name for patch in alone.effects(fx.PatchPool)) == sorted(names)
 
 
 def test_what_is_told_of_the_node_once_a_second_works_nothing_out_anew() -> None:

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from itertools import islice
 
 from herald.core.allocation.allocator import Allocator
-from herald.core.allocation.ipam import ALLOCATED, Decision, ingress_due
+from herald.core.allocation.ipam import ALLOCATED, ORPHANED, Decision, ingress_due
 from herald.core.effects import EmitEvent, PatchService
 from herald.core.election.conflicts import REASON as CONFLICT
 from herald.core.election.conflicts import Conflicts
@@ -55,7 +55,10 @@ ALLOCATING_PUT_OFF, ALLOCATING_MOST_PUT_OFF = 200 * MILLISECOND, 500 * MILLISECO
 LOOKED_AT = 200
 """Services whose status is looked at at once, so that renewals never wait for thousands of them."""
 REMIND = 30 * 60 * SECOND
-"""The API server forgets events after an hour: who has no address is told so often why."""
+"""The API server forgets events after an hour: who has no address is told so often why, one after the other, spread
+over that time."""
+REMIND_PACE = SECOND // 5
+"""But no faster: the writer lets through ten events a second, and half of them are left for what is new."""
 WHY_NODES = 5
 """Nodes whose reason a condition names."""
 
@@ -103,8 +106,10 @@ class ServiceStatus:
         self._leaving = False
         """Then nothing is put off: there may be no later."""
         self._untold: list[EmitEvent] = []
-        self._remind_at: int | None = None
-        """None: this agent does not allocate."""
+        self._lacking: dict[ServiceKey, Condition] = {}
+        """Who has not all addresses that it asks for, and why, in the order in which they are told again."""
+        self._reminded_at = 0
+        """When one of them was told again."""
 
     def mark(self, keys: Iterable[ServiceKey]) -> None:
         """What these Services' status should say may have changed."""
@@ -142,7 +147,13 @@ class ServiceStatus:
     def next_deadline(self) -> int | None:
         if (self._marked or self._left) and len(self._sent) < IN_FLIGHT:
             return max(self._retry_at, self._put_off_until)
-        return self._put_off_until if self._untold else self._remind_at
+        if self._untold:
+            return self._put_off_until
+        return max(self._remind_at, self._put_off_until) if self._lacking else None
+
+    @property
+    def _remind_at(self) -> int:
+        return self._reminded_at + max(REMIND // len(self._lacking), REMIND_PACE)
 
     @property
     def _put_off_until(self) -> int:
@@ -164,12 +175,12 @@ class ServiceStatus:
         self._begun.extend([now] * min(claims - self._claims, MANY))
         self._claims = claims
         self._note_rush(claiming, now)
-        self._remind(now)
         if now < self._put_off_until:
             return
         for event in self._untold:
             self._out.add(event)
         self._untold.clear()
+        self._remind(now)
         if now < self._retry_at:
             return
         if not self._allocator.active:
@@ -214,6 +225,7 @@ class ServiceStatus:
         decision = self._allocator.decision(service.key)
         if decision is not None and not decision.settled:
             return
+        self._note_lacking(service.key, decision)
         wanted: list[Condition] = []
         drop: list[str] = []
         ingress: tuple[str, ...] | None = None
@@ -243,6 +255,13 @@ class ServiceStatus:
         self._out.add(PatchService(number, service, ingress, changed, tuple(drop)))
         self._tell(service, ingress, changed, decision)
 
+    def _note_lacking(self, key: ServiceKey, decision: Decision | None) -> None:
+        why = decision.condition if decision is not None else None
+        if why is not None and why.status == "False":
+            self._lacking[key] = why
+        else:
+            self._lacking.pop(key, None)
+
     def _tell(
         self,
         service: Service,
@@ -250,27 +269,35 @@ class ServiceStatus:
         changed: tuple[Condition, ...],
         decision: Decision | None,
     ) -> None:
-        """Events beside a status write: addresses given, and what keeps them from being given."""
+        """Events beside a status write: addresses given, what keeps them from being given, that no pool stands behind
+        them any more, and that all is well again."""
+        before = {condition.type: condition.reason for condition in service.conditions}
         if ingress:
             told = decision.condition if decision is not None else None
             met = told is not None and told.status == "True"
             message = told.message if told is not None and met else ", ".join(ingress)
             self._event(service, "Normal", "Allocated", message)
         for condition in changed:
-            if condition.status == "False":
+            was = before.get(condition.type, "")
+            if condition.status == "False" or (condition.reason == ORPHANED and was != ORPHANED):
                 self._event(service, "Warning", condition.reason, condition.message)
+            elif condition.type == ALLOCATED and was not in ("", condition.reason) and not ingress:
+                self._event(service, "Normal", condition.reason, condition.message)
 
     def _remind(self, now: int) -> None:
+        """Tell the next one of those who have no address why; one that is gone by then drops out."""
         if not self._allocator.active:
-            self._remind_at = None
-        elif self._remind_at is None:
-            self._remind_at = now + REMIND
+            self._lacking.clear()
+        if not self._lacking:
+            self._reminded_at = now
         elif now >= self._remind_at:
-            self._remind_at = now + REMIND
-            for service in self._world.services.values():
-                for condition in service.conditions:
-                    if condition.type == ALLOCATED and condition.status == "False":
-                        self._event(service, "Warning", condition.reason, condition.message)
+            self._reminded_at = now
+            key = next(iter(self._lacking))
+            why = self._lacking.pop(key)
+            service = self._world.services.get(key)
+            if service is not None:
+                self._lacking[key] = why
+                self._event(service, "Warning", why.reason, why.message)
 
     def _event(self, service: Service, kind: str, reason: str, message: str) -> None:
         self._out.add(

@@ -11,8 +11,10 @@ this.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from heapq import nsmallest
+from typing import NamedTuple
 
 from herald.core.allocation.absences import Absences
 from herald.core.allocation.externals import Externals, external_addresses
@@ -38,6 +40,7 @@ from herald.core.model import (
     SECOND,
     Address,
     Policy,
+    Pool,
     PoolStatus,
     Service,
     ServiceKey,
@@ -52,9 +55,18 @@ from herald.core.world import World
 BATCH = 100
 """Decisions, and addresses freed, in one step, so that renewals never wait behind a burst of Services."""
 REPORT_PACE = SECOND
-"""Between two writes of pools' statuses, and two looks at the policies' counts."""
+"""Between two rounds of looking at the statuses of pools and policies, and after a write that failed."""
+IN_FLIGHT = 16
+"""Writes of these under way at once: a burst of changes costs paced writes."""
 ASK_AGAIN = 60 * SECOND
 """Between two questions whether those who answer for addresses that are set aside are still there."""
+
+
+class _Report(NamedTuple):
+    """The status of a pool or a policy."""
+
+    kind: type[Pool | Policy]
+    name: str
 
 
 class Allocator:
@@ -87,12 +99,14 @@ class Allocator:
         self._externals = Externals()
         self._externals_due: set[Address] = set()
         """Addresses whose lease may have to say something else of the Services that it is external to."""
-        self._patches: dict[int, str] = {}
-        self._stale_pools: set[str] = set()
-        """Pools whose status may have to be written."""
-        self._pools_due = 0
-        self._reports = PolicyReports(world, self._announces)
-        self._policies_due = 0
+        self._policy_reports = PolicyReports(world, self._announces)
+        self._patches: dict[int, _Report] = {}
+        """Those that are being written."""
+        self._reports: deque[_Report] = deque()
+        """Those that are still to be looked at in this round."""
+        self._failed_pools: set[str] = set()
+        """Those whose status was not written: the next round looks at them again, as at every policy."""
+        self._reports_due = 0
         self._more = False
         self._since = 0
         """The resourceVersion of the lease ``ipam`` when this term began: what an allocator before this one may have
@@ -128,8 +142,9 @@ class Allocator:
                 lock.distrusted = max(lock.distrusted, lock.lease.resource_version)
         own = self._locks.by_name[IPAM_LEASE].lease
         self._since = own.resource_version if own is not None else 0
-        self._policies_due = self._pools_due = now
-        self._stale_pools.clear()
+        self._reports_due = now
+        self._reports.clear()
+        self._failed_pools.clear()
         self._noted.clear()
         self._externals = Externals()
         self._externals_due.clear()
@@ -262,8 +277,9 @@ class Allocator:
         if patched is None:
             return False
         if not isinstance(answer.outcome, Done):
-            self._stale_pools.add(patched)
-            self._pools_due = self._policies_due = now + REPORT_PACE
+            self._reports_due = now + REPORT_PACE
+            if patched.kind is Pool:
+                self._failed_pools.add(patched.name)
         return True
 
     # --- what is due -----------------------------------------------------------------------------------------
@@ -274,13 +290,12 @@ class Allocator:
         if self._more:
             return now
         deadlines = (
-            self._policies_due,
-            self._pools_due if self._stale_pools else None,
+            None if self._reports_wait else self._reports_due,
             self._inquiries.next_deadline(),
             self._absences.next_deadline(),
             self._ask_again_at if self._ipam.strangers else None,
         )
-        return min(deadline for deadline in deadlines if deadline is not None)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def tick(self, now: int) -> None:
         """Take up to BATCH decisions. To be called only while this node holds the lease and is live."""
@@ -299,16 +314,7 @@ class Allocator:
         for address in self._externals_due:
             self._tend_external(address)
         self._externals_due.clear()
-        self._stale_pools.update(self._ipam.dirty_pools())
-        if self._stale_pools and now >= self._pools_due:
-            self._pools_due = now + REPORT_PACE
-            for name in sorted(self._stale_pools):
-                self._patch_pool(name, self._ipam.pool_status(name))
-            self._stale_pools.clear()
-        if now >= self._policies_due:
-            self._policies_due = now + REPORT_PACE
-            for policy in self._world.policies.values():
-                self._patch_policy(policy, now)
+        self._report(self._ipam, now)
 
     def _free(self, ipam: Ipam) -> None:
         """Have the leases go of up to BATCH addresses that nobody has. What a write that is under way holds up comes
@@ -467,18 +473,44 @@ class Allocator:
 
     # --- statuses of pools and policies ----------------------------------------------------------------------
 
-    def _patch_pool(self, name: str, status: PoolStatus | None) -> None:
-        pool = self._world.pools.get(name)
+    @property
+    def _reports_wait(self) -> bool:
+        """Whether nothing more is written before an answer comes; a round begins when the one before is answered."""
+        return len(self._patches) >= (IN_FLIGHT if self._reports else 1)
+
+    def _report(self, ipam: Ipam, now: int) -> None:
+        """Write what is not as it should be: in rounds, so that none is written twice at once."""
+        if now < self._reports_due or self._reports_wait:
+            return
+        if not self._reports:
+            pools = self._failed_pools.union(ipam.dirty_pools())
+            self._failed_pools.clear()
+            self._reports.extend(_Report(Pool, name) for name in sorted(pools))
+            self._reports.extend(_Report(Policy, name) for name in self._world.policies)
+        while self._reports and not self._reports_wait:
+            report = self._reports.popleft()
+            if report.kind is Pool:
+                self._patch_pool(report, ipam.pool_status(report.name))
+            else:
+                self._patch_policy(report, now)
+        if not self._reports:
+            self._reports_due = now + REPORT_PACE
+
+    def _patch_pool(self, report: _Report, status: PoolStatus | None) -> None:
+        pool = self._world.pools.get(report.name)
         if status is None or pool is None or pool.status == status:
             return
         number = self._out.new_id()
-        self._patches[number] = name
-        self._out.add(PatchPool(number, name, pool.resource_version, status))
+        self._patches[number] = report
+        self._out.add(PatchPool(number, pool.name, pool.resource_version, status))
 
-    def _patch_policy(self, policy: Policy, now: int) -> None:
-        status = self._reports.status(policy, now)
-        if policy.deleting or policy.status == status:
+    def _patch_policy(self, report: _Report, now: int) -> None:
+        policy = self._world.policies.get(report.name)
+        if policy is None or policy.deleting:
+            return
+        status = self._policy_reports.status(policy, now)
+        if policy.status == status:
             return
         number = self._out.new_id()
-        self._patches[number] = policy.name
+        self._patches[number] = report
         self._out.add(PatchPolicy(number, policy.name, policy.resource_version, status))

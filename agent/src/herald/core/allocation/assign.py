@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 ALLOCATED = "herald.dev/Allocated"
 """Whether it has all addresses that it asks for, and why not."""
+ORPHANED = "Orphaned"
+"""Its reason where no pool stands behind an address any more."""
 
 _HELD = "held: "
 _NAMED = re.compile(r"([\da-f.:]+)(?: of pool|,|$)")
@@ -360,7 +362,7 @@ class _Case:
     def _condition(self, texts: list[str], *, orphaned: bool) -> Condition:
         held = listed(texts, "; ")
         status: Literal["True", "False"] = "True" if held else "False"
-        reason = "Orphaned" if orphaned else "Allocated"
+        reason = ORPHANED if orphaned else "Allocated"
         if not (self.problems or self.lacking or self.book.strangers):
             return _told(status, reason, [held])
         missing = dict.fromkeys(problem.text for problem in self.problems)

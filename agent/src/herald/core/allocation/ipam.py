@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TypeVar
 from herald.core.allocation.addresses import spelled
 from herald.core.allocation.assign import (
     ALLOCATED,
+    ORPHANED,
     Decision,
     Verdict,
     decide,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from herald.core.allocation.ranges import Runs, Version
     from herald.core.model import Address, Pool, Service, ServiceKey, ServiceKeys
 
-__all__ = ["ALLOCATED", "Decision", "Ipam", "Record", "ingress_due", "needs_records"]
+__all__ = ["ALLOCATED", "ORPHANED", "Decision", "Ipam", "Record", "ingress_due", "needs_records"]
 
 _OVERLAPS_NAMED = 3
 _PROBLEMS_NAMED = 5
