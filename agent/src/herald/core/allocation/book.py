@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from herald.core.allocation.addresses import Malformed, parse_address
 from herald.core.allocation.pools import VERSIONS, Pools
 from herald.core.allocation.ranges import Range, Runs, Version
-from herald.core.allocation.sharing import Group, terms_of
+from herald.core.allocation.sharing import Group, Member, terms_of
 from herald.core.model import by_number
 
 if TYPE_CHECKING:
@@ -210,13 +210,7 @@ class Book:
         seen, the one that was written last.
         """
         group = self._groups.get(address) if self._groups else None
-        if group is None or not group.at_odds or (record := self.record(address)) is None:
-            return set()
-        known = {key: self.services[key] for key in record.services if key in group}
-        standing = sorted(
-            known, key=lambda key: (known[key].edited, known[key].service.resource_version, key)
-        )
-        return group.leavers(standing)
+        return group.leavers() if group is not None else set()
 
     def is_at_odds(self, address: Address) -> bool:
         group = self._groups.get(address) if self._groups else None
@@ -256,7 +250,9 @@ class Book:
     def _join(self, group: Group, key: ServiceKey) -> bool:
         known = self.services.get(key)
         if known:
-            group.put(key, terms_of(known.service, known.request), known.service.ports)
+            service = known.service
+            standing = known.edited, service.resource_version
+            group.put(key, Member(terms_of(service, known.request), service.ports, standing))
         return known is not None
 
     def _count_uses(self, address: Address, key: ServiceKey, difference: int) -> None:
