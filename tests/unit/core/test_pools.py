@@ -31,6 +31,8 @@ THREE = tuple(
     service(name, ips=f"192.0.2.{number}") for name, number in (("x", 0), ("y", 1), ("z", 5))
 )
 
+SIX = tuple(pool(name, "192.0.2.1", born=number) for number, name in enumerate("abcdef"))
+
 ROWS = [
     Row("an unused pool", (A,), {"a": "8 0 8"}, {"a": "Ready "}, {"a": ""}),
     Row("used addresses", (A, *THREE), {"a": "8 3 5"}),
@@ -114,6 +116,27 @@ ROWS = [
             "a": "192.0.2.1: not given by the younger pool b; 192.0.2.1: not given by the younger pool c",
             "c": "192.0.2.1: left to the older pool a",
         },
+    ),
+    Row(
+        "six pools over one address: the owner names a few",
+        SIX,
+        {"a": "1 0 1", "f": "0 0 0"},
+        conflict={
+            "a": "192.0.2.1: not given by the younger pool b; 192.0.2.1: not given by the younger pool c;"
+            " 192.0.2.1: not given by the younger pool d; and more",
+            **dict.fromkeys("bcdef", "192.0.2.1: left to the older pool a"),
+        },
+    ),
+    Row(
+        "seven pools over one address, the oldest of which goes",
+        (*SIX, pool("g", "192.0.2.1", born=7)),
+        {"b": "1 0 1", "g": "0 0 0"},
+        conflict={
+            "b": "192.0.2.1: not given by the younger pool c; 192.0.2.1: not given by the younger pool d;"
+            " 192.0.2.1: not given by the younger pool e; and more",
+            **dict.fromkeys("cdefg", "192.0.2.1: left to the older pool b"),
+        },
+        steps=(gone("a"),),
     ),
     Row(
         "what the younger gave before stays, and is used of both",
@@ -283,3 +306,14 @@ def test_both_sides_of_a_conflict_are_news() -> None:
     gone("b")(world)
     world.settle()
     assert list(ipam.dirty_pools()) == ["a"]
+
+
+def test_everybody_in_a_conflict_is_told_when_its_oldest_goes() -> None:
+    world = World(default_class=True, adopt=())
+    world.put(*SIX, pool("g", "192.0.2.1", born=7), pool("z", "192.0.2.2"))
+    world.settle()
+    ipam = world.allocator.ipam
+    list(ipam.dirty_pools())
+    gone("a")(world)
+    world.settle()
+    assert sorted(ipam.dirty_pools()) == list("bcdefg")

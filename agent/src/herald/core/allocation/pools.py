@@ -16,6 +16,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
 from heapq import merge
+from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 from herald.core import selectors
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
     from herald.core.model import Address, Block, Labels, Pool, Selector
 
 VERSIONS: tuple[Version, Version] = (4, 6)
-
-_CONTENDERS_MAX = 4
-"""How many of the pools that claim one address are remembered: the owner, and some to name."""
 
 
 @dataclass(slots=True)
@@ -265,7 +263,7 @@ def _sweep(version: Version, plans: Iterable[Plan]) -> tuple[list[_Segment], dic
         if not active or ends[index + 1][0] == start:
             continue
         bounds = Range(start, ends[index + 1][0] - 1)
-        contenders = tuple(by_age[each] for each in active[:_CONTENDERS_MAX])
+        contenders = tuple(map(by_age.__getitem__, active))
         segments.append(_Segment(bounds, contenders))
         owned.setdefault(contenders[0].name, Runs()).add(bounds.first, bounds.last)
     return segments, owned
@@ -300,11 +298,11 @@ def _parties(disputes: Iterable[_Dispute]) -> set[str]:
 
 
 def _overlaps(version: Version, segment: _Segment, plan: Plan) -> Iterator[Overlap]:
-    owner, *others = segment.contenders
+    owner = segment.contenders[0]
     if owner is not plan:
         yield Overlap(version, segment.range, owner.name, plan.name)
         return
-    for other in others:
+    for other in islice(segment.contenders, 1, None):
         yield Overlap(version, segment.range, owner.name, other.name)
 
 
