@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from itertools import combinations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.core.counted import calls
 from tests.unit.core.ipam_rules import (
     BOTH,
     ONE,
@@ -354,22 +353,6 @@ def sharers(count: int, cross: str) -> Ipam:
 
 def sharer(number: int, cross: str, port: int) -> Service:
     return service(f"n{number}/s", key="web", cross=cross, ports=str(port))
-
-
-def calls(work: Callable[[], None]) -> int:
-    """How many functions are called for it, Python's own and C's."""
-    count = 0
-
-    def called(_frame: object, event: str, _argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(called)
-    try:
-        work()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 @pytest.mark.parametrize("cross", ["*", ",".join(f"n{number}" for number in range(400))])

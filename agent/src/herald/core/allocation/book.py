@@ -97,6 +97,8 @@ class Book:
         self.strangers: dict[Address, Aside] = {}
         self.taken: Mapping[Version, Runs] = {version: Runs() for version in VERSIONS}
         self.recorded: Mapping[Version, Runs] = {version: Runs() for version in VERSIONS}
+        self.recorded_of: dict[str, set[Address]] = {}
+        """The addresses whose record names the pool."""
         self._showing: dict[ServiceKey, tuple[Address, ...]] = {}
         """What a Service shows, where that is not just the status of one in Herald's care."""
         self._groups: dict[Address, Group] = {}
@@ -149,7 +151,14 @@ class Book:
     # --- Services --------------------------------------------------------------------------------------
 
     def name(self, address: Address, old: Record | None, new: Record | None) -> None:
-        """The record of the address names other Services than before."""
+        """The record of the address names others than before."""
+        if old:
+            addresses = self.recorded_of[old.pool]
+            addresses.discard(address)
+            if not addresses:
+                del self.recorded_of[old.pool]
+        if new:
+            self.recorded_of.setdefault(new.pool, set()).add(address)
         before = old.services if old else ()
         after = new.services if new else ()
         for key in set(before).difference(after):
