@@ -97,8 +97,8 @@ class Book:
         self.strangers: dict[Address, Aside] = {}
         self.taken: Mapping[Version, Runs] = {version: Runs() for version in VERSIONS}
         self.recorded: Mapping[Version, Runs] = {version: Runs() for version in VERSIONS}
-        self.recorded_of: dict[str, set[Address]] = {}
-        """The addresses whose record names the pool."""
+        self.records_of: dict[str, dict[Address, Record]] = {}
+        """Those that name the pool."""
         self._showing: dict[ServiceKey, tuple[Address, ...]] = {}
         """What a Service shows, where that is not just the status of one in Herald's care."""
         self._groups: dict[Address, Group] = {}
@@ -152,13 +152,12 @@ class Book:
 
     def name(self, address: Address, old: Record | None, new: Record | None) -> None:
         """The record of the address names others than before."""
-        if old:
-            addresses = self.recorded_of[old.pool]
-            addresses.discard(address)
-            if not addresses:
-                del self.recorded_of[old.pool]
+        if old and (new is None or new.pool != old.pool):
+            del self.records_of[old.pool][address]
+            if not self.records_of[old.pool]:
+                del self.records_of[old.pool]
         if new:
-            self.recorded_of.setdefault(new.pool, set()).add(address)
+            self.records_of.setdefault(new.pool, {})[address] = new
         before = old.services if old else ()
         after = new.services if new else ()
         for key in set(before).difference(after):

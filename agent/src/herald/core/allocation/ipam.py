@@ -356,9 +356,8 @@ class Ipam:
             if plan:
                 self._used[name] = _count_used(plan, book)
                 self._dirty_pools.add(name)
-            for address in book.recorded_of.get(name, ()):
-                record = book.record(address)
-                self._mark(record.services if record else ())
+            for record in book.records_of.get(name, {}).values():
+                self._mark(record.services)
         self._mark(self._hung)
 
     # --- Whom to ask again -----------------------------------------------------------------------------
@@ -446,7 +445,7 @@ def _count_used(plan: Plan, book: Book) -> int:
         for part in plan.owned[version]
         for run in book.recorded[version].within(part)
     )
-    return owned + sum(_is_stray(plan, each) for each in book.recorded_of.get(plan.name, ()))
+    return owned + sum(_is_stray(plan, each) for each in book.records_of.get(plan.name, ()))
 
 
 def _is_stray(plan: Plan, address: Address) -> bool:
