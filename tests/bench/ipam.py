@@ -1,13 +1,15 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What the address book costs: 100,000 Services in 50 pools.
+"""What the address book costs: 100,000 Services in 50 pools, 1,000 on one address, and 10,000 pools.
 
-    .venv/bin/python tests/bench/ipam.py [--services N] [--pools N]
+    .venv/bin/python tests/bench/ipam.py [--services N] [--pools N] [--sharers N] [--many-pools N]
 
 Each from a fresh book: the first sync of Services without addresses (at most 10 s and 250 MB), and the first sync
 after a restart (everything is recorded already, nothing may be decided anew); then single changes of Services (at
-most 1 ms each), and of pools. Memory is what the process holds more than before, the Services themselves included,
-but no JSON, no leases and no statuses: tests/bench/bystander.py measures an agent with these. Time is of one core.
+most 1 ms each), and of pools. Then the first sync of Services that share one address, each of a namespace of its own
+(at most 3 s), and edits of their ports (at most 2 ms each); and single pools more, where there are thousands that
+overlap (at most 5 ms each). Memory is what the process holds more than before, the Services themselves included, but
+no JSON, no leases and no statuses: tests/bench/bystander.py measures an agent with these. Time is of one core.
 
 Exit status: 0 within these; 1 beyond one of them, or what should have changed nothing did.
 """
@@ -35,6 +37,9 @@ from herald.shell.main import collect_seldom
 SYNC = 10.0  # seconds
 MEMORY = 250.0  # megabytes
 CHANGE = 1.0  # milliseconds, the longest of them
+SHARED_SYNC = 3.0  # seconds
+SHARED_CHANGE = 2.0  # milliseconds, the longest of them
+ONE_MORE_POOL = 5.0  # milliseconds, the longest of them
 _PORTS = (ServicePort("TCP", 80), ServicePort("TCP", 443))
 
 
@@ -137,6 +142,59 @@ def change_pools(ipam: Ipam, pools: int) -> list[float]:
     return spent
 
 
+def make_sharer(number: int, port: int) -> Service:
+    return replace(
+        make_service(number, 1),
+        namespace=f"namespace-{number}",
+        annotations={"herald.dev/sharing-key": "k", "herald.dev/sharing-cross-namespace": "*"},
+        ports=(ServicePort("TCP", port),),
+    )
+
+
+def share(sharers: int) -> tuple[float, list[float]]:
+    """Seconds of the first sync, and milliseconds of each edit of a port afterwards."""
+    ipam = Ipam(True, ())
+    begun = time.process_time()
+    ipam.put_pool(make_pool(0, 1))
+    for number in range(sharers):
+        ipam.put_service(make_sharer(number, number + 1))
+    work_off(ipam)
+    seconds = time.process_time() - begun
+    spent = []
+    for number in range(0, sharers, max(1, sharers // 100)):
+        begun = time.process_time()
+        ipam.put_service(make_sharer(number, number + 30_000))
+        work_off(ipam)
+        spent.append((time.process_time() - begun) * 1e3)
+    status = ipam.pool_status("pool-0")
+    if status is None or status.ips_used != "1":
+        raise SystemExit("not all share one address")
+    return seconds, spent
+
+
+def add_pools(pools: int) -> list[float]:
+    """Milliseconds of each of some more pools, where each overlaps the one before it."""
+
+    def put(number: int) -> None:
+        first, last = IPv4Address("10.0.0.0") + number * 2, IPv4Address("10.0.0.3") + number * 2
+        block = Block(start=str(first), stop=str(last))
+        pool = replace(make_pool(0, 1), name=f"pool-{number:06}", blocks=(block,))
+        ipam.put_pool(pool)
+
+    ipam = Ipam(True, ())
+    for number in range(pools):
+        put(number)
+    list(ipam.dirty_pools())
+    spent = []
+    for number in range(pools, pools + 100):
+        begun = time.process_time()
+        put(number)
+        if len(list(ipam.dirty_pools())) != 2:
+            raise SystemExit("one more pool is not news of itself and its neighbour")
+        spent.append((time.process_time() - begun) * 1e3)
+    return spent
+
+
 def spelled(spent: list[float]) -> str:
     return f"{sum(spent) / len(spent):.3f} ms, worst {max(spent):.3f} ms"
 
@@ -147,6 +205,8 @@ def main() -> int:
     )
     parser.add_argument("--services", type=int, default=100_000)
     parser.add_argument("--pools", type=int, default=50)
+    parser.add_argument("--sharers", type=int, default=1000)
+    parser.add_argument("--many-pools", type=int, default=10_000)
     options = parser.parse_args()
 
     collect_seldom()
@@ -173,10 +233,20 @@ def main() -> int:
     print(f"a change of a Service: {spelled(changes)}")
     print(f"a change of a pool: {spelled(change_pools(ipam, options.pools))}")
 
+    shared, edits = share(options.sharers)
+    print(f"first sync of {options.sharers} on one address: {shared:.2f} s")
+    print(f"an edit of one of them: {spelled(edits)}")
+
+    more = add_pools(options.many_pools)
+    print(f"one more than {options.many_pools} pools: {spelled(more)}")
+
     bounds = (
         ("first sync", first, SYNC, "s"),
         ("memory", memory, MEMORY, "MB"),
         ("a change of a Service", max(changes), CHANGE, "ms"),
+        ("first sync on one address", shared, SHARED_SYNC, "s"),
+        ("an edit of one who shares", max(edits), SHARED_CHANGE, "ms"),
+        ("one more pool", max(more), ONE_MORE_POOL, "ms"),
     )
     missed = [each for each in bounds if each[1] > each[2]]
     for what, found, wanted, unit in missed:

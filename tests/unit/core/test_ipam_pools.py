@@ -268,6 +268,17 @@ CONFLICTS = [
         (gone("a"),),
     ),
     Case(
+        "any of the pools over an address stands behind it when the one that gave it is gone",
+        (pool("z", "192.0.2.1", born=9), service("s")),
+        {"s": "192.0.2.1 Allocated"},
+        (
+            then(*(pool(name, "192.0.2.1", select={"a": "b"}) for name in "abcde")),
+            then(pool("f", "192.0.2.1", born=8)),
+            gone("z"),
+        ),
+        says={"s": "192.0.2.1 of pool z"},
+    ),
+    Case(
         "excludes do not conflict",
         (
             pool("a", "192.0.2.0/30", exclude="192.0.2.1", select={"a": "b"}),

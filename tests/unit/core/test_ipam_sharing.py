@@ -4,6 +4,12 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.core.counted import calls
 from tests.unit.core.ipam_rules import (
     BOTH,
     ONE,
@@ -17,6 +23,10 @@ from tests.unit.core.ipam_rules import (
     without_agent,
 )
 from tests.unit.core.ipam_world import pool, service
+
+from herald.core.allocation.ipam import Ipam
+from herald.core.allocation.sharing import Group, Member, Terms, broken_rule
+from herald.core.model import Service, ServiceKey, ServicePort
 
 SHARE = {"ports": "443", "key": "web"}
 ANCHOR = service("a", key="web", ips="192.0.2.0")
@@ -273,3 +283,101 @@ SHARING = [
 @rows(sharing=SHARING)
 def test_rule(case: Case) -> None:
     check(case)
+
+
+# --- The rules, told the slow way ----------------------------------------------------------------------
+
+members = st.builds(
+    lambda key, namespace, cross, policy, to, ports, standing: Member(
+        Terms(key, namespace, cross, policy, frozenset({("app", to)} if to else ())),
+        tuple(ServicePort("TCP", port) for port in ports),
+        (0, standing),
+    ),
+    st.sampled_from(("k", "k", "k", "k", "l", "")),
+    st.sampled_from("xyz"),
+    st.sampled_from(tuple(map(frozenset, ("", "*", "*", "*", "xyz", "xyz", "xy", "z", "*z")))),
+    st.sampled_from(("Cluster", "Cluster", "Cluster", "Local")),
+    st.sampled_from(("", "", "", "web")),
+    st.lists(st.integers(1, 40), max_size=3),
+    st.integers(0, 3),
+)
+
+
+def pairs_at_odds(there: dict[ServiceKey, Member]) -> bool:
+    return any(
+        bool(broken_rule(one.terms, other.terms)) or bool({*one.ports} & {*other.ports})
+        for one, other in combinations(there.values(), 2)
+    )
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.none() | members), max_size=12))
+def test_what_a_group_has_counted_is_what_all_pairs_say(
+    changes: list[tuple[str, Member | None]],
+) -> None:
+    group, there = Group(), dict[ServiceKey, Member]()
+    for name, member in changes:
+        key = (name, name)
+        there.pop(key, None)
+        if member is None:
+            group.drop(key)
+        else:
+            refusal = group.refusal(key, member.terms, member.ports)
+            refused = any(pairs_at_odds({key: member, other: there[other]}) for other in there)
+            assert (refusal is not None) == refused
+            there[key] = member
+            group.put(key, member)
+        assert group.at_odds == pairs_at_odds(there)
+        staying = dict[ServiceKey, Member]()
+        for each in sorted(there, key=lambda each: (there[each].standing, each)):
+            if not any(pairs_at_odds({each: there[each], one: staying[one]}) for one in staying):
+                staying[each] = there[each]
+        assert group.leavers() == there.keys() - staying.keys()
+
+
+# --- What sharing costs ----------------------------------------------------------------------------------
+
+
+def sharers(count: int, cross: str) -> Ipam:
+    """So many, each of a namespace of its own, on one address."""
+    ipam = Ipam(True, ())
+    ipam.put_pool(V4)
+    for number in range(count):
+        ipam.put_service(sharer(number, cross, number + 1))
+    for key in ipam.dirty():
+        for record in ipam.decide(key).give:
+            ipam.put_record(record)
+    assert len(ipam.decide(("n0", "s")).addresses) == 1
+    assert ipam.pool_status("p").ips_used == "1"
+    return ipam
+
+
+def sharer(number: int, cross: str, port: int) -> Service:
+    return service(f"n{number}/s", key="web", cross=cross, ports=str(port))
+
+
+@pytest.mark.parametrize("cross", ["*", ",".join(f"n{number}" for number in range(400))])
+def test_an_edit_costs_no_look_at_every_pair_of_sharers(cross: str) -> None:
+    few, many = (sharers(count, cross) for count in (50, 400))
+
+    def edited(ipam: Ipam, port: int) -> int:
+        def edit() -> None:
+            ipam.put_service(sharer(7, cross, port))
+            assert [len(ipam.decide(key).release) for key in ipam.dirty()] == [0]
+
+        return calls(edit)
+
+    assert edited(many, 999) < 3 * edited(few, 999)
+
+
+def test_a_quarrel_is_settled_once_for_all_sharers() -> None:
+    few, many = (sharers(count, "*") for count in (50, 400))
+
+    def quarrel(ipam: Ipam) -> int:
+        ipam.put_service(sharer(7, "", 8))
+        return calls(
+            lambda: left.update(each for each in ipam.dirty() if ipam.decide(each).release)
+        )
+
+    left: set[ServiceKey] = set()
+    assert quarrel(many) < 12 * quarrel(few)
+    assert left == {("n7", "s")}

@@ -4,12 +4,20 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.core.counted import calls
 from tests.unit.core.ipam_rules import World, gone, then
-from tests.unit.core.ipam_world import pool, service
+from tests.unit.core.ipam_world import key_of, pool, service
 
+from herald.core.allocation.ipam import Ipam, Record
+from herald.core.allocation.pools import Pools
+from herald.core.allocation.ranges import Range, Runs, union
 from herald.core.model import Block, Condition, Pool, PoolStatus, Requirement, Selector
 
 
@@ -30,6 +38,8 @@ A = pool("a", "192.0.2.0/29", born=1)
 THREE = tuple(
     service(name, ips=f"192.0.2.{number}") for name, number in (("x", 0), ("y", 1), ("z", 5))
 )
+
+SIX = tuple(pool(name, "192.0.2.1", born=number) for number, name in enumerate("abcdef"))
 
 ROWS = [
     Row("an unused pool", (A,), {"a": "8 0 8"}, {"a": "Ready "}, {"a": ""}),
@@ -114,6 +124,37 @@ ROWS = [
             "a": "192.0.2.1: not given by the younger pool b; 192.0.2.1: not given by the younger pool c",
             "c": "192.0.2.1: left to the older pool a",
         },
+    ),
+    Row(
+        "six pools over one address: the owner names a few",
+        SIX,
+        {"a": "1 0 1", "f": "0 0 0"},
+        conflict={
+            "a": "192.0.2.1: not given by the younger pool b; 192.0.2.1: not given by the younger pool c;"
+            " 192.0.2.1: not given by the younger pool d; and more",
+            **dict.fromkeys("bcdef", "192.0.2.1: left to the older pool a"),
+        },
+    ),
+    Row(
+        "seven pools over one address, the oldest of which goes",
+        (*SIX, pool("g", "192.0.2.1", born=7)),
+        {"b": "1 0 1", "g": "0 0 0"},
+        conflict={
+            "b": "192.0.2.1: not given by the younger pool c; 192.0.2.1: not given by the younger pool d;"
+            " 192.0.2.1: not given by the younger pool e; and more",
+            **dict.fromkeys("cdefg", "192.0.2.1: left to the older pool b"),
+        },
+        steps=(gone("a"),),
+    ),
+    Row(
+        "what a pool that is gone has parted is one overlap again",
+        (A, pool("b", "192.0.2.2/31", born=2), pool("c", "192.0.2.0/29", born=3)),
+        {"a": "8 0 8", "c": "0 0 0"},
+        conflict={
+            "a": "192.0.2.0 to 192.0.2.7: not given by the younger pool c",
+            "c": "192.0.2.0 to 192.0.2.7: left to the older pool a",
+        },
+        steps=(gone("b"),),
     ),
     Row(
         "what the younger gave before stays, and is used of both",
@@ -283,3 +324,125 @@ def test_both_sides_of_a_conflict_are_news() -> None:
     gone("b")(world)
     world.settle()
     assert list(ipam.dirty_pools()) == ["a"]
+
+
+def test_everybody_in_a_conflict_is_told_when_its_oldest_goes() -> None:
+    world = World(default_class=True, adopt=())
+    world.put(*SIX, pool("g", "192.0.2.1", born=7), pool("z", "192.0.2.2"))
+    world.settle()
+    ipam = world.allocator.ipam
+    list(ipam.dirty_pools())
+    gone("a")(world)
+    world.settle()
+    assert sorted(ipam.dirty_pools()) == list("bcdefg")
+
+
+# --- Laid out bit by bit ---------------------------------------------------------------------------------
+
+BLOCKS = (
+    "192.0.2.0/29",
+    "192.0.2.0/30",
+    "192.0.2.4/30",
+    "192.0.2.2-192.0.2.5",
+    "192.0.2.1, 192.0.2.3, 192.0.2.6",
+    "192.0.2.0, 192.0.2.7",
+    "2001:db8::/126, 192.0.2.7",
+    "2001:db8::2-2001:db8::5",
+    "192.0.2.9-192.0.2.1",
+)
+SOME = [
+    ip_address(f"{network}{number}")
+    for network in ("192.0.2.", "2001:db8::")
+    for number in range(9)
+]
+pools = st.builds(
+    pool,
+    st.sampled_from("abcdefg"),
+    st.sampled_from(BLOCKS),
+    exclude=st.sampled_from(("", "", "", "192.0.2.1", "192.0.2.3-192.0.2.4")),
+    select=st.sampled_from(({}, {}, {"net": "1"}, {"net": "2"})),
+    expressions=st.sampled_from(((), (), (Requirement("net", "In", ("1", "2")),))),
+    born=st.integers(0, 2),
+    priority=st.sampled_from((10, 100)),
+    first_last=st.sampled_from((True, True, False)),
+    disabled=st.sampled_from((False, False, True)),
+)
+changes = st.lists(pools | pools | st.sampled_from("abcdefg"), min_size=1, max_size=3)
+
+
+def said_of(pools: Pools) -> dict[str, object]:
+    return {
+        plan.name: (
+            plan.pool,
+            plan.owned,
+            [(line.parts, line.taken) for line in plan.lines.values()],
+            pools.overlaps(plan.name),
+        )
+        for plan in pools
+    }
+
+
+def asked_of(pools: Pools) -> list[list[str]]:
+    claimants = [pools.claimants(address) for address in SOME]
+    selecting = [pools.selecting(labels) for labels in ({}, {"net": "1"}, {"net": "3"})]
+    return [[plan.name for plan in plans] for plans in (*claimants, *selecting)]
+
+
+@given(st.lists(changes, max_size=6))
+def test_what_is_laid_out_bit_by_bit_is_what_is_laid_out_at_once(
+    rounds: list[list[Pool | str]],
+) -> None:
+    """And every pool is told of which anything is said that was not said before."""
+    taken = {4: union([Range(int(SOME[2]), int(SOME[4]))]), 6: Runs()}
+    grown, there, before = Pools(), dict[str, Pool](), dict[str, object]()
+    for each in rounds:
+        for change in each:
+            if isinstance(change, Pool):
+                grown.put(change)
+                there[change.name] = change
+            else:
+                grown.drop(change)
+                there.pop(change, None)
+        told = grown.lay_out(taken)
+        fresh = Pools()
+        for spec in there.values():
+            fresh.put(spec)
+        fresh.lay_out(taken)
+        after = deepcopy(said_of(grown))
+        assert after == said_of(fresh)
+        assert asked_of(grown) == asked_of(fresh)
+        news = {name for name in before.keys() | after if before.get(name) != after.get(name)}
+        assert news <= told
+        before = after
+
+
+def test_one_more_of_thousands_of_pools_costs_what_its_neighbours_cost() -> None:
+    """They come over the watch one by one, and somebody is decided after each."""
+    ipam = Ipam(True, ())
+    ipam.put_service(service("x", ips="10.0.0.1"))
+
+    def put(first: int, last: int) -> None:
+        for number in range(first, last):
+            ipam.put_pool(a_pool_of_many(number))
+            assert len(ipam.decide(key_of("x")).give) == 1
+            assert f"p{number:05}" in ipam.dirty_pools()
+
+    few = calls(lambda: put(0, 200))
+    put(200, 1800)
+    many = calls(lambda: put(1800, 2000))
+    assert many < 2 * few
+
+
+def test_a_pool_that_changes_has_nobody_asked_who_has_an_address_of_another() -> None:
+    few, many = (Ipam(True, ()) for _ in range(2))
+    for ipam, count in ((few, 10), (many, 1000)):
+        ipam.put_pool(pool("p", "10.0.0.0/16"))
+        for number in range(count):
+            ipam.put_record(Record(ip_address("10.0.0.0") + number, "p", (key_of(f"s{number}"),)))
+        list(ipam.dirty())
+
+    def change(ipam: Ipam) -> None:
+        ipam.put_pool(pool("q", "192.0.2.0/24"))
+        assert list(ipam.dirty()) == []
+
+    assert calls(lambda: change(many)) < 2 * calls(lambda: change(few))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from herald.core.allocation.addresses import Malformed, parse_address
 from herald.core.allocation.pools import VERSIONS, Pools
 from herald.core.allocation.ranges import Range, Runs, Version
-from herald.core.allocation.sharing import Group, terms_of
+from herald.core.allocation.sharing import Group, Member, terms_of
 from herald.core.model import by_number
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ class Book:
         self.strangers: dict[Address, Aside] = {}
         self.taken: Mapping[Version, Runs] = {version: Runs() for version in VERSIONS}
         self.recorded: Mapping[Version, Runs] = {version: Runs() for version in VERSIONS}
+        self.records_of: dict[str, dict[Address, Record]] = {}
+        """Those that name the pool."""
         self._showing: dict[ServiceKey, tuple[Address, ...]] = {}
         """What a Service shows, where that is not just the status of one in Herald's care."""
         self._groups: dict[Address, Group] = {}
@@ -149,7 +151,13 @@ class Book:
     # --- Services --------------------------------------------------------------------------------------
 
     def name(self, address: Address, old: Record | None, new: Record | None) -> None:
-        """The record of the address names other Services than before."""
+        """The record of the address names others than before."""
+        if old and (new is None or new.pool != old.pool):
+            del self.records_of[old.pool][address]
+            if not self.records_of[old.pool]:
+                del self.records_of[old.pool]
+        if new:
+            self.records_of.setdefault(new.pool, {})[address] = new
         before = old.services if old else ()
         after = new.services if new else ()
         for key in set(before).difference(after):
@@ -210,13 +218,7 @@ class Book:
         seen, the one that was written last.
         """
         group = self._groups.get(address) if self._groups else None
-        if group is None or not group.at_odds or (record := self.record(address)) is None:
-            return set()
-        known = {key: self.services[key] for key in record.services if key in group}
-        standing = sorted(
-            known, key=lambda key: (known[key].edited, known[key].service.resource_version, key)
-        )
-        return group.leavers(standing)
+        return group.leavers() if group is not None else set()
 
     def is_at_odds(self, address: Address) -> bool:
         group = self._groups.get(address) if self._groups else None
@@ -256,7 +258,9 @@ class Book:
     def _join(self, group: Group, key: ServiceKey) -> bool:
         known = self.services.get(key)
         if known:
-            group.put(key, terms_of(known.service, known.request), known.service.ports)
+            service = known.service
+            standing = known.edited, service.resource_version
+            group.put(key, Member(terms_of(service, known.request), service.ports, standing))
         return known is not None
 
     def _count_uses(self, address: Address, key: ServiceKey, difference: int) -> None:

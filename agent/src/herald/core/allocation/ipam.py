@@ -31,21 +31,20 @@ from herald.core.allocation.assign import (
     needs_records,
 )
 from herald.core.allocation.book import STRANGERS_MAX, Aside, Book, Entry, Known, Record
-from herald.core.allocation.pools import VERSIONS
+from herald.core.allocation.pools import OVERLAPS_NAMED, VERSIONS
 from herald.core.allocation.requests import parse_request
 from herald.core.allocation.turns import Turns
 from herald.core.model import LOAD_BALANCER_CLASS, Condition, PoolStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator
 
     from herald.core.allocation.pools import Plan
-    from herald.core.allocation.ranges import Runs, Version
+    from herald.core.allocation.ranges import Version
     from herald.core.model import Address, Pool, Service, ServiceKey, ServiceKeys
 
 __all__ = ["ALLOCATED", "ORPHANED", "Decision", "Ipam", "Record", "ingress_due", "needs_records"]
 
-_OVERLAPS_NAMED = 3
 _PROBLEMS_NAMED = 5
 
 
@@ -340,19 +339,14 @@ class Ipam:
         if not book.pools.stale:
             return
         changed = book.pools.lay_out(book.taken)
-        plans = {name: plan for name in changed if (plan := book.pools.get(name))}
         for name in changed:
+            plan = book.pools.get(name)
             self._used.pop(name, None)
-        for plan in plans.values():
-            self._used[plan.name] = _count_owned(plan, book.recorded)
-        for address, entry in book.entries.items():
-            record = entry.record
-            if record and record.pool in changed:
+            if plan:
+                self._used[name] = _count_used(plan, book)
+                self._dirty_pools.add(name)
+            for record in book.records_of.get(name, {}).values():
                 self._mark(record.services)
-                plan_then = plans.get(record.pool)
-                if plan_then and _is_stray(plan_then, address):
-                    self._used[record.pool] += 1
-        self._dirty_pools |= plans.keys()
         self._mark(self._hung)
 
     # --- Whom to ask again -----------------------------------------------------------------------------
@@ -405,15 +399,15 @@ class Ipam:
     # --- Pool conditions -------------------------------------------------------------------------------
 
     def _conflict(self, plan: Plan) -> Condition:
-        found = self._book.pools.overlaps(plan.name, _OVERLAPS_NAMED + 1)
+        found = self._book.pools.overlaps(plan.name)
         texts = []
-        for overlap in found[:_OVERLAPS_NAMED]:
+        for overlap in found[:OVERLAPS_NAMED]:
             addresses = spelled(overlap.version, overlap.range)
             if overlap.younger == plan.name:
                 texts.append(f"{addresses}: left to the older pool {overlap.older}")
             else:
                 texts.append(f"{addresses}: not given by the younger pool {overlap.younger}")
-        if len(found) > _OVERLAPS_NAMED:
+        if len(found) > OVERLAPS_NAMED:
             texts.append("and more")
         if not texts:
             return Condition("Conflict", "False", "NoOverlap", "")
@@ -432,14 +426,15 @@ def _ready(plan: Plan) -> Condition:
     return Condition("Ready", "True", "Ready", "")
 
 
-def _count_owned(plan: Plan, recorded: Mapping[Version, Runs]) -> int:
-    """How many records there are of what the pool owns."""
-    return sum(
+def _count_used(plan: Plan, book: Book) -> int:
+    """How many records there are of what the pool owns, and of what it gave and has in its blocks still."""
+    owned = sum(
         run.size
         for version in VERSIONS
         for part in plan.owned[version]
-        for run in recorded[version].within(part)
+        for run in book.recorded[version].within(part)
     )
+    return owned + sum(_is_stray(plan, each) for each in book.records_of.get(plan.name, ()))
 
 
 def _is_stray(plan: Plan, address: Address) -> bool:

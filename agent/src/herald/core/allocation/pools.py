@@ -7,8 +7,9 @@ oldest (ties: the lesser name) owns the overlap and the others stop for it, so e
 pool that gives it. A pool that was not understood in full claims and gives nothing: half an understanding
 could give what an ``exclude`` was meant to keep.
 
-After a change everything is laid out anew, by one sweep over the ends of all claims; lines that came out
-the same stay, with what is taken of them.
+The claims of all pools part the addresses into segments. After a change only those that the changed pools'
+claims, old or new, lie in or at are made anew, by one sweep over the ends of the claims in there; so one more of
+thousands of pools costs what its neighbours cost. Lines that came out the same stay, with what is taken of them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
 from heapq import merge
-from typing import TYPE_CHECKING, TypeAlias
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from herald.core import selectors
 from herald.core.allocation.addresses import Malformed, Span, parse_block
@@ -37,12 +39,11 @@ if TYPE_CHECKING:
     from herald.core.model import Address, Block, Labels, Pool, Selector
 
 VERSIONS: tuple[Version, Version] = (4, 6)
+OVERLAPS_NAMED = 3
+"""So many of its overlaps a pool tells."""
 
-_CONTENDERS_MAX = 4
-"""How many of the pools that claim one address are remembered: the owner, and some to name."""
 
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Plan:
     """A pool, understood, and its place among the others."""
 
@@ -110,10 +111,13 @@ class Pools:
 
     def __init__(self) -> None:
         self._plans: dict[str, Plan] = {}
+        self._laid: dict[str, Plan] = {}
+        """As they were when they were laid out."""
         self._segments: dict[Version, list[_Segment]] = {4: [], 6: []}
         self._firsts: dict[Version, list[int]] = {4: [], 6: []}
-        self._anchored: dict[tuple[str, str], list[Plan]] = {}
-        self._free_standing: list[Plan] = []
+        self._anchored: dict[tuple[str, str] | None, list[Plan]] = {}
+        """In the order in which they are asked, by labels that they cannot do without, so that a Service looks at few
+        of them."""
         self._changed: set[str] = set()
 
     def put(self, pool: Pool) -> bool:
@@ -151,19 +155,32 @@ class Pools:
         ``taken``: the addresses that cannot be given, by which new lines are marked.
         """
         changed, self._changed = self._changed, set()
+        spans = {version: self._touched(version, changed) for version in VERSIONS}
+        old = {version: list(self._inside(version, spans[version])) for version in VERSIONS}
+        there = set[Plan]().union(*(each.contenders for each in (*old[4], *old[6])))
+        plans = [plan for plan in there if plan.name not in changed]
+        overlaps = {plan.name: self.overlaps(plan.name) for plan in plans}
+        for name in changed:
+            self._renew_plan(name)
+        plans += (self._laid[name] for name in changed if name in self._laid)
+        told = set(changed)
         for version in VERSIONS:
-            before = _disputes(self._segments[version])
-            self._segments[version], owned = _sweep(version, self._plans.values())
-            self._firsts[version] = [each.range.first for each in self._segments[version]]
-            changed |= _parties(before ^ _disputes(self._segments[version]))
-            for plan in self._plans.values():
-                mine = owned.get(plan.name) or Runs()
-                if mine != plan.owned[version]:
-                    changed.add(plan.name)
-                plan.owned[version] = mine
-                _renew_line(plan, version, taken[version])
-        self._anchor()
-        return changed
+            if not spans[version].count:
+                continue
+            new = _sweep(version, plans, spans[version])
+            self._replace(version, spans[version], new)
+            before, after = _owned(old[version]), _owned(new)
+            for plan in plans:
+                lost, won = before.get(plan.name), after.get(plan.name)
+                if lost != won or plan.name in changed:
+                    told.add(plan.name)
+                    for run in lost or ():
+                        plan.owned[version].remove(*run)
+                    for run in won or ():
+                        plan.owned[version].add(*run)
+                    _renew_line(plan, version, taken[version])
+        told.update(name for name, found in overlaps.items() if found != self.overlaps(name))
+        return told
 
     def claimants(self, address: Address) -> tuple[Plan, ...]:
         """The pools that claim the address, the one that owns it first."""
@@ -177,25 +194,37 @@ class Pools:
     def selecting(self, labels: Labels) -> Iterator[Plan]:
         """The pools whose selector selects these labels, in the order in which they are asked."""
         anchored = [plan for label in labels.items() for plan in self._anchored.get(label, ())]
-        found: Iterable[Plan] = self._free_standing
+        found: Iterable[Plan] = self._anchored.get(None, ())
         if anchored:
             anchored.sort(key=_order)
             found = merge(anchored, found, key=_order)
         return (plan for plan in found if selectors.matches(plan.pool.service_selector, labels))
 
-    def overlaps(self, name: str, limit: int) -> list[Overlap]:
-        """Up to ``limit`` overlaps of this pool with others."""
+    def overlaps(self, name: str) -> list[Overlap]:
+        """The first overlaps of this pool with others: those to be named and, if there are more, one more."""
         plan = self._plans[name]
-        found: list[Overlap] = []
-        for version in VERSIONS:
-            for segment in self._inside(version, plan.claims[version]):
-                for overlap in _overlaps(version, segment, plan):
-                    if len(found) == limit:
-                        return found
-                    found.append(overlap)
-        return found
+        found = (
+            overlap
+            for version in VERSIONS
+            for segment in self._inside(version, plan.claims[version])
+            for overlap in _overlaps(version, segment, plan)
+        )
+        return list(islice(found, OVERLAPS_NAMED + 1))
 
-    def _inside(self, version: Version, claims: Runs) -> Iterator[_Segment]:
+    def _touched(self, version: Version, changed: Iterable[str]) -> Runs:
+        """What the changed pools claim or claimed, and the whole segments that this lies in or at: no other segment
+        can become another, nor one with any of these."""
+        spans = Runs()
+        for name in changed:
+            for plan in (self._laid.get(name), self._plans.get(name)):
+                for claim in plan.claims[version] if plan else ():
+                    spans.add(*claim)
+                    around = Range(claim.first - 1, claim.last + 1)
+                    for segment in self._inside(version, (around,)):
+                        spans.add(*segment.range)
+        return spans
+
+    def _inside(self, version: Version, claims: Iterable[Range]) -> Iterator[_Segment]:
         segments = self._segments[version]
         for claim in claims:
             index = max(0, bisect_right(self._firsts[version], claim.first) - 1)
@@ -204,15 +233,29 @@ class Pools:
                     yield segments[index]
                 index += 1
 
-    def _anchor(self) -> None:
-        """Index pools by labels that they cannot do without, so that a Service looks at few of them."""
-        self._anchored, self._free_standing = {}, []
-        for plan in sorted(self._plans.values(), key=_order):
-            anchors = _anchors(plan.pool.service_selector)
-            if not anchors:
-                self._free_standing.append(plan)
-            for label in anchors:
-                self._anchored.setdefault(label, []).append(plan)
+    def _replace(self, version: Version, spans: Runs, new: list[_Segment]) -> None:
+        """Have the new segments instead of those inside the spans."""
+        segments, firsts = self._segments[version], self._firsts[version]
+        starts = [segment.range.first for segment in new]
+        for span in spans:
+            low, high = bisect_left(firsts, span.first), bisect_right(firsts, span.last)
+            begin, end = bisect_left(starts, span.first), bisect_right(starts, span.last)
+            segments[low:high] = new[begin:end]
+            firsts[low:high] = starts[begin:end]
+
+    def _renew_plan(self, name: str) -> None:
+        """Have the pool among those that are asked as it is now."""
+        old, new = self._laid.pop(name, None), self._plans.get(name)
+        if old:
+            for anchor in _anchors(old.pool.service_selector):
+                plans = self._anchored[anchor]
+                del plans[bisect_left(plans, _order(old), key=_order)]
+                if not plans:
+                    del self._anchored[anchor]
+        if new:
+            self._laid[name] = new
+            for anchor in _anchors(new.pool.service_selector):
+                insort(self._anchored.setdefault(anchor, []), new, key=_order)
 
 
 def _spans(name: str, blocks: Sequence[Block], problems: list[str]) -> list[Span]:
@@ -245,16 +288,15 @@ def _age(plan: Plan) -> tuple[str, str]:
     return plan.pool.created, plan.pool.name
 
 
-def _sweep(version: Version, plans: Iterable[Plan]) -> tuple[list[_Segment], dict[str, Runs]]:
-    """The segments of all claims, and what each pool owns of them."""
+def _sweep(version: Version, plans: Iterable[Plan], spans: Runs) -> list[_Segment]:
+    """The segments of all that the pools claim inside the spans."""
     by_age = sorted(plans, key=_age)
     ends: list[tuple[int, int]] = []
     for rank, plan in enumerate(by_age):
-        for claim in plan.claims[version]:
+        for claim in common(plan.claims[version], spans):
             ends += (claim.first, rank), (claim.last + 1, rank)
     ends.sort()
     segments: list[_Segment] = []
-    owned: dict[str, Runs] = {}
     active: list[int] = []
     for index, (start, rank) in enumerate(ends):
         place = bisect_left(active, rank)
@@ -265,10 +307,17 @@ def _sweep(version: Version, plans: Iterable[Plan]) -> tuple[list[_Segment], dic
         if not active or ends[index + 1][0] == start:
             continue
         bounds = Range(start, ends[index + 1][0] - 1)
-        contenders = tuple(by_age[each] for each in active[:_CONTENDERS_MAX])
+        contenders = tuple(map(by_age.__getitem__, active))
         segments.append(_Segment(bounds, contenders))
-        owned.setdefault(contenders[0].name, Runs()).add(bounds.first, bounds.last)
-    return segments, owned
+    return segments
+
+
+def _owned(segments: Iterable[_Segment]) -> dict[str, Runs]:
+    """What each pool owns of them."""
+    owned: dict[str, Runs] = {}
+    for segment in segments:
+        owned.setdefault(segment.contenders[0].name, Runs()).add(*segment.range)
+    return owned
 
 
 def _renew_line(plan: Plan, version: Version, taken: Runs) -> None:
@@ -284,38 +333,23 @@ def _renew_line(plan: Plan, version: Version, taken: Runs) -> None:
     plan.lines[version] = line
 
 
-_Dispute: TypeAlias = tuple[Range, tuple[str, ...]]
-
-
-def _disputes(segments: Iterable[_Segment]) -> set[_Dispute]:
-    return {
-        (segment.range, tuple(plan.name for plan in segment.contenders))
-        for segment in segments
-        if len(segment.contenders) > 1
-    }
-
-
-def _parties(disputes: Iterable[_Dispute]) -> set[str]:
-    return {name for _, names in disputes for name in names}
-
-
 def _overlaps(version: Version, segment: _Segment, plan: Plan) -> Iterator[Overlap]:
-    owner, *others = segment.contenders
+    owner = segment.contenders[0]
     if owner is not plan:
         yield Overlap(version, segment.range, owner.name, plan.name)
         return
-    for other in others:
+    for other in islice(segment.contenders, 1, None):
         yield Overlap(version, segment.range, owner.name, other.name)
 
 
-def _anchors(selector: Selector) -> list[tuple[str, str]]:
-    """Labels one of which everything that the selector selects must bear; empty if there is none."""
+def _anchors(selector: Selector) -> Sequence[tuple[str, str] | None]:
+    """Labels one of which everything that the selector selects must bear; None alone if there are no such labels."""
     for label in selector.match_labels.items():
         return [label]
     for requirement in selector.match_expressions:
         if requirement.operator == "In":
             return [(requirement.key, value) for value in dict.fromkeys(requirement.values)]
-    return []
+    return [None]
 
 
 def _same_spec(old: Pool, new: Pool) -> bool:

@@ -6,14 +6,15 @@ All rules hold for every pair on the address: the same sharing key; no port and 
 externalTrafficPolicy, and if it is Local the same selector (or a node would announce the address for one
 Service and drop the other's traffic); across namespaces only where both consent.
 
-Most Services of a group agree in everything but their ports. So a group is kept by terms and by ports, and a
-newcomer is compared with the few different terms, not with every member.
+A group does not compare its members with each other: it counts what they ask for and to whom they consent, which
+tells whether the rules hold, however many namespaces are on the address. Only to name who is in a newcomer's way are
+its terms compared, with each different terms once.
 """
 
 from __future__ import annotations
 
-from itertools import combinations
-from typing import TYPE_CHECKING, NamedTuple
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from herald.core.allocation.addresses import shown
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
     from herald.core.allocation.requests import Request
     from herald.core.model import Service, ServiceKey, ServicePort
+
+
+Common: TypeAlias = tuple[str, str, frozenset[tuple[str, str]]]
+_ALL = frozenset({"*"})
 
 
 class Terms(NamedTuple):
@@ -33,6 +38,25 @@ class Terms(NamedTuple):
     policy: str
     selector: frozenset[tuple[str, str]]
     """Of Services whose externalTrafficPolicy is Local; it does not matter otherwise."""
+
+    @property
+    def common(self) -> Common:
+        """What must be the same for all on an address."""
+        return self.sharing_key, self.policy, self.selector
+
+    @property
+    def consents(self) -> frozenset[str]:
+        """The namespaces whose Services may be on the address, ``*`` alone for all."""
+        return _ALL if "*" in self.shares_with else self.shares_with | {self.namespace}
+
+
+class Member(NamedTuple):
+    """A Service on an address."""
+
+    terms: Terms
+    ports: tuple[ServicePort, ...]
+    standing: tuple[int, int]
+    """Of two that may not share the greater one leaves (ties: the greater name)."""
 
 
 class Refusal(NamedTuple):
@@ -72,14 +96,29 @@ def broken_rule(one: Terms, other: Terms) -> str:
 class Group:
     """The Services on one address."""
 
-    __slots__ = ("_contested", "_members", "_ports", "_terms")
+    __slots__ = (
+        "_common",
+        "_consents",
+        "_contested",
+        "_leaving",
+        "_members",
+        "_namespaces",
+        "_ports",
+        "_terms",
+    )
 
     def __init__(self) -> None:
-        self._members: dict[ServiceKey, tuple[Terms, tuple[ServicePort, ...]]] = {}
+        self._members: dict[ServiceKey, Member] = {}
         self._terms: dict[Terms, set[ServiceKey]] = {}
+        # How many of these terms have what must be common so, are of the namespace, consent to it.
+        self._common: Counter[Common] = Counter()
+        self._namespaces: Counter[str] = Counter()
+        self._consents: Counter[str] = Counter()
         self._ports: dict[ServicePort, set[ServiceKey]] = {}
         self._contested = 0
         """How many ports more than one member uses."""
+        self._leaving: set[ServiceKey] | None = None
+        """Who must leave; None: it was not worked out since the last change."""
 
     def __len__(self) -> int:
         return len(self._members)
@@ -87,11 +126,15 @@ class Group:
     def __contains__(self, key: ServiceKey) -> bool:
         return key in self._members
 
-    def put(self, key: ServiceKey, terms: Terms, ports: tuple[ServicePort, ...]) -> None:
+    def put(self, key: ServiceKey, member: Member) -> None:
         self.drop(key)
-        self._members[key] = terms, ports
-        self._terms.setdefault(terms, set()).add(key)
-        for port in set(ports):
+        self._leaving = None
+        self._members[key] = member
+        keys = self._terms.setdefault(member.terms, set())
+        if not keys:
+            self._count(member.terms, 1)
+        keys.add(key)
+        for port in set(member.ports):
             users = self._ports.setdefault(port, set())
             users.add(key)
             self._contested += len(users) == 2
@@ -99,10 +142,12 @@ class Group:
     def drop(self, key: ServiceKey) -> None:
         if key not in self._members:
             return
-        terms, ports = self._members.pop(key)
+        self._leaving = None
+        terms, ports, _ = self._members.pop(key)
         self._terms[terms].discard(key)
         if not self._terms[terms]:
             del self._terms[terms]
+            self._count(terms, -1)
         for port in set(ports):
             users = self._ports[port]
             users.discard(key)
@@ -110,10 +155,18 @@ class Group:
             if not users:
                 del self._ports[port]
 
+    def _count(self, terms: Terms, difference: int) -> None:
+        _add(self._common, terms.common, difference)
+        _add(self._namespaces, terms.namespace, difference)
+        for namespace in terms.consents:
+            _add(self._consents, namespace, difference)
+
     def refusal(
         self, key: ServiceKey, terms: Terms, ports: Iterable[ServicePort]
     ) -> Refusal | None:
         """Who keeps the Service from joining: of several the first by name."""
+        if key not in self._members and self._admits(terms, ports):
+            return None
         found = [
             Refusal(min(others), rule)
             for others_terms, keys in self._terms.items()
@@ -126,22 +179,47 @@ class Group:
         )
         return min(found, default=None)
 
+    def _admits(self, terms: Terms, ports: Iterable[ServicePort]) -> bool:
+        """Whether the rules hold between a newcomer and every member."""
+        return not self._members or (
+            bool(terms.sharing_key)
+            and self._common.keys() == {terms.common}
+            and ("*" in terms.shares_with or self._namespaces.keys() <= terms.consents)
+            and self._all_consent_to((terms.namespace,))
+            and self._ports.keys().isdisjoint(ports)
+        )
+
+    def _all_consent_to(self, namespaces: Iterable[str]) -> bool:
+        choosy = len(self._terms) - self._consents["*"]
+        return not choosy or all(self._consents[each] == choosy for each in namespaces)
+
     @property
     def at_odds(self) -> bool:
         """Whether the rules fail for any two members."""
-        return (
+        return len(self._members) > 1 and (
             self._contested > 0
-            or any(broken_rule(one, other) for one, other in combinations(self._terms, 2))
-            or any(len(keys) > 1 and broken_rule(each, each) for each, keys in self._terms.items())
+            or len(self._common) > 1
+            or any(not sharing_key for sharing_key, *_ in self._common)
+            or not self._all_consent_to(self._namespaces)
         )
 
-    def leavers(self, standing: Iterable[ServiceKey]) -> set[ServiceKey]:
+    def leavers(self) -> set[ServiceKey]:
         """The members who must leave so that the rules hold: of two the one that stands later."""
-        staying, leaving = Group(), set()
-        for key in standing:
-            terms, ports = self._members[key]
-            if staying.refusal(key, terms, ports):
-                leaving.add(key)
-            else:
-                staying.put(key, terms, ports)
-        return leaving
+        if self._leaving is None:
+            staying, self._leaving = Group(), set()
+            members = self._members.items() if self.at_odds else ()
+            for key, member in sorted(members, key=lambda each: (each[1].standing, each[0])):
+                if staying._admits(member.terms, member.ports):
+                    staying.put(key, member)
+                else:
+                    self._leaving.add(key)
+        return self._leaving
+
+
+_T = TypeVar("_T")
+
+
+def _add(counter: Counter[_T], key: _T, difference: int) -> None:
+    counter[key] += difference
+    if not counter[key]:
+        del counter[key]
