@@ -18,6 +18,7 @@ from tests.unit.core.ipam_rules import (
     stranger,
     stranger_left,
     then,
+    unseen_rows,
     without_agent,
 )
 from tests.unit.core.ipam_world import key_of, pool, service
@@ -298,4 +299,10 @@ STRANGERS = [
 
 @rows(sticky=STICKY, care=CARE, strangers=STRANGERS)
 def test_rule(case: Case) -> None:
+    check(case)
+
+
+@unseen_rows(sticky=STICKY, care=CARE)
+def test_rule_where_no_agent_saw_it_happen(case: Case) -> None:
+    """Strangers are left out: this harness does not keep what was found out about them."""
     check(case)
