@@ -22,6 +22,7 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -40,7 +41,7 @@ from tests.unit.core.ipam_world import (
 from herald.core.allocation.ipam import Decision, Record
 from herald.core.model import Address, Service, ServiceKey, by_number
 
-EXAMPLES = 60
+EXAMPLES = 120
 STEPS = 40
 
 Asks = dict[str, Any]
@@ -131,15 +132,15 @@ def edits(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Asks]:
     )
 
 
-paces = st.sampled_from((0, 0, 1, 2, 2))
-"""How many of the two allocators do all that is to be done, before anything else happens."""
+paces = st.sampled_from(("", "one works", "both work", "both work", "race", "race"))
+"""What allocators do before anything else happens."""
 
 
 def people(**drawn: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Any]:
     """A rule of what people do; often enough allocators have the time to follow."""
 
     def decorate(step: Callable[..., None]) -> Any:
-        def then_wait(self: Model, pace: int, **values: Any) -> None:
+        def then_wait(self: Model, pace: str, **values: Any) -> None:
             step(self, **values)
             self.wait(pace)
 
@@ -207,6 +208,7 @@ class Model(RuleBasedStateMachine):
                 continue
             self.disputes.add((edited, other.key))
             self.asked.add(edited)
+            self.reached["edited out of sharing, seen" if seen else "at odds otherwise"] += 1
             if not seen or common & self.torn:
                 self.asked.add(other.key)
 
@@ -274,9 +276,15 @@ class Model(RuleBasedStateMachine):
     @people(which=st.integers(0, 7))
     def lose_lease(self, which: int) -> None:
         leases = sorted(self.cluster.leases, key=by_number)
-        if not leases:
-            return
-        address = leases[which % len(leases)]
+        for address in leases[which % len(leases) :][:1] if leases else ():
+            self.lose(address)
+
+    @people()
+    def lose_all_leases(self) -> None:
+        for address in sorted(self.cluster.leases, key=by_number):
+            self.lose(address)
+
+    def lose(self, address: Address) -> None:
         users = [self.cluster.services.get(key) for key in self.cluster.leases[address].services]
         in_use = all(each and is_ours(each) and str(address) in each.ingress for each in users)
         if not in_use or any(each.unread or each.under_way for each in self.allocators):
@@ -284,33 +292,45 @@ class Model(RuleBasedStateMachine):
         self.torn.add(address)
         self.cluster.lose_lease(address)
 
-    def wait(self, pace: int) -> None:
-        if pace == 1:
-            settle(self.allocators[0])
-        elif pace == 2:
-            self.both_work()
+    def wait(self, pace: str) -> None:
+        match pace:
+            case "one works":
+                settle(self.allocators[0])
+            case "both work":
+                self.both_work()
+            case "race":
+                self.race(0, len(NAMES))
 
     # --- Allocators ------------------------------------------------------------------------------------
 
+    def one(self, which: int, busy: str = "") -> Allocator:
+        """That one of the two; the other one if it has nothing of this to do."""
+        first, second = self.allocators[which], self.allocators[1 - which]
+        return second if busy and not getattr(first, busy) else first
+
+    @precondition(lambda self: any(each.unread for each in self.allocators))
     @rule(which=st.integers(0, 1), steps=st.integers(1, 5))
     def hear(self, which: int, steps: int) -> None:
-        for _ in range(min(steps, len(self.allocators[which].unread))):
-            self.allocators[which].hear()
+        each = self.one(which, "unread")
+        for _ in range(min(steps, len(each.unread))):
+            each.hear()
 
     @rule(which=st.integers(0, 1), steps=st.integers(1, 3))
     def decide(self, which: int, steps: int) -> None:
+        each = self.one(which)
         for _ in range(steps):
-            self.allocators[which].decide_next()
-        self.check_counts(self.allocators[which])
+            each.decide_next()
+        self.check_counts(each)
 
+    @precondition(lambda self: any(each.under_way for each in self.allocators))
     @rule(which=st.integers(0, 1))
     def send(self, which: int) -> None:
-        self.allocators[which].send_next()
+        self.one(which, "under_way").send_next()
 
+    @precondition(lambda self: any(each.under_way for each in self.allocators))
     @rule(which=st.integers(0, 1))
     def answer(self, which: int) -> None:
-        if self.allocators[which].under_way:
-            self.allocators[which].hear_answer()
+        self.one(which, "under_way").hear_answer()
 
     @rule(which=st.integers(0, 1))
     def work(self, which: int) -> None:
@@ -330,11 +350,11 @@ class Model(RuleBasedStateMachine):
     def both_work(self) -> None:
         """In turns, until nothing is left to do."""
         for _ in range(10):
-            if not any(each.unread or each.under_way for each in self.allocators):
-                self.rest(self.allocators[0])
-                return
             for each in self.allocators:
                 settle(each)
+            if not any(each.unread for each in self.allocators):
+                self.rest(self.allocators[0])
+                return
         raise AssertionError("the two do not come to an end")
 
     @rule(which=st.integers(0, 1))
