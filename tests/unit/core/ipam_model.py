@@ -92,9 +92,12 @@ POOL: dict[str, st.SearchStrategy[Any]] = {
 
 any_service = st.fixed_dictionaries(SERVICE)
 any_pool = st.fixed_dictionaries(POOL)
-PLAIN = ("families", "labels", "lb_class")
 plain = st.fixed_dictionaries(
-    {name: SERVICE[name] for name in PLAIN} | {"lb_class": st.sampled_from((None, "herald.dev/l2"))}
+    {
+        "families": SERVICE["families"],
+        "labels": SERVICE["labels"],
+        "lb_class": st.sampled_from((None, "herald.dev/l2")),
+    }
 )
 partners = st.builds(
     lambda ports, **asks: {"key": "k", "cross": "*", "ports": ports, **asks},
@@ -113,7 +116,7 @@ named = st.builds(
     st.sampled_from(("192.0.2.0", "192.0.2.0", "192.0.2.1", "192.0.2.2", "192.0.2.5")),
     partners.map(lambda asks: asks | {"families": "4"}),
 )
-TERMS = ("key", "cross", "ports", "local", "to")
+terms = {field: SERVICE[field] for field in ("key", "cross", "ports", "local", "to")}
 sound_pool = st.fixed_dictionaries(
     {
         "blocks": st.sampled_from(
@@ -237,7 +240,7 @@ class Model(RuleBasedStateMachine):
 
     @people(
         name=st.sampled_from(NAMES),
-        edit=edits({field: SERVICE[field] for field in TERMS}),
+        edit=edits(terms),
     )
     def edit_terms(self, name: str, edit: Asks) -> None:
         if name in self.services:

@@ -16,19 +16,20 @@ from tests.unit.core.ipam_mutants import MUTANTS
 EXPLORED = int(os.environ.get("HERALD_EXAMPLES", "0"))
 
 REACHED = {
-    "given": 100,
-    "joined": 20,
-    "replaced": 3,
-    "refused, for another was faster": 2,
-    "quiet": 80,
-    "quiet with Allocated": 60,
-    "quiet with a shared address": 25,
-    "quiet with Orphaned": 8,
-    "quiet with PoolExhausted": 3,
-    "quiet with SharingRefused": 1,
-    "in use, checked": 1500,
-    "shared, checked": 400,
-    "counts, checked": 600,
+    "given": 250,
+    "joined": 80,
+    "replaced": 10,
+    "refused, for another was faster": 30,
+    "edited out of sharing, seen": 25,
+    "quiet": 400,
+    "quiet with Allocated": 350,
+    "quiet with a shared address": 200,
+    "quiet with Orphaned": 60,
+    "quiet with PoolExhausted": 30,
+    "quiet with SharingRefused": 10,
+    "in use, checked": 3000,
+    "shared, checked": 600,
+    "counts, checked": 1000,
 }
 """What the examples come by at the least, mostly a quarter of what they do: which ones they are changes with every
 word of this tree."""
