@@ -170,6 +170,15 @@ def is_waiting(each: Service) -> bool:
     return unmet and not each.annotations.keys().isdisjoint((IPS, POOL))
 
 
+def told_of(each: Service, address: Address) -> str:
+    """The pool that gave it the address, by its condition."""
+    for text in (word for told in each.conditions for word in told.message.split("; ")):
+        before, said, after = text.removeprefix("held: ").partition(" of pool ")
+        if said and before == str(address):
+            return after.split(",")[0]
+    return ""
+
+
 # --- What an allocator must think ----------------------------------------------------------------------
 
 
@@ -208,5 +217,10 @@ def refused(allocator: Allocator, record: Record, to: Service) -> str:
             return f"is not to be shared with {key}"
     if before and set(before.services) != set(record.services) - {to.key}:
         return f"had {before.services}"
-    expected = before.pool if before else source.name if source else ""
+    if before:
+        expected = before.pool
+    elif str(record.address) in to.ingress and (told := told_of(to, record.address)):
+        expected = told
+    else:
+        expected = source.name if source else ""
     return "" if record.pool == expected else f"is not of pool {record.pool}"

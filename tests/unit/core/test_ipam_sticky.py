@@ -126,13 +126,27 @@ STICKY = [
         (V4, service("s")),
         {"s": "192.0.2.0 Orphaned"},
         (without_agent(lost_leases("192.0.2.0"), gone("p")),),
-        says={"s": "192.0.2.0, which is in no pool"},
+        says={"s": "192.0.2.0 of pool p, which is gone"},
     ),
     Case(
         "leases lost and the pool gone, while something else is missing",
         (V4, service("r", ips="192.0.2.7"), service("s", ips="192.0.2.5,192.0.2.7")),
         {"s": "192.0.2.5 NoPool"},
         (without_agent(lost_leases("192.0.2.5"), gone("p")),),
+    ),
+    Case(
+        "record lost, and the pool that was asked for shrunk",
+        (V4, service("s", pool="p")),
+        {"s": "192.0.2.0 Orphaned"},
+        (then(pool("p", "192.0.2.8/29")), lost_leases("192.0.2.0")),
+        says={"s": "of pool p, which no longer has it"},
+    ),
+    Case(
+        "record lost, and another pool has the address now",
+        (V4, service("s", pool="p")),
+        {"s": "192.0.2.0 Allocated"},
+        (then(pool("p", "192.0.2.8/29"), pool("q", "192.0.2.0/29")), lost_leases("192.0.2.0")),
+        says={"s": "192.0.2.0 of pool p"},
     ),
     Case(
         "the status is wiped: the lease wins",

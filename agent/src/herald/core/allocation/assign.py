@@ -64,14 +64,23 @@ class Verdict(NamedTuple):
 
 def says_held(service: Service, address: str) -> bool:
     """Whether the Service's own condition names an address as one that Herald gave it (it names the first few)."""
+    return _told_of(service, address) is not None
+
+
+def _told_of(service: Service, address: str) -> str | None:
+    """The pool that gave the address, as the Service's own condition says (empty: it names none); None: it does not
+    name the address."""
     for condition in service.conditions:
         if condition.type == ALLOCATED:
             before, said, after = condition.message.partition(_HELD)
             held = after if said else before if condition.status == "True" else ""
-            return any(
-                re.match(rf"{re.escape(address)}( of pool|,|$)", t) for t in held.split("; ")
-            )
-    return False
+            for text in held.split("; "):
+                found = re.match(rf"{re.escape(address)}(?: of pool ([^ ,]*)|,|$)", text)
+                if found:
+                    whole = len(condition.message) < _MESSAGE_MAX
+                    return (whole and found[1]) or ""
+            return None
+    return None
 
 
 def ingress_due(service: Service, decision: Decision) -> tuple[str, ...] | None:
@@ -156,7 +165,9 @@ class _Case:
             foreign = self._held_elsewhere(address) or not claimants
             if not owned and (foreign or not self.known.request.own):
                 return None
-            return Record(address, claimants[0].name if claimants else "", (self.key,))
+            # Not of another pool than before: a pool that the Service asks for may have been edited since.
+            owner = claimants[0].name if claimants else ""
+            return Record(address, _told_of(service, str(address)) or owner, (self.key,))
         if self.book.refusal(address, self.key, self.known):
             return None
         return record.joined(self.key)
