@@ -106,7 +106,8 @@ partners = st.builds(
     policy=st.sampled_from(("SingleStack", "PreferDualStack")),
     labels=SERVICE["labels"],
 )
-satisfiable = plain | partners
+of_a_pool = plain.map(lambda asks: asks | {"pool": "p"})
+satisfiable = plain | partners | of_a_pool
 begun = st.one_of(
     st.lists(partners, min_size=3, max_size=5, unique_by=lambda asks: asks["ports"]),
     st.lists(satisfiable, min_size=3, max_size=5),

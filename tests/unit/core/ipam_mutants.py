@@ -8,13 +8,14 @@ A mutant is planted by replacing one function of the core, or of its caller.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from tests.unit.core.ipam_world import Allocator
 
 from herald.core.allocation import pools
 from herald.core.allocation.assign import _Case
-from herald.core.allocation.ipam import Ipam
+from herald.core.allocation.ipam import Ipam, Record
 from herald.core.allocation.pools import Plan, Pools
 from herald.core.allocation.sharing import Group
 from herald.core.model import Address
@@ -79,6 +80,21 @@ def what_others_show_is_free(patch: Any) -> None:
 @mutant
 def records_are_not_made_again(patch: Any) -> None:
     patch.setattr(_Case, "_adopted", lambda *_: None)
+
+
+@mutant
+def records_are_made_again_of_another_pool(patch: Any) -> None:
+    """Whose the address is now counts, not who gave it: then a pool that is asked for moves it."""
+    adopted = _Case._adopted
+
+    def of_the_owner(self: _Case, address: Address) -> Record | None:
+        record = adopted(self, address)
+        if record is None or self.book.record(address):
+            return record
+        owners = self.book.pools.claimants(address)[:1]
+        return replace(record, pool=owners[0].name if owners else "")
+
+    patch.setattr(_Case, "_adopted", of_the_owner)
 
 
 @mutant
