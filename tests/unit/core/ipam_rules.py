@@ -10,7 +10,7 @@ status shows them), the reason of its condition, and words of the message. The t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 import pytest
@@ -125,6 +125,8 @@ class Case:
     """Service to words of the condition's message."""
     default_class: bool = True
     adopt: tuple[str, ...] = ()
+    in_one_go: bool = True
+    """Whether it ends so, too, where no agent sees what there is between the steps."""
 
 
 V4 = pool("p", "192.0.2.0/28")
@@ -142,6 +144,29 @@ def rows(**groups: list[Case]) -> pytest.MarkDecorator:
             for group, cases in groups.items()
             for case in cases
         ],
+    )
+
+
+def unseen_rows(**groups: list[Case]) -> pytest.MarkDecorator:
+    """Run the test once for every case with steps, which happen while no agent runs: an agent
+    between any two of them; and, where there are several, none."""
+    return rows(
+        **{
+            f"{group} unseen": [
+                replace(case, steps=tuple(map(without_agent, case.steps)))
+                for case in cases
+                if case.steps
+            ]
+            for group, cases in groups.items()
+        },
+        **{
+            f"{group} in one go": [
+                replace(case, steps=(without_agent(*case.steps),))
+                for case in cases
+                if len(case.steps) > 1 and case.in_one_go
+            ]
+            for group, cases in groups.items()
+        },
     )
 
 

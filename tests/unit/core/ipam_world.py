@@ -159,8 +159,6 @@ class Cluster:
     allocators: list[Allocator] = field(default_factory=list)
     writes: int = 0
     revision: int = 0
-    on_show: Callable[[ServiceKey, tuple[str, ...], tuple[str, ...]], None] = lambda *_: None
-    """Called when a status changes: Service, addresses before and after."""
 
     # --- What people do --------------------------------------------------------------------------------
 
@@ -201,8 +199,25 @@ class Cluster:
         for allocator in self.allocators:
             allocator.unread.append(change)
 
+    # What an allocator has decided to do, and what was accepted of it, to be looked at by a model.
+
     def about_to_give(self, giver: Allocator, key: ServiceKey, record: Record) -> None:
-        """A model may look at what an allocator is about to do."""
+        pass
+
+    def about_to_release(self, giver: Allocator, key: ServiceKey, address: Address) -> None:
+        pass
+
+    def about_to_show(self, giver: Allocator, key: ServiceKey, decision: Decision) -> None:
+        pass
+
+    def was_given(self, giver: Allocator, key: ServiceKey, record: Record) -> None:
+        pass
+
+    def was_released(self, key: ServiceKey, address: Address) -> None:
+        pass
+
+    def was_shown(self, before: Service, after: Service) -> None:
+        pass
 
     # --- What allocators write -------------------------------------------------------------------------
 
@@ -224,6 +239,7 @@ class Cluster:
             self._put_lease(rest)
         else:
             self.lose_lease(address)
+        self.was_released(key, address)
         return True
 
     def lose_lease(self, address: Address) -> None:
@@ -241,14 +257,14 @@ class Cluster:
 
     def patch_status(self, read: Service, decision: Decision) -> bool:
         self.writes += 1
-        now = self.services.get(read.key)
-        if now is None or now.resource_version != read.resource_version:
+        now = before = self.services.get(read.key)
+        if now is None or before is None or now.resource_version != read.resource_version:
             return False
         ingress = ingress_due(read, decision)
         if ingress is not None:
-            self.on_show(read.key, now.ingress, ingress)
             now = replace(now, ingress=ingress, served_otherwise=False)
         self._store(replace(now, conditions=wanted_conditions(decision)))
+        self.was_shown(before, self.services[read.key])
         return True
 
 
@@ -280,6 +296,8 @@ class Allocator:
         self.records: dict[Address, Record] = {}
         """VIP leases as this allocator has seen them, and when."""
         self.heard: dict[Address, int] = {}
+        self.expected: dict[Address, Record] = {}
+        """VIP leases as they will be if the writes under way succeed."""
         self._watch()
 
     def _watch(self) -> None:
@@ -344,10 +362,12 @@ class Allocator:
             return
         self.cluster.about_to_give(self, key, record)
         self.busy.add(address)
+        self.expected[address] = record
         self.ipam.expect(record)
 
         def answered(accepted: bool) -> None:
             self.busy.discard(address)
+            del self.expected[address]
             if accepted:
                 Heard(self).lease(record, revision)
             self.ipam.settle(address)
@@ -356,6 +376,8 @@ class Allocator:
             nonlocal revision
             accepted = self.cluster.give(record, expected)
             revision = self.cluster.revision
+            if accepted:
+                self.cluster.was_given(self, key, record)
             return accepted
 
         revision = 0
@@ -366,6 +388,7 @@ class Allocator:
         if expected is None or address in self.busy:
             self.again.add(key)
             return
+        self.cluster.about_to_release(self, key, address)
         self.busy.add(address)
 
         def answered(_: bool) -> None:
@@ -382,6 +405,7 @@ class Allocator:
         if key in self.busy:
             self.again.add(key)
             return
+        self.cluster.about_to_show(self, key, decision)
         self.busy.add(key)
 
         def answered(_: bool) -> None:

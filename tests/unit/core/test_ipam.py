@@ -341,7 +341,7 @@ def test_a_condition_means_all_that_it_counts_where_the_status_has_as_many(
     message = f"{before}{named}; and 2 more{after}"
     told = Condition(ALLOCATED, "False" if before else "True", "Allocated", message)
     each = replace(service("s"), ingress=shown, conditions=(told,))
-    assert said_held(each) == frozenset(meant)
+    assert said_held(each).keys() == set(meant)
 
 
 def test_however_much_is_missing_the_condition_says_what_is_held() -> None:
@@ -357,7 +357,7 @@ def test_however_much_is_missing_the_condition_says_what_is_held() -> None:
     told = ipam.decide(S).condition
     assert told is not None
     assert len(told.message) <= 2048
-    assert said_held(replace(service("s"), conditions=(told,))) == frozenset(SHOWN[:5])
+    assert said_held(replace(service("s"), conditions=(told,))).keys() == set(SHOWN[:5])
 
 
 def test_what_another_balancer_has_written_is_not_taken_away() -> None:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from tests.unit.core.ipam_rules import BOTH, ONE, V4, V6, Case, check, gone, rows, then
+from tests.unit.core.ipam_rules import BOTH, ONE, V4, V6, Case, check, gone, rows, then, unseen_rows
 from tests.unit.core.ipam_world import pool, service
 
 DUAL = [
@@ -121,4 +121,9 @@ DUAL = [
 
 @rows(dual=DUAL)
 def test_rule(case: Case) -> None:
+    check(case)
+
+
+@unseen_rows(dual=DUAL)
+def test_rule_where_no_agent_saw_it_happen(case: Case) -> None:
     check(case)

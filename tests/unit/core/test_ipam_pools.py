@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from tests.unit.core.ipam_rules import ONE, V4, V6, Case, check, gone, rows, then
+from tests.unit.core.ipam_rules import ONE, V4, V6, Case, check, gone, rows, then, unseen_rows
 from tests.unit.core.ipam_world import pool, service
 
 from herald.core.model import Requirement
@@ -303,4 +303,9 @@ CONFLICTS = [
 
 @rows(choice=CHOICE, fields=FIELDS, reasons=REASONS, conflicts=CONFLICTS)
 def test_rule(case: Case) -> None:
+    check(case)
+
+
+@unseen_rows(choice=CHOICE, fields=FIELDS, reasons=REASONS, conflicts=CONFLICTS)
+def test_rule_where_no_agent_saw_it_happen(case: Case) -> None:
     check(case)

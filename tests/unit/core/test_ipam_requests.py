@@ -14,6 +14,7 @@ from tests.unit.core.ipam_rules import (
     gone,
     rows,
     then,
+    unseen_rows,
     without_agent,
 )
 from tests.unit.core.ipam_world import pool, service
@@ -258,6 +259,7 @@ CHANGES = [
         (V4, service("r"), service("s")),
         {"s": "192.0.2.0 Allocated"},
         (gone("r", "s"), then(service("s"))),
+        in_one_go=False,
     ),
     Case(
         "deleted while nobody allocates",
@@ -365,4 +367,9 @@ ALIASES = (
 
 @rows(requests=REQUESTS, invalid=INVALID, changes=CHANGES, aliases=ALIASES)
 def test_rule(case: Case) -> None:
+    check(case)
+
+
+@unseen_rows(requests=REQUESTS, invalid=INVALID, changes=CHANGES, aliases=ALIASES)
+def test_rule_where_no_agent_saw_it_happen(case: Case) -> None:
     check(case)

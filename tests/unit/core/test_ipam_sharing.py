@@ -20,6 +20,7 @@ from tests.unit.core.ipam_rules import (
     lost_leases,
     rows,
     then,
+    unseen_rows,
     without_agent,
 )
 from tests.unit.core.ipam_world import pool, service
@@ -282,6 +283,11 @@ SHARING = [
 
 @rows(sharing=SHARING)
 def test_rule(case: Case) -> None:
+    check(case)
+
+
+@unseen_rows(sharing=SHARING)
+def test_rule_where_no_agent_saw_it_happen(case: Case) -> None:
     check(case)
 
 

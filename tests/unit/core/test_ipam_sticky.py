@@ -18,6 +18,7 @@ from tests.unit.core.ipam_rules import (
     stranger,
     stranger_left,
     then,
+    unseen_rows,
     without_agent,
 )
 from tests.unit.core.ipam_world import key_of, pool, service
@@ -127,7 +128,7 @@ STICKY = [
         (V4, service("s")),
         {"s": "192.0.2.0 Orphaned"},
         (without_agent(lost_leases("192.0.2.0"), gone("p")),),
-        says={"s": "192.0.2.0, which is in no pool"},
+        says={"s": "192.0.2.0 of pool p, which is gone"},
     ),
     Case(
         "leases lost and the pool gone, while something else is missing",
@@ -141,6 +142,20 @@ STICKY = [
         {"s": f"{SEVEN} Orphaned"},
         (without_agent(lost_leases(SEVEN), gone("p")),),
         says={"s": "; and 2 more"},
+    ),
+    Case(
+        "record lost, and the pool that was asked for shrunk",
+        (V4, service("s", pool="p")),
+        {"s": "192.0.2.0 Orphaned"},
+        (then(pool("p", "192.0.2.8/29")), lost_leases("192.0.2.0")),
+        says={"s": "of pool p, which no longer has it"},
+    ),
+    Case(
+        "record lost, and another pool has the address now",
+        (V4, service("s", pool="p")),
+        {"s": "192.0.2.0 Allocated"},
+        (then(pool("p", "192.0.2.8/29"), pool("q", "192.0.2.0/29")), lost_leases("192.0.2.0")),
+        says={"s": "192.0.2.0 of pool p"},
     ),
     Case(
         "the status is wiped: the lease wins",
@@ -339,4 +354,10 @@ STRANGERS = [
 
 @rows(sticky=STICKY, care=CARE, strangers=STRANGERS)
 def test_rule(case: Case) -> None:
+    check(case)
+
+
+@unseen_rows(sticky=STICKY, care=CARE)
+def test_rule_where_no_agent_saw_it_happen(case: Case) -> None:
+    """Strangers are left out: this harness does not keep what was found out about them."""
     check(case)

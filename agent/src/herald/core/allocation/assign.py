@@ -21,6 +21,8 @@ from herald.core.allocation.offers import Offers, Problem, listed
 from herald.core.model import Condition
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from herald.core.allocation.book import Book, Known
     from herald.core.allocation.ranges import Version
     from herald.core.model import Address, Service, ServiceKey
@@ -31,7 +33,7 @@ ORPHANED = "Orphaned"
 """Its reason where no pool stands behind an address any more."""
 
 _HELD = "held: "
-_NAMED = re.compile(r"([\da-f.:]+)(?: of pool|,|$)")
+_NAMED = re.compile(r"([\da-f.:]+)(?: of pool ([^ ,]*)|,|$)")
 _MESSAGE_MAX = 2048
 
 
@@ -65,20 +67,24 @@ class Verdict(NamedTuple):
     """It waits for somebody with this key."""
 
 
-def said_held(service: Service) -> frozenset[str]:
-    """The addresses of which the Service's own condition says that Herald gave them. It names the first few, in the
-    order of the status, and counts the others: it means them where the status has just as many after those."""
+def said_held(service: Service) -> Mapping[str, str]:
+    """The addresses of which the Service's own condition says that Herald gave them, each with the pool that it names
+    (empty: none). It names the first few addresses, in the order of the status, and counts the others: it means them
+    where the status has just as many after those."""
     for condition in service.conditions:
         if condition.type == ALLOCATED:
             before, said, after = condition.message.partition(_HELD)
             held = after if said else before if condition.status == "True" else ""
             texts = held.split("; ")
-            named = tuple(found[1] for text in texts if (found := _NAMED.match(text)))
+            found = [match for text in texts if (match := _NAMED.match(text))]
+            whole = len(condition.message) < _MESSAGE_MAX
+            named = {match[1]: (whole and match[2]) or "" for match in found}
             first = len(named)
             counted = texts[first : first + 1] == [f"and {len(service.ingress) - first} more"]
-            all_of_it = counted and service.ingress[:first] == named
-            return frozenset(service.ingress if all_of_it else named)
-    return frozenset()
+            if counted and service.ingress[:first] == tuple(named):
+                return {**dict.fromkeys(service.ingress, ""), **named}
+            return named
+    return {}
 
 
 def ingress_due(service: Service, decision: Decision) -> tuple[str, ...] | None:
@@ -86,7 +92,7 @@ def ingress_due(service: Service, decision: Decision) -> tuple[str, ...] | None:
     due = tuple(str(address) for address in decision.addresses)
     if decision.condition is None:
         # Only what we gave is ours to take away: another balancer may have written it since.
-        ours = said_held(service).union(map(str, decision.release))
+        ours = {*said_held(service), *map(str, decision.release)}
         if service.served_otherwise or not ours.issuperset(service.ingress):
             return None
     return due if due != service.ingress else None
@@ -165,11 +171,14 @@ class _Case:
         if record is None:
             claimants = self.book.pools.claimants(address)
             service = self.known.service
-            owned = service.load_balancer_class or str(address) in said_held(service)
+            said = said_held(service)
+            owned = service.load_balancer_class or str(address) in said
             foreign = self._held_elsewhere(address) or not claimants
             if not owned and (foreign or not self.known.request.own):
                 return None
-            return Record(address, claimants[0].name if claimants else "", (self.key,))
+            # Not of another pool than before: a pool that the Service asks for may have been edited since.
+            owner = claimants[0].name if claimants else ""
+            return Record(address, said.get(str(address)) or owner, (self.key,))
         if self.book.refusal(address, self.key, self.known):
             return None
         return record.joined(self.key)
@@ -185,7 +194,7 @@ class _Case:
             (bool(service.ingress) or service.served_otherwise)
             and not service.load_balancer_class
             and not (given or self.keep or self.known.request.own)
-            and said_held(service).isdisjoint(map(str, self.known.shown))
+            and said_held(service).keys().isdisjoint(map(str, self.known.shown))
         )
 
     # --- What is asked for -----------------------------------------------------------------------------
