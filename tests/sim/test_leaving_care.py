@@ -12,7 +12,7 @@ import pytest
 from tests.sim.cluster import Cluster
 
 from herald.core.allocation.ipam import ALLOCATED
-from herald.core.model import Condition, Service, vip_lease_name
+from herald.core.model import Condition, Service, ServicePort, vip_lease_name
 
 OTHERS = Condition("example.com/Checked", "True", "Checked", "by somebody else")
 
@@ -275,3 +275,33 @@ def test_an_alias_that_disagrees_is_told_once_whenever_it_comes() -> None:
     cluster.run(10)
     assert cluster.allocator() != lost.node
     assert len(cluster.told("web", "Notice")) == len(cluster.told("new", "Notice")) == 1
+
+
+@pytest.mark.parametrize("way", ["deleted", "another class"])
+def test_who_shares_an_address_may_leave_it_at_one_time(way: str) -> None:
+    cluster = Cluster(2)
+    names = ("web0", "web1", "web2")
+    for number, name in enumerate(names):
+        ports = (ServicePort("TCP", 80 + number),)
+        cluster.service(name, annotations={"herald.dev/sharing-key": "k"}, ports=ports)
+    cluster.start()
+    cluster.run_until(lambda: cluster.served(*names), 15)
+    cluster.run(3)
+    assert len(cluster.vip_leases()) == 1
+    (taken,) = {cluster.get(name).ingress for name in names}
+    cluster.service("next", annotations={"herald.dev/ips": taken[0]})
+    cluster.run(2)
+    assert cluster.get("next").ingress == ()
+    for name in names:
+        if way == "deleted":
+            cluster.delete_service(name)
+        else:
+            web = replace(cluster.get(name), load_balancer_class="example.com/other")
+            cluster.invariants.unneeded(ip_address(taken[0]))
+            cluster.api.put(web)
+    cluster.run_until(lambda: cluster.served("next"), 5)
+    assert cluster.get("next").ingress == taken
+    assert way == "deleted" or {cluster.get(name).ingress for name in names} == {()}
+    cluster.delete_service("next")
+    cluster.run(5)
+    assert cluster.vip_leases() == set()

@@ -206,3 +206,19 @@ def test_an_allocator_killed_in_the_middle_of_a_thousand_creations_loses_none_an
     assert {len(addresses) for addresses in shown} == {1}
     assert len({addresses[0] for addresses in shown}) == COUNT
     assert cluster.vip_leases() == {f"vip-{addresses[0]}" for addresses in shown}
+
+
+@pytest.mark.parametrize("kind", [Pool, Policy])
+def test_a_status_that_somebody_edits_is_put_right(kind: type[Pool] | type[Policy]) -> None:
+    cluster = Cluster(1)
+    cluster.service("web")
+    cluster.start()
+    cluster.run_until(lambda: cluster.served("web"), 15)
+    cluster.run(5)
+    (found,) = (each for each in cluster.api.objects.values() if isinstance(each, kind))
+    assert found.status is not None
+    cluster.api.put(replace(found, status=None))
+    cluster.run(5)
+    now = cluster.api.objects[kind, found.key]
+    assert isinstance(now, kind)
+    assert now.status == found.status

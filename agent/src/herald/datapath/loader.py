@@ -758,7 +758,8 @@ def main(arguments: list[str] | None = None) -> int:
             except KeyError:
                 raise LoaderError(f"--user: there is no user {options.user!r}") from None
         if options.prepare:
-            os.nice(10)  # the agent that runs has its lease to renew; a busy node gets it done all the same
+            # The agent that runs has its lease to renew; but a busy node gets it done, too.
+            os.nice(10)
         print(load(options.bpffs, user, prepare=options.prepare))
     except LoaderError as failed:
         return _give_up(str(failed))

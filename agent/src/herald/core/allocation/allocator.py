@@ -104,8 +104,8 @@ class Allocator:
         """Those that are being written."""
         self._reports: deque[_Report] = deque()
         """Those that are still to be looked at in this round."""
-        self._failed_pools: set[str] = set()
-        """Those whose status was not written: the next round looks at them again, as at every policy."""
+        self._pools_in_doubt: set[str] = set()
+        """Whose status was not written, or has changed: the next round looks at them, as at every policy."""
         self._reports_due = 0
         self._more = False
         self._since = 0
@@ -144,7 +144,7 @@ class Allocator:
         self._since = own.resource_version if own is not None else 0
         self._reports_due = now
         self._reports.clear()
-        self._failed_pools.clear()
+        self._pools_in_doubt.clear()
         self._noted.clear()
         self._externals = Externals()
         self._externals_due.clear()
@@ -236,6 +236,8 @@ class Allocator:
             self._ipam.drop_pool(name)
         else:
             self._ipam.put_pool(pool)
+            # Its status may say something else than the one that was written last.
+            self._pools_in_doubt.add(name)
 
     def lease_changed(self, name: str) -> None:
         """The VIP lease of that name is there, says something else, or is gone."""
@@ -279,7 +281,7 @@ class Allocator:
         if not isinstance(answer.outcome, Done):
             self._reports_due = now + REPORT_PACE
             if patched.kind is Pool:
-                self._failed_pools.add(patched.name)
+                self._pools_in_doubt.add(patched.name)
         return True
 
     # --- what is due -----------------------------------------------------------------------------------------
@@ -305,7 +307,7 @@ class Allocator:
         self._follow_absences(self._ipam, now)
         taken = 0
         for key in self._ipam.dirty():
-            self._carry_out(key, self._ipam.decide(key))
+            self._carry_out(self._ipam, key, self._ipam.decide(key))
             taken += 1
             if taken == BATCH:
                 break
@@ -336,7 +338,7 @@ class Allocator:
                 lock.doomed = True
             self._locks.recheck([lock.name])
 
-    def _carry_out(self, key: ServiceKey, decision: Decision) -> None:
+    def _carry_out(self, ipam: Ipam, key: ServiceKey, decision: Decision) -> None:
         self.decided.add(key)
         for record in decision.give:
             self._write(record)
@@ -352,9 +354,10 @@ class Allocator:
             return
         for address in decision.release:
             lock = self._locks.get(vip_lease_name(address))
-            if lock is not None and lock.lease is not None and key in lock.services:
-                pool = lock.lease.annotations.get(POOL, "")
-                self._write(Record(address, pool, lock.services).left(key))
+            # As it will be: others may leave, too, by a write that is under way.
+            shared = ipam.record(address)
+            if shared is not None and lock is not None and lock.lease is not None:
+                self._write(shared.left(key))
 
     def _write(self, record: Record) -> None:
         lock = self._locks.want(vip_lease_name(record.address))
@@ -391,7 +394,7 @@ class Allocator:
         # Who holds it goes by what it says, and lets go of it; then it can be deleted.
         aside = {CONFLICT: "", TRIED_FOR: ""}
         lock.wants = {**(lock.wants or aside), EXTERNAL: services_text(services)}
-        lock.doomed = not (services or lock.services)
+        lock.doomed = not (services or lock.services or lock.wants.get(SERVICES))
         if lock.doomed:
             self._out.note("free", address=str(address))
         self._locks.recheck([name])
@@ -483,8 +486,8 @@ class Allocator:
         if now < self._reports_due or self._reports_wait:
             return
         if not self._reports:
-            pools = self._failed_pools.union(ipam.dirty_pools())
-            self._failed_pools.clear()
+            pools = self._pools_in_doubt.union(ipam.dirty_pools())
+            self._pools_in_doubt.clear()
             self._reports.extend(_Report(Pool, name) for name in sorted(pools))
             self._reports.extend(_Report(Policy, name) for name in self._world.policies)
         while self._reports and not self._reports_wait:

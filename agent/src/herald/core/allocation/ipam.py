@@ -188,9 +188,13 @@ class Ipam:
         """Whether any Service shows the address: then it was given before."""
         return bool(self._book.holders(address))
 
+    def record(self, address: Address) -> Record | None:
+        """The record as it is, or as it will be if the write under way succeeds."""
+        return self._book.record(address)
+
     def is_orphan(self, address: Address) -> bool:
         """Whether the address has a record that names nobody (any more): it is to be freed."""
-        record = self._book.record(address)
+        record = self.record(address)
         return record is not None and not record.services
 
     def dirty_pools(self) -> Iterator[str]:
