@@ -209,7 +209,7 @@ def test_an_allocator_killed_in_the_middle_of_a_thousand_creations_loses_none_an
 
 
 @pytest.mark.parametrize("kind", [Pool, Policy])
-def test_a_status_that_somebody_edits_is_put_right(kind: type[Pool] | type[Policy]) -> None:
+def test_a_status_that_somebody_edits_is_put_right(kind: type[Pool | Policy]) -> None:
     cluster = Cluster(1)
     cluster.service("web")
     cluster.start()
