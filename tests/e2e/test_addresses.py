@@ -118,12 +118,19 @@ class Kubectl:
 
     def addresses(self, name: str) -> list[str]:
         return [
-            entry["ip"] for entry in self.get(name)["status"]["loadBalancer"].get("ingress", [])
+            entry.get("ip", "")
+            for entry in self.get(name)["status"]["loadBalancer"].get("ingress", [])
         ]
 
     def show(self, name: str, *addresses: str) -> None:
         """Write these into the Service's status, as another load balancer would."""
-        ingress = [{"ip": address} for address in addresses]
+        self._show(name, [{"ip": address} for address in addresses])
+
+    def show_name(self, name: str, hostname: str) -> None:
+        """The same of a load balancer that is reached by a name."""
+        self._show(name, [{"hostname": hostname}])
+
+    def _show(self, name: str, ingress: list[Json]) -> None:
         self._patch_status(name, {"loadBalancer": {"ingress": ingress}})
 
     def tell(self, name: str, condition: Json) -> None:
@@ -711,6 +718,50 @@ def test_a_class_is_adopted_with_its_addresses_and_who_has_none_is_served_only_b
     kubectl.await_addresses("second", held["old"])
     assert kubectl.addresses("herald") == [V4 + "223"]
     assert kubectl.get("other") == untouched
+
+
+def test_without_a_class_a_service_is_who_s_has_served_it_first_and_herald_s_if_that_is_asked(
+    kubectl: Kubectl, herald: Lab, wait_for: Callable[..., None]
+) -> None:
+    seven = [f"{V6}2c{number}" for number in range(7)]
+    kubectl.apply(service("many", {"ips": ",".join(seven)}, spec=SIX))
+    kubectl.await_addresses("many", *seven)
+    with configured(herald, {"default_class": "false"}):
+        kubectl.await_addresses("many")
+        for address in seven:
+            wait_for(f"the record of {address} to go", lambda a=address: herald.lease(a) is None)
+        kubectl.apply(service("by-address"), service("by-name"))
+        kubectl.show("by-address", "203.0.113.5")
+        kubectl.show_name("by-name", "lb.example.com")
+        theirs = {name: kubectl.get(name) for name in ("by-address", "by-name")}
+
+    # Herald serves who has no class again: that this one is served shows that it has looked at them all.
+    kubectl.await_addresses("many", *seven)
+    kubectl.apply(service("ours", {"ips": V4 + "224"}))
+    kubectl.await_addresses("ours", V4 + "224")
+    assert {name: kubectl.get(name) for name in theirs} == theirs
+    for name, address in (("by-address", V4 + "225"), ("by-name", V4 + "226")):
+        kubectl.patch("service", name, {"metadata": {"annotations": {"herald.dev/ips": address}}})
+        kubectl.await_addresses(name, address)
+        kubectl.await_reason(name, "Allocated", "asked for by herald.dev/ips")
+
+
+def test_who_shares_an_address_may_leave_at_one_time(
+    kubectl: Kubectl, herald: Lab, wait_for: Callable[..., None]
+) -> None:
+    names, address = ("one", "two", "three"), V4 + "227"
+    asked = {"ips": address, "sharing-key": "s"}
+    kubectl.apply(
+        *(service(name, asked, port=80 + number) for number, name in enumerate(names)),
+    )
+    for name in names:
+        kubectl.await_addresses(name, address)
+    kubectl.apply(service("next", {"ips": address}))
+    kubectl.await_reason("next", "AddressTaken", "addresses/one")
+    kubectl("delete", "service", *names)
+    kubectl.await_addresses("next", address)
+    kubectl("delete", "service", "next")
+    wait_for("its record to go", lambda: herald.lease(address) is None)
 
 
 def test_what_services_show_wins_where_its_record_is_missing(
