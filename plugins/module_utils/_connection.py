@@ -148,6 +148,8 @@ def configure(params: dict[str, Any]) -> Any:
 
     configuration = Configuration()
     own = bool(params["host"])
+    # Or else the library's own, http://localhost, stands for what a kubeconfig does not say.
+    configuration.host = ""
     if not own or params["kubeconfig"] or params["context"]:
         _load(configuration, params)
     for option, attribute in (
@@ -163,6 +165,8 @@ def configure(params: dict[str, Any]) -> Any:
     ):
         if params[option] is not None:
             setattr(configuration, attribute, params[option])
+    if not configuration.host:
+        raise BadConnection("kubeconfig: wanted a cluster with a server, found none")
     for option in ("ca_cert", "client_cert", "client_key"):
         path = params[option]
         if path and not os.access(path, os.R_OK):
@@ -214,8 +218,6 @@ def _load(configuration: Any, params: dict[str, Any]) -> None:
             f"kubeconfig: wanted YAML with clusters, users and contexts, found {what}, which is not:"
             f" {type(error).__name__}: {error}"
         ) from error
-    if not configuration.host:
-        raise BadConnection("kubeconfig: wanted a cluster with a server, found none")
 
 
 def _load_default(configuration: Any, options: dict[str, Any]) -> None:

@@ -277,8 +277,10 @@ def test_a_folder_is_no_kubeconfig(tmp_path: Path) -> None:
 def test_a_cluster_without_a_server(kubeconfig: Json) -> None:
     for cluster in kubeconfig["clusters"]:
         cluster["cluster"].pop("server")
-    with pytest.raises(BadConnection, match="kubeconfig: wanted"):
+    with pytest.raises(BadConnection, match="kubeconfig: wanted a cluster with a server"):
         _connection.client_of(params(kubeconfig=kubeconfig), False)
+    elsewhere = params(kubeconfig=kubeconfig, host="https://c.example", persist_config=True)
+    assert _connection.configure(elsewhere).host == "https://c.example"
 
 
 def test_a_proxy_that_is_none(file: Path) -> None:
