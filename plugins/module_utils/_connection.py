@@ -246,10 +246,9 @@ def _sendable(field: str, value: str | None) -> None:
 
 
 def _impersonation(params: dict[str, Any]) -> list[tuple[str, str]]:
-    headers = (
-        [("Impersonate-User", params["impersonate_user"])] if params["impersonate_user"] else []
-    )
-    headers += [("Impersonate-Group", group) for group in params["impersonate_groups"] or []]
-    for name, value in headers:
-        _sendable("impersonate_user" if name == "Impersonate-User" else "impersonate_groups", value)
-    return headers
+    user, groups = params["impersonate_user"], params["impersonate_groups"] or []
+    _sendable("impersonate_user", user)
+    for group in groups:
+        _sendable("impersonate_groups", group)
+    headers = [("Impersonate-User", user)] if user else []
+    return headers + [("Impersonate-Group", group) for group in groups]
