@@ -36,7 +36,16 @@ HANDS = {
     "its presence deleted": (PRESENCE, "delete"),
     "an epoch of garbage": (VIP, "annotate", "herald.dev/epoch=garbage"),
     "no epoch": (VIP, "annotate", "herald.dev/epoch-"),
+    "another's epoch": (VIP, "annotate", "herald.dev/epoch={another}"),
+    "an epoch of nobody": (VIP, "annotate", "herald.dev/epoch=of-before/3"),
+    "a copy of when another let go": (
+        VIP,
+        "annotate",
+        "herald.dev/epoch=",
+        "herald.dev/released={another}",
+    ),
     "the address's lease deleted": (VIP, "delete"),
+    "the address's lease torn out": (VIP, "tear out"),
 }
 """What is done to the holder's presence, or to the lease of the address it holds."""
 
@@ -44,8 +53,19 @@ HANDS = {
 def do(watched: Watched, whose: str, verb: str, *change: str) -> None:
     """By kubectl, which waits for what it deletes to be gone."""
     name = f"presence-{watched.holder}" if whose == PRESENCE else lease_name(watched.address)
+    if verb == "tear out":
+        do(watched, whose, "patch", '{"metadata": {"finalizers": null}}')
+        verb = "delete"
+    if verb == "annotate":
+        another = next(node for node in MACS.values() if node != watched.holder)
+        change = tuple(word.replace("{another}", epoch_of(watched, another)) for word in change)
     words = {"annotate": ("--overwrite",), "patch": ("--type=merge", "--patch"), "delete": ()}[verb]
     watched.lab.kubectl(verb, "lease", name, f"--namespace={NAMESPACE}", *words, *change)
+
+
+def epoch_of(watched: Watched, node: str) -> str:
+    presence = watched.lab.api.get(f"{LEASES}/presence-{node}")
+    return f"{presence['metadata']['uid']}/{presence['spec'].get('leaseTransitions', 0)}"
 
 
 def in_force(watched: Watched) -> bool:
@@ -55,8 +75,8 @@ def in_force(watched: Watched) -> bool:
     presence = watched.lab.api.get(f"{LEASES}/presence-{holder}") if holder in MACS.values() else {}
     if not presence or presence["spec"].get("holderIdentity") != holder:
         return False
-    epoch = f"{presence['metadata']['uid']}/{presence['spec'].get('leaseTransitions', 0)}"
-    return bool(lease["metadata"]["annotations"].get("herald.dev/epoch") == epoch)
+    named = lease["metadata"]["annotations"].get("herald.dev/epoch")
+    return bool(named == epoch_of(watched, holder))
 
 
 def test_no_hand_in_the_leases_makes_two_answer_or_lets_an_address_go(

@@ -18,7 +18,7 @@ from tests.sim.invariants import Violation
 from tests.sim.machine import Machine
 
 from herald.core import effects as fx
-from herald.core.leases import DURATION, EPOCH, INSTANCE, PRESENCE
+from herald.core.leases import DURATION, EPOCH, INSTANCE, PRESENCE, RELEASED, Epoch
 from herald.core.model import IPAM_LEASE, MILLISECOND, SECOND, presence_lease_name
 from herald.core.settings import Settings
 
@@ -322,6 +322,28 @@ def hand_on_lease(cluster: Cluster, machine: Machine, much: int) -> None:
             lambda name: cluster.edit(name, {EPOCH: "garbage"}),
             lambda name: cluster.edit(name, {}, holder="nobody", transitions=7),
             cluster.delete_lease,
+        )[much % 5],
+    )
+
+
+@kind("hand on epoch")
+def hand_on_epoch(cluster: Cluster, machine: Machine, much: int) -> None:
+    """Somebody writes another epoch into an address's lease, puts an old copy back, or tears it out."""
+    names = sorted(cluster.vip_leases())
+    presence = cluster.api.lease(presence_lease_name(machine.node))
+    if not names or presence is None:
+        return
+    epoch = Epoch(presence.uid, presence.transitions)
+    before = Epoch(presence.uid, max(0, presence.transitions - 1))
+    _by_hand(
+        cluster,
+        names[much // 5 % len(names)],
+        (
+            lambda name: cluster.edit(name, {EPOCH: str(epoch)}),
+            lambda name: cluster.edit(name, {EPOCH: str(before)}),
+            lambda name: cluster.edit(name, {EPOCH: None, RELEASED: str(epoch)}, holder=""),
+            lambda name: cluster.edit(name, {EPOCH: str(epoch)}, holder=machine.node),
+            cluster.tear_out,
         )[much % 5],
     )
 

@@ -26,6 +26,7 @@ from herald.core.election.moves import Moves
 from herald.core.election.observer import Observer
 from herald.core.election.presence import OwnPresence, Phase
 from herald.core.election.segment import Segment
+from herald.core.election.unaware import Unaware
 from herald.core.events import Answer, Done, Failed
 from herald.core.kernel import EntryKey, EntryValue
 from herald.core.kernelmap import KernelMap
@@ -389,6 +390,16 @@ def fill_before_pair(patch: Any) -> None:
 )
 def lost_claim_rests(patch: Any) -> None:
     _table(patch, Sight.OURS, Own.NOTHING, Action.REST)
+
+
+@mutant(
+    "unaware-forgotten",
+    "4: a lease that was taken from its holder by hand is free at once",
+    CUT,
+    Step("hand on epoch", after=(0, 1500)),
+)
+def unaware_forgotten(patch: Any) -> None:
+    patch.setattr(Unaware, "until", lambda self, name: 0)
 
 
 # --- 5: handing over ----------------------------------------------------------------------------------------

@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from tests.sim.cluster import Cluster
+from tests.sim.disasters import Mode
 from tests.sim.test_life_of_an_address import served_cluster
 
-from herald.core.leases import DURATION, EPOCH, INSTANCE, PRESENCE
-from herald.core.model import Service
+from herald.core.leases import DURATION, EPOCH, INSTANCE, PRESENCE, RELEASED
+from herald.core.model import MILLISECOND, Service
+from herald.core.settings import Settings
 
 VIP = "vip-198.51.100.0"
 
@@ -42,6 +46,89 @@ def test_an_epoch_taken_off_a_lease_by_hand_frees_nothing_at_once() -> None:
     cut_off_holder(cluster)
     cluster.edit(VIP, {EPOCH: None})
     cluster.run(5)
+    assert cluster.served("web0")
+
+
+def _epoch_of(cluster: Cluster, node: str) -> str:
+    lease = cluster.api.lease(f"presence-{node}")
+    assert lease is not None
+    return f"{lease.uid}/{lease.transitions}"
+
+
+def _another(cluster: Cluster) -> str:
+    holder = cluster.holder("web0")
+    return next(name for name in cluster.machines if name != holder)
+
+
+def _names_another_that_lives(cluster: Cluster) -> Callable[[], None]:
+    epoch = _epoch_of(cluster, _another(cluster))
+    return lambda: cluster.edit(VIP, {EPOCH: epoch})
+
+
+def _names_another_that_is_over(cluster: Cluster) -> Callable[[], None]:
+    machine = cluster.machines[_another(cluster)]
+    epoch = _epoch_of(cluster, machine.name)
+    machine.power_off()
+    cluster.run(4)
+    machine.power_on()
+    cluster.run(4)
+    return lambda: cluster.edit(VIP, {EPOCH: epoch})
+
+
+def _names_an_earlier_one_of_the_same_node(cluster: Cluster) -> Callable[[], None]:
+    for machine in cluster.machines.values():
+        machine.power_off()
+        cluster.run(4)
+        machine.power_on()
+        cluster.run_until(lambda: cluster.served("web0"), 20)
+        cluster.run(5)
+    uid, _, transitions = _epoch_of(cluster, cluster.holder("web0")).rpartition("/")
+    return lambda: cluster.edit(VIP, {EPOCH: f"{uid}/{int(transitions) - 1}"})
+
+
+def _is_a_copy_of_when_another_let_go(cluster: Cluster) -> Callable[[], None]:
+    epoch = _epoch_of(cluster, _another(cluster))
+    return lambda: cluster.edit(VIP, {EPOCH: None, RELEASED: epoch}, holder="")
+
+
+def _is_a_copy_of_when_its_holder_let_go_before(cluster: Cluster) -> Callable[[], None]:
+    epoch = _epoch_of(cluster, cluster.holder("web0"))
+    lease = cluster.api.lease(VIP)
+    assert lease is not None
+    before = lease.transitions - 1
+    return lambda: cluster.edit(VIP, {EPOCH: None, RELEASED: epoch}, holder="", transitions=before)
+
+
+def _is_torn_out(cluster: Cluster) -> Callable[[], None]:
+    return lambda: cluster.tear_out(VIP)
+
+
+@pytest.mark.parametrize("mode", ["Hold", "Withdraw"])
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(
+    "hand",
+    [
+        _names_another_that_lives,
+        _names_another_that_is_over,
+        _names_an_earlier_one_of_the_same_node,
+        _is_a_copy_of_when_another_let_go,
+        _is_a_copy_of_when_its_holder_let_go_before,
+        _is_torn_out,
+    ],
+)
+def test_whose_lease_is_taken_by_hand_has_the_time_to_notice(
+    mode: Mode, late: bool, hand: Callable[[Cluster], Callable[[], None]]
+) -> None:
+    cluster, _ = served_cluster(settings=Settings(on_api_loss=mode))
+    cluster.run(5)
+    edit = hand(cluster)
+    holder = cluster.machines[cluster.holder("web0")]
+    if late:
+        holder.lag = 1900 * MILLISECOND  # it renews, and hears late of what was done
+    else:
+        holder.cut()
+    edit()
+    cluster.run(8)
     assert cluster.served("web0")
 
 

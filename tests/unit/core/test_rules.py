@@ -31,7 +31,7 @@ from tests.unit.core.alone import (
 from herald.core import effects as fx
 from herald.core import events as ev
 from herald.core.election.election import IN_FLIGHT, LATE, RANK_STEP
-from herald.core.election.observer import FENCE_STEP
+from herald.core.election.observer import FENCE_STEP, Observer
 from herald.core.election.placement import (
     DRAIN_ANNOTATION,
     EXCLUDE_LABEL,
@@ -64,6 +64,7 @@ from herald.core.model import (
     Taint,
     vip_lease_name,
 )
+from herald.core.outbox import Outbox
 from herald.core.settings import Settings
 from herald.core.step import FORGOTTEN
 from herald.core.world import KINDS
@@ -417,6 +418,23 @@ def test_rule_3_fencers_take_turns_of_50_ms_in_an_order_that_differs_from_node_t
         others = {"n1", "n9", *lost} - {name}
         assert turns[name] == rank_of("n1", f"presence-{name}", others) * FENCE_STEP
     assert len(set(turns.values())) > 1
+
+
+def test_rule_3_an_epoch_that_a_hand_ended_and_set_again_ends_anew() -> None:
+    observer = Observer(Settings(), ME.node, Outbox())
+    lease = peer("n2", 2, duration=D)
+    epoch = Presence(lease).epoch
+
+    def hand(holder: str, version: int, now: int) -> None:
+        observer.seen(replace(lease, holder=holder, resource_version=version), now)
+
+    observer.seen(lease, 10 * SECOND)
+    hand("", 11, 11 * SECOND)
+    assert observer.over_since(epoch) == 12 * SECOND
+    hand("n2", 12, 20 * SECOND)
+    assert observer.over_since(epoch) is None
+    hand("", 13, 21 * SECOND)
+    assert observer.over_since(epoch) == 22 * SECOND
 
 
 # --- 4: claim ----------------------------------------------------------------------------------------------

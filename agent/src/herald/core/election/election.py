@@ -40,6 +40,7 @@ from herald.core.election.moves import Moves
 from herald.core.election.observer import Observer
 from herald.core.election.placement import Placement, jittered
 from herald.core.election.presence import OwnPresence
+from herald.core.election.unaware import Unaware
 from herald.core.election.verify import Verifier
 from herald.core.events import Answer, Failed, Refused
 from herald.core.kernelmap import KernelMap
@@ -110,6 +111,7 @@ class Election:
         self._knows = knows
         self._filler = Filler(kernel, announcer, outbox, locks.recheck_at)
         self._verifier = Verifier(node, locks, observer, outbox, settings.duration_ns)
+        self._unaware = Unaware(observer)
         self._moves = Moves(settings.hold_down_ns, lambda lock: place(lock).order[:1] != (node,))
         self.rewound = False
         """A list showed a lease as it had been before: the API server's time ran backwards (rule 10)."""
@@ -172,6 +174,8 @@ class Election:
         known = lock.lease
         if known is not None and lease.resource_version <= known.resource_version:
             return
+        if known is not None:
+            self._unaware.seen(known, lease, self._presence.epoch, now)
         before, lock.holder = lock.holder, held_by(lease)
         lock.lease, lock.seen_at, lock.still_since = lease, now, now
         lock.robbed = lock.robbed and lock.holder is None
@@ -209,6 +213,7 @@ class Election:
         self._requests.clear()
         self._filler.forget()
         self._verifier.forget()
+        self._unaware.forget()
 
     def conflict(self, address: Address, now: int, *, silenced: bool) -> Lock | None:
         """Somebody else claims an address of ours. The kernel may have silenced it: then only a new claim ends
@@ -460,16 +465,21 @@ class Election:
     def _free_since(self, lock: Lock, lease: Lease) -> int:
         """From when on a lease that nobody has may be claimed."""
         if lock.holder is not None:
-            return self._observer.over_since(lock.holder) or 0
-        if is_free(lease) or lock.robbed:
-            return lock.seen_at
-        # Whoever held it must have had the time to notice what was done to its lease.
-        return lock.still_since + self._observer.patience(lease.holder)
+            since = self._observer.over_since(lock.holder) or 0
+        elif is_free(lease) or lock.robbed:
+            since = lock.seen_at
+        else:
+            # Whoever held it must have had the time to notice what was done to its lease.
+            since = lock.still_since + self._observer.patience(lease.holder)
+        return max(since, self._unaware.until(lock.name))
 
     # --- what is done: this node's ---------------------------------------------------------------------------
 
     def _claim_anew(self, lock: Lock, now: int) -> None:
-        if lock.lease is not None:
+        if now < (noticed := self._unaware.until(lock.name)):
+            # No claim of ours gave it to this epoch, and whoever had it may not know.
+            self._locks.recheck_at(lock, noticed)
+        elif lock.lease is not None:
             before = lock.lease.annotations.get(REASON, "")
             reason = "another station claimed it" if lock.held else before or "its claim was lost"
             self._claim(lock, lock.lease, reason, now)
@@ -629,6 +639,8 @@ class Election:
         self._forget_lease(lock, now)
 
     def _forget_lease(self, lock: Lock, now: int) -> None:
+        if lock.lease is not None:
+            self._unaware.seen(lock.lease, None, self._presence.epoch, now)
         lock.lease, lock.holder = None, None
         if self._presence.epoch is not None:
             self._yield(lock)

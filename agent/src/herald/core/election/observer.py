@@ -87,6 +87,11 @@ class Observer:
     def lives(self, epoch: Epoch) -> bool:
         return any(t.presence.epoch == epoch and t.presence.alive for t in self._tracks.values())
 
+    def lives_in(self, node: str, epoch: Epoch) -> bool:
+        """Whether that node lives in that epoch."""
+        track = self._tracks.get(presence_lease_name(node)) if node else None
+        return track is not None and track.presence.alive and track.presence.epoch == epoch
+
     def mark_over(self, epoch: Epoch, now: int) -> None:
         """Reads in the right order (the VIP lease, then the presence) have shown that it is over.
 
@@ -165,6 +170,9 @@ class Observer:
             # The report is the same: keep its decoded form.
             presence.__dict__["report"] = old.report
         default = self._settings.duration_ns
+        if presence.alive:
+            # An epoch that somebody cleared and set again by hand: when it ends next, it ends anew.
+            self._over.pop(presence.epoch, None)
         track.duration = max(old.duration(default), presence.duration(default))
         track.presence, track.changed_at, track.ranked_at = presence, now, 0
         track.doubted = False
