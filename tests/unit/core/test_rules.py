@@ -696,6 +696,24 @@ def test_rule_5_many_addresses_are_withdrawn_as_one(event: ev.Event) -> None:
     assert len(removal.remove) == 60
 
 
+@pytest.mark.parametrize("answer", ["done", "refused", "lost"])
+def test_rule_5_a_claim_under_way_is_awaited_before_the_presence_is_released(answer: str) -> None:
+    """Else the address would be an ended epoch's, and dark until others have counted D."""
+    alone = joined(peer("n2", 2))
+    alone.post(ev.Changed(alone.given()), ev.Changed(service()))
+    alone.advance(SECOND)
+    claim = alone.request(VIP_LEASE)
+    outcome = alone.outcome(claim) if answer != "refused" else ev.Refused(409, "conflict")
+    alone.post(ev.Stop())
+    alone.serve(PRESENCE_LEASE)
+    assert alone.store[PRESENCE_LEASE].holder == "n1"
+    alone.answer(claim, ev.Failed("timeout") if answer == "lost" else outcome)
+    alone.live(500 * MILLISECOND)
+    assert alone.effects(fx.Finish)
+    assert alone.store[VIP_LEASE].holder == ""
+    assert alone.store[PRESENCE_LEASE].holder == ""
+
+
 def leaving_while_it_renews(alone: Alone) -> fx.LeaseRequest:
     """It has handed over all, and fallen silent, while this renewal is under way."""
     alone.post(ev.Stop())

@@ -268,9 +268,12 @@ class Election:
 
     @property
     def handed_over(self) -> bool:
-        """Whether this node holds nothing, and no lease says that it does."""
+        """Whether this node holds nothing, no lease says that it does, and no claim is outstanding that could."""
         return not any(
-            lock.held or (lock.holder is not None and lock.holder == self._presence.epoch)
+            lock.held
+            or lock.name in self.claiming
+            or lock.unsure
+            or (lock.holder is not None and lock.holder == self._presence.epoch)
             for lock in self._locks.by_name.values()
         )
 
