@@ -600,6 +600,29 @@ def test_rule_4_what_is_told_late_of_a_lease_that_is_gone_is_no_news(made_again:
         assert alone.agent._locks.get(VIP_LEASE) is None
 
 
+@pytest.mark.parametrize("asked", ["read", "let go"])
+def test_rule_4_that_a_lease_was_gone_says_nothing_of_one_that_was_seen_since(asked: str) -> None:
+    """The answer was on its way for longer than the watch took to show that it was made again."""
+    alone = joined()
+    given = alone.given()
+    alone.post(ev.Changed(service()))
+    if asked == "read":
+        alone.post(ev.Changed(given))
+        alone.answer(alone.request(VIP_LEASE), ev.Failed("timeout"))
+        del alone.store[VIP_LEASE]
+        pass_by(alone, 200 * MILLISECOND)
+    else:
+        alone.show(replace(given, deleting=True))
+    request, sent = alone.request(VIP_LEASE), alone.now
+    outcome = alone.outcome(request)
+    assert VIP_LEASE not in alone.store
+    pass_by(alone, 10 * MILLISECOND)
+    alone.show(replace(given, uid=""))
+    alone.answer(request, outcome, sent)
+    alone.live(SECOND)
+    assert alone.held
+
+
 def test_rule_4_that_a_lease_is_gone_is_remembered_no_longer_than_a_watch_may_be_late() -> None:
     """The watch told of it before the answer came, and tells of it no more."""
     alone = joined()
