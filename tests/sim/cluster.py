@@ -17,7 +17,7 @@ from ipaddress import ip_address
 
 from tests import services
 from tests.sim.api import Api, Backup
-from tests.sim.invariants import FASTEST, Invariants
+from tests.sim.invariants import FASTEST, SLOWEST, Invariants
 from tests.sim.machine import Machine, Outcome, Request
 from tests.sim.segment import Segment
 from tests.sim.watch import Watch
@@ -46,8 +46,6 @@ from herald.core.model import (
 from herald.core.settings import Settings
 from herald.core.world import KINDS
 
-SLOWEST = 0.9756
-"""And the fastest clock differs from it by 5 %: the most that the protocol takes for granted."""
 YEAR = 365 * 86400 * SECOND
 
 

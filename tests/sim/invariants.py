@@ -43,8 +43,8 @@ SETTLING = SECOND // 2
 FURTHER = SECOND // 5
 """For each node that is lost besides: it may stand before others in the order."""
 NEVER = -(10**15)
-FASTEST = 1.0244
-"""Rates of two clocks may differ by 5 %."""
+FASTEST, SLOWEST = 1.05, 0.95
+"""Rates of clocks: each may be off by 5 %, which is the most that the protocol takes for granted."""
 ALONE = 5 * SECOND // 2
 """A node that nobody on the segment answers has fallen silent by then: a second of hearing, the fuse, and a half."""
 REMEMBERED = 5
@@ -245,10 +245,12 @@ class Invariants:
                 )
 
     def _longest(self) -> int:
-        """The D by which those live that hold something: as it is set, or stretched by the budget for renewals."""
+        """The D by which those live that hold something, as it is set, or stretched by the budget for renewals; by the
+        slowest of their clocks."""
         settings = self._cluster.settings
         stretched = 4 * len(self._cluster.machines) * SECOND // settings.renew_budget
-        return max(settings.duration_ns, stretched)
+        slowest = min(machine.rate for machine in self._cluster.machines.values())
+        return int(max(settings.duration_ns, stretched) / slowest)
 
     def _served(self, address: Address) -> bool:
         return any(machine.plugged for machine in self._answering(address))

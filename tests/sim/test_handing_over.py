@@ -19,19 +19,22 @@ from herald.core.model import (
     Endpoints,
     Node,
     Policy,
+    PolicyStatus,
+    PreferredNodes,
     Selector,
     ServicePort,
     Taint,
 )
+from herald.core.settings import Settings
 
 VIP = ip_address("198.51.100.0")
 LEASE = f"vip-{VIP}"
 ANNOUNCES = {"announces": "yes"}
 
 
-def cluster_of(nodes: int = 4, **fields: object) -> Cluster:
+def cluster_of(nodes: int = 4, *, settings: Settings | None = None, **fields: object) -> Cluster:
     """Its nodes are Ready, and a Service is served."""
-    cluster = Cluster(nodes)
+    cluster = Cluster(nodes, settings=settings)
     for name in cluster.machines:
         change_node(cluster, name, ready=True, labels=ANNOUNCES)
     cluster.start()
@@ -50,6 +53,12 @@ def change_node(cluster: Cluster, name: str, **fields: object) -> None:
     node = cluster.api.objects[Node, name]
     assert isinstance(node, Node)
     cluster.api.put(replace(node, **fields))  # type: ignore[arg-type]
+
+
+def change_policy(cluster: Cluster, **fields: object) -> None:
+    policy = cluster.api.objects[Policy, "all"]
+    assert isinstance(policy, Policy)
+    cluster.api.put(replace(policy, **fields))  # type: ignore[arg-type]
 
 
 def endpoints(cluster: Cluster, service: str, *nodes: str) -> None:
@@ -91,9 +100,7 @@ def not_ready(cluster: Cluster, holder: str) -> None:
 
 def not_selected(cluster: Cluster, holder: str) -> None:
     change_node(cluster, holder, labels={})
-    policy = cluster.api.objects[Policy, "all"]
-    assert isinstance(policy, Policy)
-    cluster.api.put(replace(policy, node_selector=Selector(ANNOUNCES)))
+    change_policy(cluster, node_selector=Selector(ANNOUNCES))
 
 
 def excluded(cluster: Cluster, holder: str) -> None:
@@ -148,6 +155,91 @@ def test_where_the_successor_is_dead_the_next_one_takes_over_after_its_turn() ->
     turn = RANK_STEP / SECOND
     assert turn <= unserved(cluster, "web") <= turn + 0.1
     assert cluster.holder("web") == second
+
+
+# --- a better placement ------------------------------------------------------------------------------------
+
+HOLD_DOWN = 20
+
+
+def patient_cluster() -> Cluster:
+    return cluster_of(settings=Settings(on_api_loss="Withdraw", hold_down_ns=HOLD_DOWN * SECOND))
+
+
+def moves_after_the_hold_down(cluster: Cluster, successor: str) -> None:
+    """From now on nothing changes."""
+    holder = cluster.holder("web")
+    cluster.run(HOLD_DOWN - 1)
+    assert cluster.holder("web") == holder
+    assert 0 < unserved(cluster, "web", seconds=3) <= 0.2
+    assert cluster.holder("web") == successor
+    assert reason(cluster) == f"{holder}: better placed on {successor}"
+
+
+def ready(cluster: Cluster, node: str) -> None:
+    change_node(cluster, node, ready=True)
+
+
+def included(cluster: Cluster, node: str) -> None:
+    change_node(cluster, node, labels=ANNOUNCES)
+
+
+def untainted(cluster: Cluster, node: str) -> None:
+    change_node(cluster, node, taints=())
+
+
+def all_selected(cluster: Cluster, _: str) -> None:
+    change_policy(cluster, node_selector=Selector())
+
+
+@pytest.mark.parametrize(
+    ("lose", "regain"),
+    [
+        (not_ready, ready),
+        (not_selected, included),
+        (not_selected, all_selected),
+        (excluded, included),
+        (tainted, untainted),
+    ],
+)
+def test_what_had_to_leave_comes_back_once_nothing_has_changed_for_the_hold_down(
+    lose: Callable[[Cluster, str], None], regain: Callable[[Cluster, str], None]
+) -> None:
+    cluster = patient_cluster()
+    holder = settled(cluster, "web")
+    cluster.invariants.trouble[holder] = cluster.now
+    lose(cluster, holder)
+    cluster.run(2 * HOLD_DOWN)
+    assert cluster.holder("web") != holder
+    regain(cluster, holder)
+    moves_after_the_hold_down(cluster, holder)
+
+
+def test_a_node_that_a_policy_comes_to_prefer_is_moved_to_after_the_hold_down() -> None:
+    cluster = patient_cluster()
+    settled(cluster, "web")
+    cluster.run(2 * HOLD_DOWN)
+    last = order(str(VIP), dict.fromkeys(cluster.machines, 1))[-1]
+    change_node(cluster, last, labels={"preferred": "yes"})
+    preferred = PreferredNodes(Selector({"preferred": "yes"}), 1_000_000)
+    change_policy(cluster, preferred_nodes=(preferred,))
+    moves_after_the_hold_down(cluster, last)
+
+
+def test_what_placement_does_not_read_puts_no_move_off() -> None:
+    cluster = patient_cluster()
+    holder = settled(cluster, "web")
+    cluster.invariants.trouble[holder] = cluster.now
+    not_ready(cluster, holder)
+    cluster.run(2 * HOLD_DOWN)
+    ready(cluster, holder)
+    for second in range(HOLD_DOWN + 2):
+        for name in cluster.machines:
+            change_node(cluster, name, labels={**ANNOUNCES, "seen": str(second)})
+        said = PolicyStatus(1, 4, second, ())
+        change_policy(cluster, answer_ping=second % 2 == 0, status=said)
+        cluster.run(1)
+    assert cluster.holder("web") == holder
 
 
 # --- a shared address --------------------------------------------------------------------------------------

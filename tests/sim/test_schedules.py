@@ -278,6 +278,22 @@ FOUND = {
         services=8,
         hold_down=3,
     ),
+    "that a lease was not there was answered after it had been seen": Schedule(
+        mode="Withdraw",
+        disasters=(
+            Disaster(after=229, kind="freeze", node=2, lasts=1724, much=0),
+            Disaster(after=282, kind="errors", node=0, lasts=442, much=41),
+            Disaster(after=689, kind="api", node=3, lasts=352, much=54),
+            Disaster(after=1391, kind="slow answers", node=3, lasts=2922, much=34),
+            Disaster(after=515, kind="service", node=0, lasts=25, much=40),
+            Disaster(after=679, kind="requests late", node=0, lasts=4075, much=32),
+            Disaster(after=178, kind="forbidden", node=4, lasts=2048, much=55),
+            Disaster(after=3204, kind="unplug", node=4, lasts=241, much=27),
+        ),
+        seed=458,
+        services=8,
+        hold_down=3,
+    ),
 }
 
 

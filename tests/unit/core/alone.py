@@ -288,7 +288,9 @@ class Alone:
             return ev.Refused(409, "conflict")
         deleting = known.deleting or request.verb == "delete"
         if deleting and not lease.finalizers:
-            return ev.Done(self.store.pop(lease.name))
+            del self.store[lease.name]
+            self.version += 1
+            return ev.Done(replace(lease, deleting=True, resource_version=self.version))
         return ev.Done(self.put(replace(lease, deleting=deleting)))
 
     def serve(self, *names: str) -> None:

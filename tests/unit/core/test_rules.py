@@ -618,6 +618,29 @@ def test_rule_4_what_is_told_late_of_a_lease_that_is_gone_is_no_news(made_again:
         assert alone.agent._locks.get(VIP_LEASE) is None
 
 
+@pytest.mark.parametrize("asked", ["read", "let go"])
+def test_rule_4_that_a_lease_was_gone_says_nothing_of_one_that_was_seen_since(asked: str) -> None:
+    """The answer was on its way for longer than the watch took to show that it was made again."""
+    alone = joined()
+    given = alone.given()
+    alone.post(ev.Changed(service()))
+    if asked == "read":
+        alone.post(ev.Changed(given))
+        alone.answer(alone.request(VIP_LEASE), ev.Failed("timeout"))
+        del alone.store[VIP_LEASE]
+        pass_by(alone, 200 * MILLISECOND)
+    else:
+        alone.show(replace(given, deleting=True))
+    request, sent = alone.request(VIP_LEASE), alone.now
+    outcome = alone.outcome(request)
+    assert VIP_LEASE not in alone.store
+    pass_by(alone, 10 * MILLISECOND)
+    alone.show(replace(given, uid=""))
+    alone.answer(request, outcome, sent)
+    alone.live(SECOND)
+    assert alone.held
+
+
 def test_rule_4_that_a_lease_is_gone_is_remembered_no_longer_than_a_watch_may_be_late() -> None:
     """The watch told of it before the answer came, and tells of it no more."""
     alone = joined()
@@ -712,6 +735,24 @@ def test_rule_5_many_addresses_are_withdrawn_as_one(event: ev.Event) -> None:
     assert not any(alone.store[vip_lease_name(address)].holder for address in addresses)
     (removal,) = (effect for effect in alone.effects(fx.SetEntries) if effect.remove)
     assert len(removal.remove) == 60
+
+
+@pytest.mark.parametrize("answer", ["done", "refused", "lost"])
+def test_rule_5_a_claim_under_way_is_awaited_before_the_presence_is_released(answer: str) -> None:
+    """Else the address would be an ended epoch's, and dark until others have counted D."""
+    alone = joined(peer("n2", 2))
+    alone.post(ev.Changed(alone.given()), ev.Changed(service()))
+    alone.advance(SECOND)
+    claim = alone.request(VIP_LEASE)
+    outcome = alone.outcome(claim) if answer != "refused" else ev.Refused(409, "conflict")
+    alone.post(ev.Stop())
+    alone.serve(PRESENCE_LEASE)
+    assert alone.store[PRESENCE_LEASE].holder == "n1"
+    alone.answer(claim, ev.Failed("timeout") if answer == "lost" else outcome)
+    alone.live(500 * MILLISECOND)
+    assert alone.effects(fx.Finish)
+    assert alone.store[VIP_LEASE].holder == ""
+    assert alone.store[PRESENCE_LEASE].holder == ""
 
 
 def leaving_while_it_renews(alone: Alone) -> fx.LeaseRequest:

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every placement depends on: who is alive, what they say of themselves, and this node's own standing.
 
-Where it changes, all locks are looked at again; and whatever the kernel answers without any VIP lease goes.
+Where it changes, all locks are looked at again; and whatever the kernel answers without any VIP lease goes. Where
+others change it, or Nodes or policies do, nothing moves for a better placement until all has been quiet again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from herald.core.election.observer import Observer
 from herald.core.election.presence import OwnPresence
 from herald.core.kernelmap import KernelMap
 from herald.core.leases import Presence
-from herald.core.model import Lease, vip_lease_name
+from herald.core.model import Lease, Node, Policy, vip_lease_name
 from herald.core.world import World
 
 
@@ -39,9 +40,14 @@ class Membership:
         self._election = election
         self._kernel = kernel
         self._known: tuple[object, ...] = ()
+        self._changes = 0
+        """Of Nodes and policies, as counted when it was last looked what placement reads of them."""
+        self._read: tuple[object, ...] = ()
 
     def tick(self, now: int, *, renewed: bool) -> None:
         """``renewed``: others have renewed, of which nothing follows but that a node may be deaf."""
+        if self._placed_otherwise() or self._observer.changed:
+            self._election.unsettle(now)
         facts = (
             self._presence.epoch,
             self._presence.told,
@@ -56,9 +62,7 @@ class Membership:
         if not changed and not renewed:
             return
         self._known = facts
-        if self._observer.changed:
-            self._observer.changed.clear()
-            self._election.unsettle(now)
+        self._observer.changed.clear()
         presences = self._observer.presences()
         if self._presence.epoch is not None and self._presence.lease.uid:
             # Of ourselves we know more than the watch has shown.
@@ -70,6 +74,15 @@ class Membership:
         if changed or others_deaf:
             self._locks.recheck()
             self.notice_entries()
+
+    def _placed_otherwise(self) -> bool:
+        """Whether anything has changed that placement reads of Nodes and policies. (Who is to look at which lock
+        again then is the watches' to say.)"""
+        changes = self._world.changes[Node] + self._world.changes[Policy]
+        if changes == self._changes:
+            return False
+        before, self._changes, self._read = self._read, changes, self._candidates.read()
+        return self._read != before
 
     def _reported(self, node: str) -> int | None:
         return self._presence.reported if node == self._node else self._observer.reported(node)

@@ -21,6 +21,8 @@ from herald.core.election.placement import (
     order,
     policies_for,
     prefer_ready,
+    read_of_node,
+    read_of_policy,
     weight,
     why_not_eligible,
     why_out_of_service,
@@ -149,6 +151,17 @@ class Candidates:
         if drained:
             ranking = _staying(holder, ranking)
         return Placement(ranking, mapping_once(why_not))
+
+    def read(self) -> tuple[object, ...]:
+        """What placement reads of Nodes and policies: while it is the same, they change no address's order."""
+        policies = self._world.policies
+        return (
+            {name: read_of_policy(policy) for name, policy in policies.items()},
+            {
+                name: read_of_node(node, policies.values())
+                for name, node in self._world.nodes.items()
+            },
+        )
 
     def follows(self, holder: str, lock: Lock) -> bool:
         """Whether this node is the best placed one but for the present holder."""

@@ -273,9 +273,12 @@ class Election:
 
     @property
     def handed_over(self) -> bool:
-        """Whether this node holds nothing, and no lease says that it does."""
+        """Whether this node holds nothing, no lease says that it does, and no claim is outstanding that could."""
         return not any(
-            lock.held or (lock.holder is not None and lock.holder == self._presence.epoch)
+            lock.held
+            or lock.name in self.claiming
+            or lock.unsure
+            or (lock.holder is not None and lock.holder == self._presence.epoch)
             for lock in self._locks.by_name.values()
         )
 
@@ -580,10 +583,10 @@ class Election:
                 lock.distrusted = max(lock.distrusted, request.base)
             lock.retry_at = max(lock.retry_at, now + self._pause(RETRY, request))
         elif isinstance(outcome, Refused):
-            self._refused(lock, request, outcome, now)
+            self._refused(lock, request, outcome, answer.sent, now)
         elif outcome.lease is None:
             lock.unsure = False
-            self._answered_gone(lock, now)
+            self._answered_gone(lock, answer.sent, now)
         else:
             lock.unsure = False
             if outcome.created and request.purpose != "create":
@@ -591,7 +594,8 @@ class Election:
                 request = replace(request, epoch=None)
             self.seen(outcome.lease, now)
             if outcome.lease.deleting and not outcome.lease.finalizers:
-                self._answered_gone(lock, now)
+                newest = lock.lease == outcome.lease
+                self._answered_gone(lock, now if newest else answer.sent, now)
             elif request.purpose in ("give", "delete"):
                 if lock.lease == outcome.lease and not outcome.created:
                     # Nobody wrote between the version that was seen and this one, or it would have been refused.
@@ -601,10 +605,12 @@ class Election:
             elif request.purpose == "verify" and lock.holder != self._presence.epoch:
                 self._verifier.ask(lock, outcome.lease, now)
 
-    def _refused(self, lock: Lock, request: Request, outcome: Refused, now: int) -> None:
+    def _refused(
+        self, lock: Lock, request: Request, outcome: Refused, sent: int, now: int
+    ) -> None:
         lock.unsure = False
         if outcome.status == 404 and request.purpose != "create":
-            self._answered_gone(lock, now)
+            self._answered_gone(lock, sent, now)
         elif outcome.status in (404, 409):
             lock.unsure = True
             pause = self._pause(RETRY, request) if outcome.status == 404 else 0
@@ -628,8 +634,12 @@ class Election:
         if newest and request.epoch == self._presence.epoch and self._presence.live(now):
             lock.hold(now)
 
-    def _answered_gone(self, lock: Lock, now: int) -> None:
-        """An answer says so, of which the watch has yet to tell, and of what was before."""
+    def _answered_gone(self, lock: Lock, sent: int, now: int) -> None:
+        """An answer says so, of which the watch has yet to tell, and of what was before. But of one that was seen
+        since it was asked for (``sent``) it may say nothing."""
+        if lock.lease is not None and lock.seen_at > sent:
+            lock.unsure = True
+            return
         if lock.lease is not None:
             self._gone.pop(lock.name, None)
             self._gone[lock.name] = lock.lease.resource_version, now

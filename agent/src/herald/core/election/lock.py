@@ -11,8 +11,10 @@ What always holds (rules 4, 5 and 7 of docs/design/election.md), and what of the
 
 - Nothing answers by a lease that is merely read: no row but OURS announces, and OURS announces only what a claim of
   our own has given (CLAIMED) or what a process before this one was given in the same epoch (LEFT).
-- What a lease does not give to this node in this epoch does not stay in the kernel: every other row yields what is
-  there, before anything else is done for it.
+- What a lease does not give to this node in this epoch does not stay in the kernel: every row but OURS yields or
+  withdraws what is there, before anything else is done for it. Three rows do not go by what the lease says, and leave
+  the kernel alone: NO_EPOCH, where it is the presence's to silence, or goes on in the same epoch; and BUSY and UNSURE,
+  where an answer is waited for (news of a lease that does not name this epoch yields as it comes, in whichever row).
 - What a conflict has silenced is never announced again by the same claim: SILENCED only claims anew.
 - A holder is cleared only after the kernel has confirmed that nothing answers: RELEASE withdraws first.
 """

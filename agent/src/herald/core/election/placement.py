@@ -13,7 +13,7 @@ import hashlib
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from herald.core.leases import Presence, PresenceInterface
@@ -258,4 +258,36 @@ def weight(node: Node, policies: Iterable[Policy]) -> int:
             if matches(preferred.selector, node.labels)
         )
         or 1
+    )
+
+
+# --- what all of that is read from ---------------------------------------------------------------------
+
+
+def read_of_policy(policy: Policy) -> Policy:
+    """A policy without what placement does not read of it."""
+    return replace(
+        policy,
+        uid="",
+        resource_version=0,
+        generation=0,
+        answer_ping=True,
+        deleting=False,
+        status=None,
+    )
+
+
+def read_of_node(node: Node, policies: Iterable[Policy]) -> tuple[object, ...]:
+    """What placement reads of a Node: of its labels, only which selectors of these policies they match."""
+    selectors = (
+        selector
+        for policy in policies
+        for selector in (policy.node_selector, *(p.selector for p in policy.preferred_nodes))
+    )
+    return (
+        node.ready,
+        EXCLUDE_LABEL in node.labels,
+        is_down(node),
+        is_drained(node),
+        *(matches(selector, node.labels) for selector in selectors),
     )
