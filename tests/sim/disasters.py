@@ -365,6 +365,14 @@ def hand_on_presence(cluster: Cluster, machine: Machine, much: int) -> None:
     )
 
 
+@kind("hand on instance")
+def hand_on_instance(cluster: Cluster, machine: Machine, much: int) -> None:
+    """Somebody writes into a node's presence that another process lives, on its machine or on another."""
+    whose = ("another", f"machine-{machine.name}-{machine.boot}")[much % 2]
+    name = presence_lease_name(machine.node)
+    _by_hand(cluster, name, lambda name: cluster.edit(name, {INSTANCE: f"{whose}/process"}))
+
+
 def _by_hand(cluster: Cluster, name: str, edit: Callable[[str], object]) -> None:
     if cluster.api.lease(name) is not None:
         edit(name)

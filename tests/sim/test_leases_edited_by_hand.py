@@ -184,14 +184,70 @@ def test_an_epoch_that_is_garbage_raises_nothing(epoch: str) -> None:
     assert cluster.served("web0")
 
 
-@pytest.mark.parametrize("instance", [None, "", "garbage"])
-def test_an_instance_that_is_no_instance_ends_no_agent(instance: str | None) -> None:
-    cluster, _ = served_cluster()
+@pytest.mark.parametrize(
+    "instance", [None, "", "garbage", "another/process", "machine-{holder}-1/process"]
+)
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_an_instance_written_by_hand_ends_no_agent(instance: str | None, nodes: int) -> None:
+    cluster, _ = served_cluster(nodes=nodes)
     cluster.run(3)
     holder = cluster.holder("web0")
-    cluster.edit(f"presence-{holder}", {INSTANCE: instance})
+    written = None if instance is None else instance.format(holder=holder)
+    cluster.edit(f"presence-{holder}", {INSTANCE: written})
+    cluster.run(0.1)
+    cluster.run_until(lambda: cluster.served("web0"), 2.5)
+    cluster.run_until(cluster.machines[holder].may_announce, 3)
     cluster.run(5)
     assert cluster.machines[holder].finished is None
+    assert cluster.served("web0")
+
+
+def test_instances_written_one_after_the_other_end_no_agent() -> None:
+    cluster, _ = served_cluster()
+    cluster.run(3)
+    for number in range(4):
+        cluster.edit("presence-n1", {INSTANCE: f"another/process-{number}"})
+        cluster.run(1.5)
+    cluster.run_until(cluster.machines["n1"].may_announce, 12)
+    assert cluster.served("web0")
+
+
+def test_a_presence_put_back_as_it_was_in_an_earlier_epoch_or_process_is_begun_anew() -> None:
+    cluster, _ = served_cluster()
+    cluster.run(3)
+    saved = cluster.api.lease("presence-n1")
+    assert saved is not None
+    machine = cluster.machines["n1"]
+    cluster.edit("presence-n1", {}, holder="")  # fenced
+    cluster.run(3)
+    machine.kill()
+    machine.start()
+    cluster.run_until(machine.may_announce, 12)
+    epoch = machine.agent._presence.epoch if machine.agent else None
+    cluster.edit("presence-n1", dict(saved.annotations), transitions=saved.transitions)
+    cluster.run(0.1)
+    cluster.run_until(machine.may_announce, 12)
+    assert machine.agent is not None
+    after = machine.agent._presence.epoch
+    assert epoch is not None
+    assert after is not None
+    assert after.transitions > epoch.transitions
+    cluster.run(5)
+    assert cluster.served("web0")
+
+
+def test_of_two_machines_of_one_name_one_goes_on_when_somebody_writes_a_third_ones_instance() -> (
+    None
+):
+    cluster, _ = served_cluster()
+    cluster.run(5)
+    first = cluster.machines[cluster.holder("web0")]
+    second = cluster.add_machine("clone", node=first.name)
+    second.start()
+    cluster.run(3)
+    cluster.edit(f"presence-{first.name}", {INSTANCE: "another/process"})
+    cluster.run(15)
+    assert first.may_announce() != second.may_announce()
     assert cluster.served("web0")
 
 

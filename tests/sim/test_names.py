@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from tests.sim.cluster import Cluster
+from tests.sim.disasters import MODES, Mode
 from tests.sim.machine import Machine
 from tests.sim.test_life_of_an_address import served_cluster
 
 from herald.core import effects as fx
 from herald.core.model import Node
+from herald.core.settings import Settings
 
 
 def presences(cluster: Cluster) -> set[str]:
@@ -54,6 +57,24 @@ def test_a_second_machine_takes_the_name_over_when_the_first_is_gone() -> None:
     assert cluster.served("web0")
     assert not first.may_announce()
     assert len(notes(first, "another machine or boot lives under this node's name")) == 1
+
+
+@pytest.mark.parametrize("lose", ["freeze", "pause", "cut"])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_machine_whose_name_was_taken_over_meanwhile_stays_silent(mode: Mode, lose: str) -> None:
+    cluster, _ = served_cluster(nodes=2, settings=Settings(on_api_loss=mode))
+    cluster.run(5)
+    first = cluster.machines[cluster.holder("web0")]
+    second = cluster.add_machine("clone", node=first.node)
+    second.start()
+    cluster.run(3)
+    getattr(first, lose)()
+    cluster.run_until(second.may_announce, 15)
+    getattr(first, {"freeze": "thaw", "pause": "resume", "cut": "join"}[lose])()
+    cluster.run(20)
+    assert cluster.served("web0")
+    assert second.may_announce()
+    assert (first.kernel.entries, first.kernel.session.deadline) == ({}, 0)
 
 
 def test_a_node_replaced_under_the_same_name_leaves_nothing_behind() -> None:

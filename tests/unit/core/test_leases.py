@@ -119,6 +119,13 @@ def test_a_duration_that_is_garbage_is_the_default(text: str) -> None:
     assert Presence(lease).duration(2 * SECOND) == 2 * SECOND
 
 
+@pytest.mark.parametrize("text", ["garbage", "99999999999"])
+def test_nobody_waits_for_a_presence_for_longer_than_an_hour(text: str) -> None:
+    """``leaseDurationSeconds`` takes 68 years, and what nobody renews nobody corrects."""
+    lease = Lease("presence-n1", duration_seconds=2**31 - 1, annotations={DURATION: text})
+    assert Presence(lease).duration(2 * SECOND) == 3600 * SECOND
+
+
 @given(st.text(), st.text(), st.text())
 def test_garbage_in_a_presence_is_read_as_absence(report: str, instance: str, epoch: str) -> None:
     annotations = {PRESENCE: report, INSTANCE: instance, EPOCH: epoch, SERVICES: report}

@@ -39,6 +39,7 @@ from herald.core.election.placement import (
     rank_of,
 )
 from herald.core.election.placement import order as order_of
+from herald.core.election.presence import RENEWED
 from herald.core.kernel import EntryFlags, EntryValue, Session
 from herald.core.leases import (
     DURATION,
@@ -249,25 +250,125 @@ def test_rule_2_a_presence_that_is_not_the_one_it_was_is_a_lost_epoch(
     assert (alone.session.deadline, alone.entries) == (0, {})
 
 
-def test_rule_2_whoever_reads_a_foreign_nonce_stops_for_good_and_says_so() -> None:
+def by_another(alone: Alone, instance: str) -> Lease:
+    """Our presence as it stands, with another process's instance."""
+    lease = alone.store[PRESENCE_LEASE]
+    return replace(lease, annotations={**lease.annotations, INSTANCE: instance})
+
+
+INSTANCES = pytest.mark.parametrize(
+    "instance",
+    ["machine-1/nonce-of-a-clone", "machine-2/nonce-2"],
+    ids=["of this machine", "of another"],
+)
+
+
+@INSTANCES
+def test_rule_2_whoever_reads_a_foreign_nonce_that_is_renewed_stops_for_good_and_says_so(
+    instance: str,
+) -> None:
     alone = holding()
-    alone.show(
-        replace(
-            alone.store[PRESENCE_LEASE],
-            annotations={
-                **alone.store[PRESENCE_LEASE].annotations,
-                INSTANCE: "machine-1/nonce-of-a-clone",
-            },
-        )
-    )
-    alone.live(100 * MILLISECOND)
-    assert (alone.session.deadline, alone.entries) == (0, {})
-    finish = alone.effects(fx.Finish)[0]
+    written = by_another(alone, instance)
+    for beat in range(RENEWED + 1):
+        assert alone.effects(fx.Finish) == []
+        alone.show(replace(written, labels={"beat": str(beat)}))
+        assert (alone.session.deadline, alone.entries) == (0, {})
+        alone.live(D // 4 + 10 * MILLISECOND)
+    (finish,) = alone.effects(fx.Finish)
     assert finish.status == 77
+    machine = instance.partition("/")[0]
     assert finish.reason == (
-        "another agent runs under the node name n1 (instance machine-1); this one stops"
+        f"another agent runs under the node name n1 (instance {machine}); this one stops"
     )
-    assert alone.store[PRESENCE_LEASE].holder == "n1"
+    assert Presence(alone.store[PRESENCE_LEASE]).epoch == Presence(written).epoch
+    assert alone.store[PRESENCE_LEASE].annotations[INSTANCE] == instance
+
+
+@INSTANCES
+def test_rule_2_a_foreign_nonce_that_nobody_renews_is_followed_by_a_new_epoch_once_it_stood_still(
+    instance: str,
+) -> None:
+    alone = holding(allocates=True)
+    epoch = Presence(alone.store[PRESENCE_LEASE]).epoch
+    alone.done.clear()
+    alone.show(by_another(alone, instance))
+    assert (alone.session.deadline, alone.entries) == (0, {})
+    alone.live(D - 50 * MILLISECOND)
+    assert {r.verb for r in alone.effects(fx.LeaseRequest) if r.own_connection} == {"get"}
+    assert alone.agent.status(alone.now).problems[0] == (
+        f"the presence presence-n1 says that another process lives ({instance});"
+        " waiting until it has been still for its duration"
+    )
+    alone.live(300 * MILLISECOND)
+    presence = Presence(alone.store[PRESENCE_LEASE])
+    assert presence.nonce == "nonce-1"
+    assert presence.epoch == replace(epoch, transitions=epoch.transitions + 1)
+    alone.post(ev.Changed(alone.store[PRESENCE_LEASE]))
+    alone.live(2 * D)
+    assert alone.held
+    assert alone.effects(fx.Finish) == []
+
+
+def test_rule_2_people_who_go_on_editing_are_no_other_process() -> None:
+    alone = holding()
+    for number in range(RENEWED):
+        alone.show(by_another(alone, f"another/process-{number}"))
+        alone.live(D - 50 * MILLISECOND)
+        assert alone.entries == {}
+    alone.live(SECOND)
+    assert Presence(alone.store[PRESENCE_LEASE]).nonce == "nonce-1"
+    assert alone.effects(fx.Finish) == []
+
+
+def test_rule_2_a_foreign_nonce_is_waited_for_as_long_as_observers_wait() -> None:
+    """For the longer D of the last two: whoever shortened it may have told its process nothing."""
+    alone = joined(peer("n2", 2))
+    alone.live(15 * SECOND)
+    lease = by_another(alone, "another/process")
+    alone.show(replace(lease, annotations={**lease.annotations, DURATION: "1"}))
+    alone.live(5 * D - 50 * MILLISECOND)
+    assert Presence(alone.store[PRESENCE_LEASE]).nonce == "process"
+    alone.live(300 * MILLISECOND)
+    assert Presence(alone.store[PRESENCE_LEASE]).nonce == "nonce-1"
+
+
+def test_rule_2_a_foreign_nonce_silences_also_while_a_renewal_is_under_way() -> None:
+    alone = holding()
+    request = renewal(alone)
+    alone.show(by_another(alone, "another/process"))
+    assert (alone.session.deadline, alone.entries) == (0, {})
+    alone.answer(request, ev.Refused(409, "conflict"))
+    alone.live(2 * D)
+    assert Presence(alone.store[PRESENCE_LEASE]).nonce == "nonce-1"
+
+
+def test_rule_2_an_earlier_state_put_back_by_hand_is_followed_by_an_epoch_that_never_was() -> None:
+    """Others remember of the earlier ones that they are over."""
+    alone = holding()
+    saved = alone.store[PRESENCE_LEASE]
+    epochs = [saved.transitions]
+    for _ in range(3):
+        fence(alone)
+        alone.live(100 * MILLISECOND)
+        epochs.append(alone.store[PRESENCE_LEASE].transitions)
+    alone.show(saved)
+    alone.live(100 * MILLISECOND)
+    assert alone.store[PRESENCE_LEASE].transitions > max(epochs)
+
+
+@pytest.mark.parametrize("created", [True, False], ids=["201", "another uid"])
+def test_rule_2_a_presence_that_a_join_made_anew_is_a_lost_epoch(created: bool) -> None:
+    """What the kernel answers was claimed in the one that is gone."""
+    before = holding()
+    after = restarted(before)
+    after.answer(after.pending[0], after.outcome(after.pending[0]))
+    request = after.request(PRESENCE_LEASE)
+    assert after.held
+    made = after.put(replace(request.lease, uid="another"))
+    after.answer(request, ev.Done(made, created=created))
+    assert (after.session.deadline, after.entries) == (0, {})
+    after.live(100 * MILLISECOND)
+    assert after.store[PRESENCE_LEASE].transitions == made.transitions + 1
 
 
 def test_rule_2_a_namesake_on_another_machine_keeps_its_hands_off_and_says_so() -> None:

@@ -344,6 +344,15 @@ def test_a_node_is_ready_or_not_or_nobody_says(status, ready) -> None:
     assert node.ready is ready
 
 
+@pytest.mark.parametrize("year", ["0001", "2025", "2027", "9999"])
+@pytest.mark.parametrize("time", ["renewTime", "acquireTime"])
+def test_whoever_writes_a_lease_with_a_clock_that_is_years_off_is_read_as_any_other(
+    time: str, year: str
+) -> None:
+    stamped = {**LEASE["spec"], time: f"{year}-01-01T00:00:00.000000Z"}
+    assert decode(Lease, LEASE | {"spec": stamped}) == decode(Lease, LEASE)
+
+
 def endpoint(node: str | None, **conditions: bool | None) -> dict[str, Any]:
     return {"conditions": conditions} | ({"nodeName": node} if node else {})
 

@@ -218,10 +218,12 @@ def test_the_moment_is_jittered(path: Path, part: float) -> None:
     assert renewal(path, FakeTransport(), clocks, part).step() == pytest.approx(10)
 
 
-def test_after_a_renewal_this_nodes_wall_clock_does_not_matter(path: Path) -> None:
-    clocks = Clocks(
-        ISSUED + 10 * HOUR
-    )  # far ahead: the token looks expired, and is renewed at once
+YEAR = 8760 * HOUR
+
+
+@pytest.mark.parametrize("ahead", [10 * HOUR, YEAR])
+def test_after_a_renewal_this_nodes_wall_clock_does_not_matter(path: Path, ahead: int) -> None:
+    clocks = Clocks(ISSUED + ahead)  # the token looks expired, and is renewed at once
     path.write_text(jwt(payload()))
     transport = FakeTransport(grant(jwt(payload(ISSUED + 60))))
     token = renewal(path, transport, clocks)
@@ -236,13 +238,34 @@ def test_after_a_renewal_this_nodes_wall_clock_does_not_matter(path: Path) -> No
     assert transport.requests.qsize() == 1
 
 
-def test_a_wall_clock_that_is_behind_does_not_put_renewal_off(path: Path) -> None:
-    clocks = Clocks(ISSUED - 1000 * HOUR)
+@pytest.mark.parametrize("behind", [1000 * HOUR, YEAR])
+def test_a_wall_clock_that_is_behind_does_not_put_renewal_off(path: Path, behind: int) -> None:
+    clocks = Clocks(ISSUED - behind)
     path.write_text(jwt(payload()))
     transport = FakeTransport(grant(jwt(payload())))
     token = renewal(path, transport, clocks)
     token.step()
     clocks.pass_by(0.7 * HOUR)
+    token.step()
+    assert transport.requests.qsize() == 1
+
+
+@pytest.mark.parametrize("off", [-YEAR, YEAR])
+def test_a_wall_clock_that_is_set_between_renewals_neither_hastens_nor_delays_the_next(
+    path: Path, off: int
+) -> None:
+    clocks = Clocks(ISSUED + 0.9 * HOUR)
+    path.write_text(jwt(payload()))
+    transport = FakeTransport(grant(jwt(payload(ISSUED + 3240))))
+    token = renewal(path, transport, clocks)
+    token.step()
+    transport.requests.get()
+    clocks.seconds += off
+    clocks.pass_by(0.5 * HOUR)
+    token.step()
+    assert transport.requests.empty()
+    clocks.pass_by(0.2 * HOUR)
+    transport.then(grant(jwt(payload(ISSUED + 7200))))
     token.step()
     assert transport.requests.qsize() == 1
 

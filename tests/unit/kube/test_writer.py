@@ -439,11 +439,12 @@ def test_an_event_is_told_once_and_answers_nobody(writer_to, inbox) -> None:
 # --- times for people -------------------------------------------------------------------------------------
 
 
-def test_acquire_time_begins_with_a_holder_and_stays_with_it(writer_to, inbox) -> None:
+@pytest.mark.parametrize("year", ["2026", "0001", "9999"], ids=["past", "long past", "to come"])
+def test_acquire_time_begins_with_a_holder_and_stays_with_it(writer_to, inbox, year) -> None:
+    """Also where the clock of whoever wrote it was years off."""
+    since = f"{year}-01-01T00:00:00.000000Z"
     times = Times()
-    times.seen(
-        Lease, fakes.lease("presence-n1", 3, "n1", acquireTime="2026-01-01T00:00:00.000000Z")
-    )
+    times.seen(Lease, fakes.lease("presence-n1", 3, "n1", acquireTime=since))
     transport = FakeTransport(says(409), says(409), says(409))
     writer = writer_to(transport, times=times)
     stamps = []
@@ -452,7 +453,7 @@ def test_acquire_time_begins_with_a_holder_and_stays_with_it(writer_to, inbox) -
         answered(inbox)
         stamps.append(sent(transport)[3]["spec"])
     same, other, none = stamps
-    assert same["acquireTime"] == "2026-01-01T00:00:00.000000Z"
+    assert same["acquireTime"] == since
     assert other["acquireTime"] == other["renewTime"] != same["acquireTime"]
     assert "acquireTime" not in none
     assert same["renewTime"] > "2026-01-01"

@@ -53,6 +53,7 @@ REASON = "herald.dev/reason"
 """On a VIP lease: why it was last claimed or released, for people."""
 
 MAX_DURATION = 3600 * SECOND
+"""Nobody waits for longer: what says more was written by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +179,9 @@ class Presence:
         written by hand, and its node not know of it.
         """
         text = self.lease.annotations.get(DURATION, "")
-        if not (text.isascii() and text.isdigit() and len(text) < 12):
-            return max(least, self.lease.duration_seconds * SECOND)
-        return max(least, min(int(text) * MILLISECOND, MAX_DURATION))
+        sound = text.isascii() and text.isdigit() and len(text) < 12
+        said = int(text) * MILLISECOND if sound else self.lease.duration_seconds * SECOND
+        return max(least, min(said, MAX_DURATION))
 
 
 def _decode_report(text: str, lease: Lease) -> PresenceReport:

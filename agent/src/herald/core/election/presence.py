@@ -7,7 +7,8 @@ What always holds (rules 1, 2 and 7 of docs/design/election.md):
 - The kernel's deadline is 0.9 D after the moment *before* the last successful renewal was sent, never later.
 - A write that ends an epoch of ours leaves only after the kernel has confirmed that it answers nothing.
 - An epoch is continued only by the first renewal of a process, which swaps the process's nonce in.
-- Whoever finds another process's nonce in its presence stops for good.
+- Whoever finds another process's nonce in its presence falls silent at once, and writes nothing while it is renewed:
+  then another process lives, and this one stops for good. Where it stands still for its D, somebody wrote it by hand.
 - No renewal of a process leaves while the kernel has not taken the deadline of the one before: a node that cannot
   answer for what it holds is as good as lost, and others are to end its epoch.
 
@@ -16,12 +17,17 @@ The phases, and what leads out of each::
     READ      read the presence ──▶ none: JOIN by creating it
                                     ours, not fenced: JOIN (same epoch)
                                     released or fenced: END first, then JOIN (next epoch)
-                                    another machine's or boot's: WATCH
+                                    another machine's or boot's, or another nonce was found: WATCH
+                                    being deleted: END first, then let go of it and READ again
     WATCH     it changes: stay ── unchanged for its D: fence it ──▶ READ
-    JOIN      written ──▶ LIVE ── refused or unknown ──▶ READ
-    LIVE      renew every R ── fenced, gone or replaced ──▶ END ── another nonce ──▶ STOPPED
-    END       silence the kernel; confirmed ──▶ READ (or let go of a deleted presence)
-    LEAVE     everything handed over: silence the kernel, await what is under way, release the presence ──▶ STOPPED
+              another nonce was found, and it is renewed ──▶ STOPPED
+    JOIN      written ──▶ LIVE ── refused or unknown ──▶ READ ── made anew by that write ──▶ END
+    LIVE      renew every R ── fenced, gone, replaced, or another nonce ──▶ END
+    END       silence the kernel; confirmed ──▶ READ
+    LEAVE     from LIVE, told to stop and everything handed over, or not in time: silence the kernel, await what is
+              under way, release the presence ──▶ STOPPED
+    Told to stop in no epoch (before JOIN has succeeded, say) ──▶ STOPPED at once, the presence as it stands: a process
+    that goes on in an epoch and is stopped before its first renewal leaves its addresses to the others' counting.
 """
 
 from __future__ import annotations
@@ -60,7 +66,10 @@ IDLE = 5
 FUSE = SECOND
 """How long past the deadline the kernel holds on without the agent's word."""
 RETRY = 100 * MILLISECOND
-"""At least, after a failed request; a refusal (401, 403) is asked again five times slower."""
+"""At least, after a failed request. A read that is refused (401, 403) is asked again five times slower; a renewal is
+not, since the deadline draws near."""
+RENEWED = 4
+"""A presence that has changed so often, and was never still for its D, is renewed by a process: one does so in D."""
 SET_BACK = "the API server was set back to an earlier state"
 
 Verb = Literal["get", "create", "update"]
@@ -68,7 +77,7 @@ Verb = Literal["get", "create", "update"]
 
 class Phase(enum.Enum):
     READ = "reading its presence"
-    WATCH = "another machine lives under this node's name"
+    WATCH = "another process may live under this node's name"
     JOIN = "joining"
     LIVE = "live"
     END = "falling silent"
@@ -111,6 +120,8 @@ class OwnPresence:
         """Why this node is not live, for people."""
         self._ended = False
         """An epoch of ours ended otherwise than by its end being read: others may count it as over."""
+        self._contested = False
+        """Another process's nonce was found in our presence since we joined."""
         self.rewound = False
         """A read showed our presence as it had been before: the API server's time ran backwards (rule 10)."""
         self._may_hold = False
@@ -118,6 +129,10 @@ class OwnPresence:
         self._pending: _Pending | None = None
         self._due = 0
         self._unchanged_since = 0
+        self._still_for = 0
+        """How long the presence must be unchanged before it is fenced, as observers count."""
+        self._changes = 0
+        """How often it has changed since it is watched."""
         self._report: PresenceReport | None = None
         self._renewed_at = 0
         """When the last successful renewal was sent."""
@@ -218,8 +233,9 @@ class OwnPresence:
         if lease.resource_version <= self.lease.resource_version or self.phase is not Phase.LIVE:
             return
         presence = Presence(lease)
-        # A fence ends the epoch at once; the answer to a renewal that is under way can only be a conflict.
-        if self._pending is None or not presence.alive or presence.epoch != self.epoch:
+        # What ends the epoch does so at once; the answer to a renewal that is under way can only be a conflict.
+        ended = not presence.alive or presence.epoch != self.epoch or self._is_anothers(presence)
+        if self._pending is None or ended:
             self._judge_live(lease, now)
 
     def gone(self, now: int) -> None:
@@ -308,16 +324,14 @@ class OwnPresence:
 
     def _judge(self, lease: Lease, now: int) -> None:
         self._ended = self._notice_rewind(lease) or self._ended
-        if lease.uid == self.lease.uid:
-            # Beyond every epoch that there has been, also where time ran backwards.
-            lease = replace(lease, transitions=max(lease.transitions, self.lease.transitions))
+        before, self.lease = self.lease, self._counted_on(lease)
+        lease = self.lease
         presence = Presence(lease)
-        changed = lease.resource_version != self.lease.resource_version
-        self.lease = lease
-        ours = presence.machine == self._identity.machine
+        contested = self._contested and self._is_anothers(presence)
+        ours = presence.machine == self._identity.machine and not contested
         self.resumed = None
         if lease.holder and not (ours and presence.alive):
-            self._watch(presence, changed, now)
+            self._watch(presence, Presence(before), now)
         elif lease.holder and not lease.deleting and not self._ended:
             # The kernel may still answer by the D that stands there, or that stood there before somebody edited it: the
             # first renewal keeps to it.
@@ -337,24 +351,35 @@ class OwnPresence:
                 self.problem = f"{lease.name} is being deleted and has another's finalizer"
                 self._due = now + 10 * RETRY
 
-    def _watch(self, presence: Presence, changed: bool, now: int) -> None:
-        if self.phase is not Phase.WATCH or changed:
-            if self.phase is not Phase.WATCH:
-                self._out.note(
-                    "another machine or boot lives under this node's name",
-                    level="warning",
-                    node=self._identity.node,
-                    instance=presence.machine,
-                )
-            self.phase = Phase.WATCH
-            self.problem = (
-                f"the presence {presence.lease.name} belongs to another machine or an earlier boot;"
-                " waiting until it has been still for its duration"
-            )
+    def _counted_on(self, lease: Lease) -> Lease:
+        """With no fewer transitions than we know of: the next epoch is beyond every one that there has been, also
+        where time ran backwards, or somebody put an earlier state back."""
+        if lease.uid != self.lease.uid:
+            return lease
+        return replace(lease, transitions=max(lease.transitions, self.lease.transitions))
+
+    def _is_anothers(self, presence: Presence) -> bool:
+        """Whether it says that another process lives. An instance without a nonce says nothing: none wrote it."""
+        ours = self._identity.machine, self._identity.nonce
+        return (
+            presence.alive and bool(presence.nonce) and (presence.machine, presence.nonce) != ours
+        )
+
+    def _watch(self, presence: Presence, before: Presence, now: int) -> None:
+        """``before``: as it was when last read."""
+        begins = self.phase is not Phase.WATCH
+        if begins or presence.lease.resource_version != before.lease.resource_version:
+            self._changes = 0 if begins else self._changes + 1
+            if self._contested and self._changes >= RENEWED:
+                self._stop_for_good(presence)
+                return
+            least = self._settings.duration_ns
+            self._still_for = max(presence.duration(least), before.duration(least))
             self._unchanged_since = now
-        duration = presence.duration(self._settings.duration_ns)
-        if now < self._unchanged_since + duration:
-            self._due = min(now + duration // 4, self._unchanged_since + duration)
+            self._tell_watched(presence)
+            self.phase = Phase.WATCH
+        if now < self._unchanged_since + self._still_for:
+            self._due = min(now + self._still_for // 4, self._unchanged_since + self._still_for)
         elif not self._kernel.silent:
             # It may be ours all the same: somebody has edited the instance.
             self._kernel.silence()
@@ -362,6 +387,22 @@ class OwnPresence:
         else:
             self._out.note("fence", node=presence.node, epoch=str(presence.epoch))
             self._request("update", replace(presence.lease, holder=""), "fence", now)
+
+    def _tell_watched(self, presence: Presence) -> None:
+        whose = (
+            f"says that another process lives ({presence.machine}/{presence.nonce})"
+            if self._contested
+            else "belongs to another machine or an earlier boot"
+        )
+        name, until = presence.lease.name, "waiting until it has been still for its duration"
+        self.problem = f"the presence {name} {whose}; {until}"
+        if self.phase is not Phase.WATCH and not self._contested:
+            self._out.note(
+                "another machine or boot lives under this node's name",
+                level="warning",
+                node=self._identity.node,
+                instance=presence.machine,
+            )
 
     def _silent(self) -> bool:
         """Whether the kernel is confirmed silent; if not, END asks for it and READ comes again."""
@@ -385,8 +426,13 @@ class OwnPresence:
             lost_race = isinstance(outcome, Refused) and outcome.status == 409
             self._due = now if lost_race else now + self._pause(pending)
             return
+        if self.lease.uid and (outcome.created or outcome.lease.uid != self.lease.uid):
+            # The one that was to be gone on with is gone, and this one nobody knows.
+            self.lease = outcome.lease
+            self._lose("the presence was deleted")
+            return
         self.phase = Phase.LIVE
-        self._ended = False
+        self._ended = self._contested = False
         self.problem = ""
         self.epoch = Epoch(outcome.lease.uid, outcome.lease.transitions)
         self._out.note("join", epoch=str(self.epoch), duration_ms=pending.duration // MILLISECOND)
@@ -436,12 +482,12 @@ class OwnPresence:
             self._lose(SET_BACK)
             return
         presence = Presence(lease)
-        ours = self._identity.machine, self._identity.nonce
-        # An instance without a nonce was edited by hand: no process ever wrote it.
-        if presence.alive and presence.nonce and (presence.machine, presence.nonce) != ours:
-            self._stop_for_good(presence)
-        elif lease.deleting or presence.epoch != self.epoch or not presence.alive:
-            self.lease = lease
+        if self._is_anothers(presence):
+            self._contested = True
+            self._lose("another process's nonce stands in the presence")
+            return
+        if lease.deleting or presence.epoch != self.epoch or not presence.alive:
+            self.lease = self._counted_on(lease)
             self._lose("deleted" if lease.deleting else "fenced")
         else:
             self.lease = lease
