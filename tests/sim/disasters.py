@@ -328,20 +328,27 @@ def hand_on_lease(cluster: Cluster, machine: Machine, much: int) -> None:
 
 @kind("hand on epoch")
 def hand_on_epoch(cluster: Cluster, machine: Machine, much: int) -> None:
-    """Somebody writes another epoch into an address's lease, puts an old copy back, or tears it out."""
+    """Somebody writes another epoch into an address's lease, puts an old copy back, or tears it out.
+
+    (A copy has the transitions of its time. With those of now, it would be the holder's own word.)
+    """
     names = sorted(cluster.vip_leases())
     presence = cluster.api.lease(presence_lease_name(machine.node))
     if not names or presence is None:
         return
     epoch = Epoch(presence.uid, presence.transitions)
     before = Epoch(presence.uid, max(0, presence.transitions - 1))
+    name = names[much // 5 % len(names)]
+    lease = cluster.api.lease(name)
+    turns = lease.transitions if lease is not None else 0
+    let_go = {"holder": "", "transitions": max(0, turns - 1)}
     _by_hand(
         cluster,
-        names[much // 5 % len(names)],
+        name,
         (
             lambda name: cluster.edit(name, {EPOCH: str(epoch)}),
             lambda name: cluster.edit(name, {EPOCH: str(before)}),
-            lambda name: cluster.edit(name, {EPOCH: None, RELEASED: str(epoch)}, holder=""),
+            lambda name: cluster.edit(name, {EPOCH: None, RELEASED: str(epoch)}, **let_go),
             lambda name: cluster.edit(name, {EPOCH: str(epoch)}, holder=machine.node),
             cluster.tear_out,
         )[much % 5],

@@ -282,3 +282,16 @@ def test_a_lease_torn_out_with_its_service_leaves_no_entry_where_the_kernel_refu
     cluster.tear_out(VIP)
     cluster.run(10)
     assert cluster.answering() == {}
+
+
+def test_a_fenced_presence_that_a_hand_brings_back_lets_no_agent_go_on_in_its_epoch() -> None:
+    cluster, _ = served_cluster()
+    cluster.run(5)
+    machine = cluster.machines[cluster.holder("web0")]
+    machine.kill()
+    cluster.run(3)
+    assert cluster.holder("web0") != machine.name
+    cluster.edit(f"presence-{machine.node}", {}, holder=machine.node)
+    machine.start()
+    cluster.run(5)
+    assert cluster.served("web0")

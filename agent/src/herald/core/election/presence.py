@@ -15,8 +15,8 @@ What always holds (rules 1, 2 and 7 of docs/design/election.md):
 The phases, and what leads out of each::
 
     READ      read the presence ──▶ none: JOIN by creating it
-                                    ours, not fenced: JOIN (same epoch)
-                                    released or fenced: END first, then JOIN (next epoch)
+                                    ours, not fenced, and the kernel still answers: JOIN (same epoch)
+                                    ours, else; released or fenced: END first, then JOIN (next epoch)
                                     another machine's or boot's, or another nonce was found: WATCH
                                     being deleted: END first, then let go of it and READ again
     WATCH     it changes: stay ── unchanged for its D: fence it ──▶ READ
@@ -332,7 +332,7 @@ class OwnPresence:
         self.resumed = None
         if lease.holder and not (ours and presence.alive):
             self._watch(presence, Presence(before), now)
-        elif lease.holder and not lease.deleting and not self._ended:
+        elif lease.holder and not lease.deleting and not self._ended and self._answers(now):
             # The kernel may still answer by the D that stands there, or that stood there before somebody edited it: the
             # first renewal keeps to it.
             remaining = max(0, self._kernel.answers_until - now) * 10 // 9 + 1
@@ -350,6 +350,11 @@ class OwnPresence:
             else:
                 self.problem = f"{lease.name} is being deleted and has another's finalizer"
                 self._due = now + 10 * RETRY
+
+    def _answers(self, now: int) -> bool:
+        """Whether the kernel may still answer by an epoch that is to be gone on with. One that it is past may have
+        been fenced, and its presence have come back by a hand: it is ended in silence, at no cost."""
+        return now < max(self._kernel.answers_until, self._kernel.intended.fuse)
 
     def _counted_on(self, lease: Lease) -> Lease:
         """With no fewer transitions than we know of: the next epoch is beyond every one that there has been, also
