@@ -127,6 +127,8 @@ class _Case:
     problems: list[Problem] = field(default_factory=list)
     lacking: dict[Version, Problem] = field(default_factory=dict)
     """Why a family has no address, where none is wanted by name."""
+    met: list[Address] = field(default_factory=list)
+    """What is held as of the pool that is asked for, whichever its record names."""
 
     def verdict(self, given: tuple[Address, ...]) -> Verdict:
         self._sort(given)
@@ -214,6 +216,7 @@ class _Case:
             fitting = [address for address in mine if self._is_of_wanted_pool(address)]
             if not fitting:
                 self._take(self.offers.any(version), version)
+            self.met += fitting
             self._replace(mine, fitting, 1)
             self._drop_surplus(fitting)
         else:
@@ -254,12 +257,16 @@ class _Case:
         self.give = [record for record in self.give if record.address != address]
 
     def _is_of_wanted_pool(self, address: Address) -> bool:
+        """Whether the pool gave it, has it, or had it once since it is asked for. Only the Service's own condition
+        tells the last: a record names one pool, and those who share the address may ask for different ones."""
         wanted = self.known.request.pool
         record = self.book.record(address)
         if record and record.pool == wanted:
             return True
         plan = self.book.pools.get(wanted)
-        return plan is not None and int(address) in plan.claims[address.version]
+        if plan is not None and int(address) in plan.claims[address.version]:
+            return True
+        return said_held(self.known.service).get(str(address)) == wanted
 
     # --- The end ---------------------------------------------------------------------------------------
 
@@ -304,6 +311,8 @@ class _Case:
             if record is None and entry:
                 record = entry.record
             pool = record.pool if record else ""
+            if address in self.met and pool != self.known.request.pool:
+                pool, moved = self.known.request.pool, True
             trouble, elsewhere = self._backing(address, pool)
             orphaned |= bool(trouble)
             moved |= elsewhere
