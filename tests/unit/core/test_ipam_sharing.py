@@ -387,3 +387,36 @@ def test_a_quarrel_is_settled_once_for_all_sharers() -> None:
     left: set[ServiceKey] = set()
     assert quarrel(many) < 12 * quarrel(few)
     assert left == {("n7", "s")}
+
+
+APART = {
+    "by a port": lambda number: service(f"s{number}", key="web"),
+    "by the selector, with Local": lambda number: service(
+        f"s{number}", key="web", ports=str(number + 1), local=True, to=f"app-{number}"
+    ),
+    "by a namespace that does not consent": lambda number: service(
+        f"n{number}/s", key="web", ports=str(number + 1)
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", APART)
+def test_addresses_of_a_key_that_cannot_be_joined_are_not_looked_at(rule: str) -> None:
+    def kept_apart(count: int) -> int:
+        """What the last ten of so many cost."""
+        ipam = Ipam(True, ())
+        ipam.put_pool(pool("p", "10.0.0.0/16"))
+
+        def add(first: int, last: int) -> None:
+            for number in range(first, last):
+                ipam.put_service(APART[rule](number))
+            for key in ipam.dirty():
+                for record in ipam.decide(key).give:
+                    ipam.put_record(record)
+
+        add(0, count - 10)
+        cost = calls(lambda: add(count - 10, count))
+        assert ipam.pool_status("p").ips_used == str(count)
+        return cost
+
+    assert kept_apart(800) < 1.5 * kept_apart(50)

@@ -126,6 +126,18 @@ class Group:
     def __contains__(self, key: ServiceKey) -> bool:
         return key in self._members
 
+    @property
+    def founder(self) -> Terms | None:
+        """The terms that have been there longest; None: nobody is there."""
+        return next(iter(self._terms), None)
+
+    def ports(self, key: ServiceKey) -> frozenset[ServicePort]:
+        """Those that the member uses."""
+        return frozenset(self._members[key].ports)
+
+    def users(self, port: ServicePort) -> int:
+        return len(self._ports.get(port, ()))
+
     def put(self, key: ServiceKey, member: Member) -> None:
         self.drop(key)
         self._leaving = None
