@@ -61,15 +61,13 @@ _PORTS = (ServicePort("TCP", 80), ServicePort("TCP", 443))
 
 def make_service(number: int, pools: int) -> Service:
     """As it is decoded: a namespace and a label's value are kept once."""
-    app = f"app-{number}"
     return plain_service(
         namespace=intern(f"namespace-{number % 1000}"),
         name=f"service-{number}",
         uid=f"00000000-0000-0000-0000-{number:012}",
         resource_version=number,
-        labels={"app": app, "pool": intern(f"pool-{number % pools}")},
+        labels={"app": f"app-{number}", "pool": intern(f"pool-{number % pools}")},
         ports=_PORTS,
-        selector={"app": app},
     )
 
 
@@ -220,7 +218,9 @@ def weigh_decider(services: int) -> None:
         nonlocal before
         now = resident()
         more, all_ = now - before, now - begun
-        print(f"{what}: {more:.1f} MB, {more * 1e6 / services:.0f} bytes each, {all_:.1f} MB in all")
+        print(
+            f"{what}: {more:.1f} MB, {more * 1e6 / services:.0f} bytes each, {all_:.1f} MB in all"
+        )
         before = now
 
     for what, kind, made in (

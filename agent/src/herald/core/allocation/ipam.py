@@ -91,6 +91,9 @@ class Ipam:
 
     def put_service(self, service: Service) -> None:
         shown = self._book.read(service.ingress)
+        given = self._book.given.get(service.key)
+        if shown == given:
+            shown = given  # the same twice is once too often in memory
         known = None
         if self.in_care(service):
             known = Known(service, parse_request(service), shown)
@@ -260,7 +263,10 @@ class Ipam:
             entry = self._book.open(address)
             entry.holders = tuple(each for each in entry.holders if each != key)
         for address in after:
-            self._book.open(address).holders += (key,)
+            entry = self._book.open(address)
+            entry.holders += (key,)
+            if entry.record and entry.record.services == entry.holders:
+                entry.holders = entry.record.services
         for address in {*before, *after}:
             self._recount(self._book.open(address))
             self._mark_waiting(address)
