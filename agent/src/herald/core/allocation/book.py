@@ -105,7 +105,7 @@ class Book:
         self._groups: dict[Address, Group] = {}
         """Who has the address, where anybody of them would share it."""
         self._open: dict[tuple[Common, str, Version], Runs] = {}
-        """Where the founder of a group has this in common with whoever joins, and consents to the namespace."""
+        """Where the host of a group has this in common with whoever joins, and consents to the namespace."""
         self._used: dict[tuple[ServicePort, Version], Runs] = {}
         """Where anybody of a group uses the port."""
 
@@ -229,8 +229,8 @@ class Book:
         return group is not None and group.at_odds
 
     def joinable(self, known: Known, version: Version) -> Iterator[Address]:
-        """The addresses, from the lowest, that the Service may share with their founders by the rules, and on which
-        its ports are free: what others on them say is not looked at."""
+        """The addresses, from the lowest, that the Service may share with their hosts by the rules, and on which its
+        ports are free: what others on them say is not looked at."""
         terms = terms_of(known.service, known.request)
         agreeing = (self._open.get((terms.common, to, version)) for to in (terms.namespace, "*"))
         found: Iterable[Range] = merge(*filter(None, agreeing))
@@ -257,9 +257,9 @@ class Book:
             self._enter(address, group, key)
 
     def _enter(self, address: Address, group: Group, key: ServiceKey) -> None:
-        before = group.founder
+        before = group.host
         if self._join(group, key):
-            self._open_to(address, before, group.founder)
+            self._open_to(address, before, group.host)
             for port in group.ports(key):
                 if group.users(port) == 1:
                     _put(self._used, (port, address.version), int(address))
@@ -268,9 +268,9 @@ class Book:
         group = self._groups.get(address)
         if group is None or key not in group:
             return
-        before, ports = group.founder, group.ports(key)
+        before, ports = group.host, group.ports(key)
         group.drop(key)
-        self._open_to(address, before, group.founder)
+        self._open_to(address, before, group.host)
         for port in ports:
             if not group.users(port):
                 _drop(self._used, (port, address.version), int(address))
@@ -278,7 +278,7 @@ class Book:
             del self._groups[address]
 
     def _open_to(self, address: Address, old: Terms | None, new: Terms | None) -> None:
-        """The founder of the group is another than before."""
+        """Whoever joins the group must agree with other terms than before."""
         if old == new:
             return
         for terms, change in ((old, _drop), (new, _put)):
