@@ -161,18 +161,27 @@ class Agent(Alone):
         pass
 
 
-def bystander(count: int) -> Agent:
+def begun() -> Agent:
+    """Knows its nodes, policy and pool; the other node allocates."""
     agent = Agent()
     allocates = new_vip_lease(IPAM_LEASE, {EPOCH: str(Presence(OTHER).epoch)})
-    allocates = agent.put(replace(allocates, holder=OTHER.holder))
+    agent.put(OTHER)
+    agent.put(replace(allocates, holder=OTHER.holder))
     agent.post(
         InterfacesSeen((ETH0,)),
         Listed(Node, tuple(node(name) for name in ("n1", "n2", "n3"))),
         Listed(Policy, (Policy("all", "p", 1, 1, load_balancer_ips=True),)),
         Listed(Pool, (Pool("p", "q", 1, 1, "2026-01-01T00:00:00Z", (Block(cidr="10.0.0.0/8"),)),)),
+    )
+    return agent
+
+
+def bystander(count: int) -> Agent:
+    agent = begun()
+    agent.post(
         Listed(Service, tuple(decoded(Service, service_json, count))),
         Listed(Endpoints, tuple(decoded(Endpoints, slice_json, count))),
-        Listed(Lease, (OTHER, allocates, *decoded(Lease, lease_json, count))),
+        Listed(Lease, (*agent.store.values(), *decoded(Lease, lease_json, count))),
     )
     work_off(agent)
     return agent

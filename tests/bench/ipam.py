@@ -3,13 +3,18 @@
 """What the address book costs: 100,000 Services in 50 pools, 1,000 on one address, and 10,000 pools.
 
     .venv/bin/python tests/bench/ipam.py [--services N] [--pools N] [--sharers N] [--many-pools N]
+    .venv/bin/python tests/bench/ipam.py --decider [--services N]
 
 Each from a fresh book: the first sync of Services without addresses (at most 10 s and 250 MB), and the first sync
 after a restart (everything is recorded already, nothing may be decided anew); then single changes of Services (at
 most 1 ms each), and of pools. Then the first sync of Services that share one address, each of a namespace of its own
 (at most 3 s), and edits of their ports (at most 2 ms each); and single pools more, where there are thousands that
 overlap (at most 5 ms each). Memory is what the process holds more than before, the Services themselves included, but
-no JSON, no leases and no statuses: tests/bench/bystander.py measures an agent with these. Time is of one core.
+no JSON, no leases and no statuses. Time is of one core.
+
+``--decider`` measures the memory of the whole decider of an agent that allocates instead, and of what: the Services as
+they are decoded, their EndpointSlices, their VIP leases with the locks, and what it keeps more once it allocates. (They
+come as those of tests/bench/bystander.py do.)
 
 Exit status: 0 within these; 1 beyond one of them, or what should have changed nothing did.
 """
@@ -28,10 +33,21 @@ from sys import intern
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "agent" / "src"))
 
+from tests.bench import bystander
 from tests.services import service as plain_service
 
 from herald.core.allocation.ipam import Ipam, Record
-from herald.core.model import Block, Pool, Selector, Service, ServiceKey, ServicePort
+from herald.core.events import Listed
+from herald.core.model import (
+    Block,
+    Endpoints,
+    Lease,
+    Pool,
+    Selector,
+    Service,
+    ServiceKey,
+    ServicePort,
+)
 from herald.shell.main import collect_seldom
 
 SYNC = 10.0  # seconds
@@ -45,15 +61,13 @@ _PORTS = (ServicePort("TCP", 80), ServicePort("TCP", 443))
 
 def make_service(number: int, pools: int) -> Service:
     """As it is decoded: a namespace and a label's value are kept once."""
-    app = f"app-{number}"
     return plain_service(
         namespace=intern(f"namespace-{number % 1000}"),
         name=f"service-{number}",
         uid=f"00000000-0000-0000-0000-{number:012}",
         resource_version=number,
-        labels={"app": app, "pool": intern(f"pool-{number % pools}")},
+        labels={"app": f"app-{number}", "pool": intern(f"pool-{number % pools}")},
         ports=_PORTS,
-        selector={"app": app},
     )
 
 
@@ -195,6 +209,36 @@ def add_pools(pools: int) -> list[float]:
     return spent
 
 
+def weigh_decider(services: int) -> None:
+    """Print what the parts of a whole decider take."""
+    agent = bystander.begun()
+    before = begun = resident()
+
+    def tell(what: str) -> None:
+        nonlocal before
+        now = resident()
+        more, all_ = now - before, now - begun
+        print(
+            f"{what}: {more:.1f} MB, {more * 1e6 / services:.0f} bytes each, {all_:.1f} MB in all"
+        )
+        before = now
+
+    for what, kind, made in (
+        ("Services", Service, bystander.service_json),
+        ("EndpointSlices", Endpoints, bystander.slice_json),
+        ("VIP leases and locks", Lease, bystander.lease_json),
+    ):
+        others = agent.store.values() if kind is Lease else ()
+        agent.post(Listed(kind, (*others, *bystander.decoded(kind, made, services))))
+        bystander.work_off(agent)
+        tell(what)
+    bystander.give_ipam(agent)
+    if not bystander.allocates(agent) or bystander.written(agent):
+        raise SystemExit("it does not allocate, or would have written something")
+    agent.done.clear()
+    tell("what allocating takes")
+
+
 def spelled(spent: list[float]) -> str:
     return f"{sum(spent) / len(spent):.3f} ms, worst {max(spent):.3f} ms"
 
@@ -207,9 +251,14 @@ def main() -> int:
     parser.add_argument("--pools", type=int, default=50)
     parser.add_argument("--sharers", type=int, default=1000)
     parser.add_argument("--many-pools", type=int, default=10_000)
+    parser.add_argument("--decider", action="store_true")
     options = parser.parse_args()
 
     collect_seldom()
+    if options.decider:
+        bystander.bystander(bystander.PAGE)  # what a page costs while it is decoded, once
+        weigh_decider(options.services)
+        return 0
     before = resident()
     ipam, services, first = sync(options.services, options.pools)
     print(f"first sync: {options.services} Services, {options.pools} pools: {first:.2f} s")

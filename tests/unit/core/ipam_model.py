@@ -271,6 +271,19 @@ class Model(RuleBasedStateMachine):
         if name in self.pools:
             self.put_pool(name, self.pools[name] | edit)
 
+    @people(name=st.sampled_from(NAMES), to=st.sampled_from(POOLS[1:]))
+    def ask_for_a_pool_that_may_have_it(self, name: str, to: str) -> None:
+        self.put_pool(to, {"blocks": "192.0.2.0/29,2001:db8::/125", "born": 2})
+        self.put_service(name, self.services.get(name, {}) | {"pool": to, "ips": ""})
+
+    @people(
+        name=st.sampled_from(POOLS),
+        blocks=st.sampled_from(("192.0.2.0/30,2001:db8::/126", "192.0.2.4/30,2001:db8::4/126")),
+    )
+    def halve_pool(self, name: str, blocks: str) -> None:
+        if name in self.pools:
+            self.put_pool(name, self.pools[name] | {"blocks": blocks})
+
     @people(name=st.sampled_from(POOLS))
     def delete_pool(self, name: str) -> None:
         if name in self.pools:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.unit.core.ipam_world import Allocator
 
-from herald.core.allocation import pools
+from herald.core.allocation import assign, pools
 from herald.core.allocation.assign import _Case
 from herald.core.allocation.ipam import Ipam, Record
 from herald.core.allocation.pools import Plan, Pools
@@ -148,6 +148,19 @@ def unselected_are_left(patch: Any) -> None:
             not any(map(case.offers.selected_by, case.book.pools.claimants(address)))
         ),
     )
+
+
+@mutant
+def only_who_gave_it_counts(patch: Any) -> None:
+    """A pool that an address was kept for, since it had it, moves it when it has it no more."""
+    fits = _Case._is_of_wanted_pool
+
+    def forgetful(self: _Case, address: Address) -> bool:
+        with patch.context() as during:
+            during.setattr(assign, "said_held", lambda _: {})
+            return fits(self, address)
+
+    patch.setattr(_Case, "_is_of_wanted_pool", forgetful)
 
 
 @mutant

@@ -191,6 +191,20 @@ def test_a_partner_that_joins_does_not_have_all_others_asked_again() -> None:
     assert ipam.decide(key_of("z")).addresses == (ONE,)
 
 
+def test_what_is_the_same_twice_is_kept_once() -> None:
+    """There are a hundred thousand of them, of which hardly any shares its address or has two."""
+    ipam = fresh()
+    record = Record(ONE, "p", (S,))
+    ipam.put_record(record)
+    shown = shows(service("s"), str(ONE))
+    ipam.put_service(shown)
+    book = ipam._book
+    (key,) = book.services
+    assert key is shown.key
+    assert book.services[S].shown is book.given[S]
+    assert book.entries[ONE].holders is record.services
+
+
 def test_batches() -> None:
     """Who is not taken from the queue stays in it."""
     ipam = fresh(*(service(name) for name in "abcd"))

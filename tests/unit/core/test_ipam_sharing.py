@@ -25,8 +25,10 @@ from tests.unit.core.ipam_rules import (
 )
 from tests.unit.core.ipam_world import pool, service
 
+from herald.core.allocation import sharing
 from herald.core.allocation.ipam import Ipam
-from herald.core.allocation.sharing import Group, Member, Terms, broken_rule
+from herald.core.allocation.sharing import SHARERS_MAX, Group, Member, Terms, broken_rule
+from herald.core.leases import services_text
 from herald.core.model import Service, ServiceKey, ServicePort
 
 SHARE = {"ports": "443", "key": "web"}
@@ -291,6 +293,41 @@ def test_rule_where_no_agent_saw_it_happen(case: Case) -> None:
     check(case)
 
 
+THREE = tuple(service(name, key="web", ports=port) for name, port in ("a1", "b2", "c3"))
+FOURTH = {"key": "web", "ports": "4"}
+CROWDED = [
+    Case(
+        "who comes too late for an address gets another",
+        (V4, *THREE, service("d", **FOURTH)),
+        {"c": "192.0.2.0 Allocated", "d": "192.0.2.1 Allocated"},
+    ),
+    Case(
+        "who comes too late for a wanted one waits",
+        (V4, *THREE),
+        {"d": "- SharingRefused"},
+        (then(service("d", **FOURTH, ips="192.0.2.0")),),
+        says={"d": "192.0.2.0 is held by Service default/a: 3 Services share it, and no more can"},
+    ),
+    Case(
+        "until one of them is gone",
+        (ONE, *THREE, service("d", **FOURTH)),
+        {"d": "192.0.2.1 Allocated"},
+        (gone("b"),),
+    ),
+]
+
+
+@rows(crowded=CROWDED)
+def test_a_lease_can_name_only_so_many(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "SHARERS_MAX", 3)
+    check(case)
+
+
+def test_a_lease_that_names_as_many_as_share_an_address_is_within_the_api_server_s_limits() -> None:
+    key = "n" * 63, "s" * 63
+    assert len(services_text([key] * SHARERS_MAX)) < 200 * 1024 < 256 * 1024
+
+
 # --- The rules, told the slow way ----------------------------------------------------------------------
 
 members = st.builds(
@@ -387,3 +424,36 @@ def test_a_quarrel_is_settled_once_for_all_sharers() -> None:
     left: set[ServiceKey] = set()
     assert quarrel(many) < 12 * quarrel(few)
     assert left == {("n7", "s")}
+
+
+APART = {
+    "by a port": lambda number: service(f"s{number}", key="web"),
+    "by the selector, with Local": lambda number: service(
+        f"s{number}", key="web", ports=str(number + 1), local=True, to=f"app-{number}"
+    ),
+    "by a namespace that does not consent": lambda number: service(
+        f"n{number}/s", key="web", ports=str(number + 1)
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", APART)
+def test_addresses_of_a_key_that_cannot_be_joined_are_not_looked_at(rule: str) -> None:
+    def kept_apart(count: int) -> int:
+        """What the last ten of so many cost."""
+        ipam = Ipam(True, ())
+        ipam.put_pool(pool("p", "10.0.0.0/16"))
+
+        def add(first: int, last: int) -> None:
+            for number in range(first, last):
+                ipam.put_service(APART[rule](number))
+            for key in ipam.dirty():
+                for record in ipam.decide(key).give:
+                    ipam.put_record(record)
+
+        add(0, count - 10)
+        cost = calls(lambda: add(count - 10, count))
+        assert ipam.pool_status("p").ips_used == str(count)
+        return cost
+
+    assert kept_apart(800) < 1.5 * kept_apart(50)

@@ -25,6 +25,9 @@ from tests.unit.core.ipam_world import key_of, pool, service
 
 SEVEN = ",".join(f"192.0.2.{number}" for number in (7, 1, 2, 3, 4, 5, 6))
 
+LATER = pool("q", "192.0.2.0/28,198.51.100.0/28", born=5)
+SHRUNK = pool("q", "198.51.100.0/28", born=5)
+
 STICKY = [
     Case(
         "restart",
@@ -142,6 +145,38 @@ STICKY = [
         {"s": f"{SEVEN} Orphaned"},
         (without_agent(lost_leases(SEVEN), gone("p")),),
         says={"s": "; and 2 more"},
+    ),
+    Case(
+        "a pool that was asked for and has the address already is shrunk",
+        (V4, LATER, service("s")),
+        {"s": "192.0.2.0 Allocated"},
+        (then(service("s", pool="q")), then(SHRUNK)),
+        says={"s": "192.0.2.0 of pool q"},
+        in_one_go=False,
+    ),
+    Case(
+        "the same, and it is deleted, and the pool that gave the address too",
+        (V4, LATER, service("s")),
+        {"s": "192.0.2.0 Orphaned"},
+        (then(service("s", pool="q")), gone("q"), then(SHRUNK), gone("p")),
+        says={"s": "192.0.2.0 of pool q, which no longer has it"},
+        in_one_go=False,
+    ),
+    Case(
+        "the same, of two who share the address and ask for different pools",
+        (
+            V4,
+            LATER,
+            service("r", key="k", pool="p"),
+            service("s", key="k", ports="443"),
+        ),
+        {"r": "192.0.2.0 Allocated", "s": "192.0.2.0 Allocated"},
+        (
+            then(service("s", key="k", ports="443", pool="q")),
+            then(SHRUNK),
+        ),
+        says={"r": "192.0.2.0 of pool p", "s": "192.0.2.0 of pool q"},
+        in_one_go=False,
     ),
     Case(
         "record lost, and the pool that was asked for shrunk",

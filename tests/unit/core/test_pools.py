@@ -446,3 +446,123 @@ def test_a_pool_that_changes_has_nobody_asked_who_has_an_address_of_another() ->
         assert list(ipam.dirty()) == []
 
     assert calls(lambda: change(many)) < 2 * calls(lambda: change(few))
+
+
+# --- What a Service costs where there are thousands of pools ----------------------------------------------
+
+
+def one_each(number: int, **asks: object) -> Pool:
+    return pool(f"p{number:05}", f"10.{number >> 8}.{number & 255}.1", **asks)
+
+
+OF_MANY = {
+    "selected by a label": (
+        lambda number: one_each(number, select={"pool": f"p{number}"}),
+        lambda number: service(f"s{number}", labels={"pool": f"p{number}"}),
+        "Allocated",
+    ),
+    "selected by a label that must be there": (
+        lambda number: one_each(
+            number, expressions=(Requirement(f"p{number}", "Exists"),), priority=1000 - number
+        ),
+        lambda number: service(f"s{number}", labels={f"p{number}": ""}),
+        "Allocated",
+    ),
+    "selected by none": (
+        lambda number: one_each(number, select={"pool": f"p{number}"}),
+        lambda number: service(f"s{number}"),
+        "SelectorMismatch",
+    ),
+    "the last one has an address": (
+        lambda number: one_each(number),
+        lambda number: service(f"s{number}"),
+        "Allocated",
+    ),
+    "given on request only": (
+        lambda number: one_each(number, auto=False),
+        lambda number: service(f"s{number}"),
+        "NoPool",
+    ),
+    "outside them all": (
+        lambda number: one_each(number),
+        lambda number: service(f"s{number}", ips=f"192.0.2.{number}"),
+        "NoPool",
+    ),
+    "what each excludes": (
+        lambda number: one_each(number, exclude=f"10.{number >> 8}.{number & 255}.1"),
+        lambda number: service(f"s{number}", ips=f"10.0.{number}.1"),
+        "NoPool",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OF_MANY)
+def test_a_service_costs_no_walk_through_all_pools(case: str) -> None:
+    make_pool, make_service, reason = OF_MANY[case]
+
+    def ten(pools: int) -> int:
+        """What ten Services cost, once others came before them."""
+        ipam = Ipam(True, ())
+        for number in range(pools):
+            ipam.put_pool(make_pool(number))
+
+        def add(first: int, last: int) -> None:
+            for number in range(first, last):
+                ipam.put_service(make_service(number))
+            for key in ipam.dirty():
+                for record in ipam.decide(key).give:
+                    ipam.put_record(record)
+                assert ipam.decide(key).condition.reason == reason
+
+        add(0, 10)
+        return calls(lambda: add(10, 20))
+
+    assert ten(1000) < 1.5 * ten(50)
+
+
+def full(count: int) -> Ipam:
+    """So many pools of one address, and as many Services that wait as there are that have one."""
+    ipam = Ipam(True, ())
+    for number in range(count):
+        ipam.put_pool(one_each(number))
+    for number in range(2 * count):
+        ipam.put_service(service(f"s{number:05}"))
+    work_off(ipam)
+    return ipam
+
+
+def work_off(ipam: Ipam) -> list[str]:
+    """Whoever is to be decided; who was given an address."""
+    given = []
+    for key in ipam.dirty():
+        for record in ipam.decide(key).give:
+            ipam.put_record(record)
+            given.append(key[1])
+    return given
+
+
+def test_who_waits_for_all_pools_costs_no_walk_through_them() -> None:
+    def one_more(ipam: Ipam) -> int:
+        ipam.put_service(service("z"))
+        cost = calls(lambda: work_off(ipam))
+        assert ipam.decide(key_of("z")).condition.reason == "PoolExhausted"
+        return cost
+
+    assert one_more(full(1000)) < 1.5 * one_more(full(50))
+
+
+def test_an_address_that_is_freed_costs_no_walk_through_all_who_wait() -> None:
+    """It goes to the first of them."""
+
+    def freed(ipam: Ipam, count: int) -> int:
+        (address,) = ipam.decide(key_of("s00007")).addresses
+        ipam.drop_service(key_of("s00007"))
+        assert work_off(ipam) == []
+        ipam.drop_record(address)
+        given: list[str] = []
+        cost = calls(lambda: given.extend(work_off(ipam)))
+        assert given == [f"s{count:05}"]
+        assert ipam.decide(key_of(given[0])).addresses == (address,)
+        return cost
+
+    assert freed(full(1000), 1000) < 1.5 * freed(full(50), 50)

@@ -334,6 +334,15 @@ def test_no_class_and_an_empty_spec_are_a_cluster_ip_service() -> None:
     assert (service.type, service.load_balancer_class) == ("ClusterIP", None)
 
 
+@pytest.mark.parametrize(("policy", "kept"), [("Local", {"app": "web"}), ("Cluster", {})])
+def test_a_selector_is_kept_only_where_somebody_looks_at_it(policy, kept) -> None:
+    service = decode(
+        Service, SERVICE | {"spec": SERVICE["spec"] | {"externalTrafficPolicy": policy}}
+    )
+    assert isinstance(service, Service)
+    assert service.selector == kept
+
+
 @pytest.mark.parametrize(
     ("status", "ready"), [("True", True), ("False", False), ("Unknown", None), ("", None)]
 )

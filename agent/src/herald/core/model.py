@@ -130,6 +130,7 @@ class Service:
     ports: tuple[ServicePort, ...]
     external_traffic_policy: str
     selector: Labels
+    """Nobody looks at it unless externalTrafficPolicy is Local: it may be left out then."""
     ingress: tuple[str, ...]
     """``status.loadBalancer.ingress[].ip``."""
     conditions: tuple[Condition, ...]
@@ -137,10 +138,11 @@ class Service:
     deleting: bool
     served_otherwise: bool = False
     """``status.loadBalancer.ingress`` has entries without an ``ip``, by hostname: they are another load balancer's."""
+    key: ServiceKey = field(init=False, repr=False, compare=False)
+    """Kept, not made each time: it is the key of every table of Services."""
 
-    @property
-    def key(self) -> ServiceKey:
-        return self.namespace, self.name
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", (self.namespace, self.name))
 
     def is_watched(self, *, all_types: bool) -> bool:
         """Whether agents are told of it: of type LoadBalancer, or, where Services of every type are watched, one that

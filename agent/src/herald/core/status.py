@@ -198,6 +198,8 @@ class ServiceStatus:
             service = self._world.services.get(key)
             if service is not None and key not in self._busy:
                 self._write(service)
+        if not self._marked:
+            self._marked.clear()  # it keeps the room that it once had for thousands until then
 
     def _note_rush(self, claiming: int, now: int) -> None:
         burst = len(self._begun) == MANY and now - self._begun[0] <= BURST

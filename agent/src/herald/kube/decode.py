@@ -76,6 +76,8 @@ def _top(json: object) -> Fields:
 def _service(json: Fields) -> Service:
     metadata, spec, status = json.record("metadata"), json.record("spec"), json.record("status")
     ingress = list(status.record("loadBalancer").records("ingress"))
+    traffic_policy = spec.word("externalTrafficPolicy", "Cluster")
+    selector = spec.labels("selector")
     return Service(
         namespace=sys.intern(metadata.required("namespace")),
         name=sys.intern(metadata.required("name")),
@@ -95,8 +97,8 @@ def _service(json: Fields) -> Service:
                 for port in spec.records("ports")
             )
         ),
-        external_traffic_policy=spec.word("externalTrafficPolicy", "Cluster"),
-        selector=mapping_once(spec.labels("selector")),
+        external_traffic_policy=traffic_policy,
+        selector=mapping_once(selector if traffic_policy == "Local" else {}),
         ingress=tuple(each.text("ip") for each in ingress if "ip" in each),
         conditions=tuple(_conditions(status, OURS)),
         deleting="deletionTimestamp" in metadata,

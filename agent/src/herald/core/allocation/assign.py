@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from herald.core.allocation.book import Book, Known
+    from herald.core.allocation.pools import LineName
     from herald.core.allocation.ranges import Version
     from herald.core.model import Address, Service, ServiceKey
 
@@ -53,18 +54,23 @@ class Decision(NamedTuple):
     """False while a record of the Service is still to be written or under way: its status waits."""
 
 
-class Verdict(NamedTuple):
-    """A decision, and what it hung on: a change of these may change it."""
+class Hung(NamedTuple):
+    """What a decision hung on: a change of these may change it."""
 
-    decision: Decision
     restless: bool = False
-    """Any change of a pool may change it."""
+    """Any change of a pool."""
     addresses: frozenset[Address] = frozenset()
     """It waits for these to be free."""
-    pools: frozenset[tuple[str, Version]] = frozenset()
-    """It waits for any address of these."""
+    pools: tuple[frozenset[LineName], ...] = ()
+    """It waits for any address of these, for each of its families. (Many wait for the same.)"""
     sharing_key: str = ""
     """It waits for somebody with this key."""
+
+
+class Verdict(NamedTuple):
+    decision: Decision
+    hung: Hung | None = None
+    """None: on nothing but the Service and its records."""
 
 
 def said_held(service: Service) -> Mapping[str, str]:
@@ -127,11 +133,13 @@ class _Case:
     problems: list[Problem] = field(default_factory=list)
     lacking: dict[Version, Problem] = field(default_factory=dict)
     """Why a family has no address, where none is wanted by name."""
+    met: list[Address] = field(default_factory=list)
+    """What is held as of the pool that is asked for, whichever its record names."""
 
     def verdict(self, given: tuple[Address, ...]) -> Verdict:
         self._sort(given)
         if self._is_anothers(given):
-            return Verdict(Decision(), restless=True, addresses=frozenset(self.known.shown))
+            return Verdict(Decision(), Hung(restless=True, addresses=frozenset(self.known.shown)))
         if not self.known.service.deleting:
             if self.known.request.problems:
                 self.problems += (
@@ -214,6 +222,7 @@ class _Case:
             fitting = [address for address in mine if self._is_of_wanted_pool(address)]
             if not fitting:
                 self._take(self.offers.any(version), version)
+            self.met += fitting
             self._replace(mine, fitting, 1)
             self._drop_surplus(fitting)
         else:
@@ -254,12 +263,16 @@ class _Case:
         self.give = [record for record in self.give if record.address != address]
 
     def _is_of_wanted_pool(self, address: Address) -> bool:
+        """Whether the pool gave it, has it, or had it once since it is asked for. Only the Service's own condition
+        tells the last: a record names one pool, and those who share the address may ask for different ones."""
         wanted = self.known.request.pool
         record = self.book.record(address)
         if record and record.pool == wanted:
             return True
         plan = self.book.pools.get(wanted)
-        return plan is not None and int(address) in plan.claims[address.version]
+        if plan is not None and int(address) in plan.claims[address.version]:
+            return True
+        return said_held(self.known.service).get(str(address)) == wanted
 
     # --- The end ---------------------------------------------------------------------------------------
 
@@ -304,6 +317,8 @@ class _Case:
             if record is None and entry:
                 record = entry.record
             pool = record.pool if record else ""
+            if address in self.met and pool != self.known.request.pool:
+                pool, moved = self.known.request.pool, True
             trouble, elsewhere = self._backing(address, pool)
             orphaned |= bool(trouble)
             moved |= elsewhere
@@ -325,13 +340,13 @@ class _Case:
         )
         if not (orphaned or moved or self.problems or self.lacking or self.offers.awaited):
             return Verdict(decision)
-        return Verdict(
-            decision,
+        hung = Hung(
             restless=orphaned or moved or bool(self.problems or self.lacking),
             addresses=frozenset(self.offers.awaited),
-            pools=frozenset(self.offers.full),
+            pools=tuple(self.offers.full),
             sharing_key=self.known.request.sharing_key if self.lacking else "",
         )
+        return Verdict(decision, hung)
 
     def _rank(self, address: Address) -> tuple[int, int, int]:
         """The order in status: families as the Service has them, wanted ones as it names them."""
@@ -383,7 +398,7 @@ class _Case:
         if self.problems:
             kept = f"{_HELD}{held}" if held else ""
             # Said in full, since it is read again.
-            parts = [listed(missing, "; ")[: _MESSAGE_MAX - len(f"; {kept}")], kept, *remarks]
+            parts = [listed(list(missing), "; ")[: _MESSAGE_MAX - len(f"; {kept}")], kept, *remarks]
             return _told("False", self.problems[0].reason, parts)
         return _told(status, reason, [held, *remarks])
 

@@ -10,20 +10,21 @@ runs too, so a pool that appears learns at once what of it is free.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from heapq import merge
+from typing import TYPE_CHECKING, TypeVar
 
-from herald.core.allocation.addresses import Malformed, parse_address
+from herald.core.allocation.addresses import Malformed, make_address, parse_address
 from herald.core.allocation.pools import VERSIONS, Pools
-from herald.core.allocation.ranges import Range, Runs, Version
+from herald.core.allocation.ranges import Range, Runs, Version, without
 from herald.core.allocation.sharing import Group, Member, terms_of
 from herald.core.model import by_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from herald.core.allocation.pools import Plan
     from herald.core.allocation.requests import Request
-    from herald.core.allocation.sharing import Refusal
+    from herald.core.allocation.sharing import Common, Refusal, Terms
     from herald.core.model import Address, Service, ServiceKey, ServiceKeys, ServicePort
 
 
@@ -103,8 +104,10 @@ class Book:
         """What a Service shows, where that is not just the status of one in Herald's care."""
         self._groups: dict[Address, Group] = {}
         """Who has the address, where anybody of them would share it."""
-        self._shared: dict[tuple[str, ServicePort | None], dict[Address, int]] = {}
-        """How many Services with this sharing key have the address, and use this port on it."""
+        self._open: dict[tuple[Common, str, Version], Runs] = {}
+        """Where the host of a group has this in common with whoever joins, and consents to the namespace."""
+        self._used: dict[tuple[ServicePort, Version], Runs] = {}
+        """Where anybody of a group uses the port."""
 
     # --- Addresses -------------------------------------------------------------------------------------
 
@@ -145,6 +148,7 @@ class Book:
         for plan in self.pools.claimants(address)[:1]:
             line = plan.lines[version]
             (line.take if taken else line.give_back)(Range(number, number))
+            self.pools.given_back += not taken
             return plan
         return None
 
@@ -224,13 +228,18 @@ class Book:
         group = self._groups.get(address) if self._groups else None
         return group is not None and group.at_odds
 
-    def shared_by(self, known: Known) -> set[Address]:
-        """The addresses of the Service's sharing key on which its ports are free."""
-        key = known.request.sharing_key
-        found = set(self._shared.get((key, None), ()))
+    def joinable(self, known: Known, version: Version) -> Iterator[Address]:
+        """The addresses, from the lowest, that the Service may share with their hosts by the rules, and on which its
+        ports are free: what others on them say is not looked at."""
+        terms = terms_of(known.service, known.request)
+        agreeing = (self._open.get((terms.common, to, version)) for to in (terms.namespace, "*"))
+        found: Iterable[Range] = merge(*filter(None, agreeing))
         for port in known.service.ports:
-            found -= self._shared.get((key, port), {}).keys()
-        return found
+            if used := self._used.get((port, version)):
+                found = without(found, used)
+        for part in found:
+            for number in range(part.first, part.last + 1):
+                yield make_address(version, number)
 
     def _group(self, address: Address, key: ServiceKey, everybody: ServiceKeys) -> None:
         known = self.services.get(key)
@@ -242,18 +251,40 @@ class Book:
                 return
             group = self._groups[address] = Group()
             for other in everybody:
-                if other != key and self._join(group, other):
-                    self._count_uses(address, other, 1)
-        if key not in group and self._join(group, key):
-            self._count_uses(address, key, 1)
+                if other != key:
+                    self._enter(address, group, other)
+        if key not in group:
+            self._enter(address, group, key)
+
+    def _enter(self, address: Address, group: Group, key: ServiceKey) -> None:
+        before = group.host
+        if self._join(group, key):
+            self._open_to(address, before, group.host)
+            for port in group.ports(key):
+                if group.users(port) == 1:
+                    _put(self._used, (port, address.version), int(address))
 
     def _ungroup(self, address: Address, key: ServiceKey) -> None:
         group = self._groups.get(address)
-        if group is not None and key in group:
-            self._count_uses(address, key, -1)
-            group.drop(key)
-            if not len(group):
-                del self._groups[address]
+        if group is None or key not in group:
+            return
+        before, ports = group.host, group.ports(key)
+        group.drop(key)
+        self._open_to(address, before, group.host)
+        for port in ports:
+            if not group.users(port):
+                _drop(self._used, (port, address.version), int(address))
+        if not len(group):
+            del self._groups[address]
+
+    def _open_to(self, address: Address, old: Terms | None, new: Terms | None) -> None:
+        """Whoever joins the group must agree with other terms than before."""
+        if old == new:
+            return
+        for terms, change in ((old, _drop), (new, _put)):
+            if terms and terms.sharing_key:
+                for to in terms.consents:
+                    change(self._open, (terms.common, to, address.version), int(address))
 
     def _join(self, group: Group, key: ServiceKey) -> bool:
         known = self.services.get(key)
@@ -262,17 +293,6 @@ class Book:
             standing = known.edited, service.resource_version
             group.put(key, Member(terms_of(service, known.request), service.ports, standing))
         return known is not None
-
-    def _count_uses(self, address: Address, key: ServiceKey, difference: int) -> None:
-        known = self.services[key]
-        sharing_key = known.request.sharing_key
-        for port in (None, *set(known.service.ports)):
-            users = self._shared.setdefault((sharing_key, port), {})
-            users[address] = users.get(address, 0) + difference
-            if not users[address]:
-                del users[address]
-                if not users:
-                    del self._shared[sharing_key, port]
 
     # --- Strangers -------------------------------------------------------------------------------------
 
@@ -303,3 +323,16 @@ def _set(runs: Runs, number: int, present: bool) -> bool:
     else:
         runs.remove(number, number)
     return True
+
+
+_K = TypeVar("_K")
+
+
+def _put(index: dict[_K, Runs], at: _K, number: int) -> None:
+    index.setdefault(at, Runs()).add(number, number)
+
+
+def _drop(index: dict[_K, Runs], at: _K, number: int) -> None:
+    index[at].remove(number, number)
+    if not index[at].count:
+        del index[at]

@@ -18,6 +18,8 @@ The caller must
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, TypeVar
 
 from herald.core.allocation.addresses import spelled
@@ -25,7 +27,7 @@ from herald.core.allocation.assign import (
     ALLOCATED,
     ORPHANED,
     Decision,
-    Verdict,
+    Hung,
     decide,
     ingress_due,
     needs_records,
@@ -39,13 +41,14 @@ from herald.core.model import LOAD_BALANCER_CLASS, Condition, PoolStatus
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from herald.core.allocation.pools import Plan
-    from herald.core.allocation.ranges import Version
+    from herald.core.allocation.pools import LineName, Plan
     from herald.core.model import Address, Pool, Service, ServiceKey, ServiceKeys
 
 __all__ = ["ALLOCATED", "ORPHANED", "Decision", "Ipam", "Record", "ingress_due", "needs_records"]
 
 _PROBLEMS_NAMED = 5
+_NOBODY: ServiceKey = ("", "")
+"""Before everybody in the order of names."""
 
 
 class Ipam:
@@ -61,12 +64,17 @@ class Ipam:
         self._turns = Turns()
         self._dirty_pools: set[str] = set()
         # What the last decision of a Service hung on.
-        self._hung: dict[ServiceKey, Verdict] = {}
+        self._hung: dict[ServiceKey, Hung] = {}
         self._awaiting: dict[Address, set[ServiceKey]] = {}
-        self._hungry: dict[tuple[str, Version], set[ServiceKey]] = {}
+        self._hungry: dict[frozenset[LineName], list[ServiceKey]] = {}
+        """Who waits for any address of these, in the order of names."""
+        self._queues: dict[LineName, set[frozenset[LineName]]] = {}
+        """Of which somebody waits for this one."""
         self._lonely: dict[str, set[ServiceKey]] = {}
-        self._refilled: dict[tuple[str, Version], set[ServiceKey]] = {}
-        """Lines that had an address freed, and who was asked since whether it can use it."""
+        self._refilled: dict[LineName, ServiceKey] = {}
+        """Lines that had an address freed, and who was asked last since whether it can use it."""
+        self._refilled_in_order: list[LineName] = []
+        """A heap."""
 
     # --- What there is ---------------------------------------------------------------------------------
 
@@ -83,6 +91,9 @@ class Ipam:
 
     def put_service(self, service: Service) -> None:
         shown = self._book.read(service.ingress)
+        given = self._book.given.get(service.key)
+        if shown == given:
+            shown = given  # the same twice is once too often in memory
         known = None
         if self.in_care(service):
             known = Known(service, parse_request(service), shown)
@@ -163,7 +174,7 @@ class Ipam:
         """What the Service shall hold. Asking again without news brings the same answer."""
         self._lay_out()
         verdict = decide(self._book, key)
-        self._remember(key, verdict)
+        self._remember(key, verdict.hung)
         return verdict.decision
 
     def cares_for(self, key: ServiceKey) -> bool:
@@ -252,7 +263,10 @@ class Ipam:
             entry = self._book.open(address)
             entry.holders = tuple(each for each in entry.holders if each != key)
         for address in after:
-            self._book.open(address).holders += (key,)
+            entry = self._book.open(address)
+            entry.holders += (key,)
+            if entry.record and entry.record.services == entry.holders:
+                entry.holders = entry.record.services
         for address in {*before, *after}:
             self._recount(self._book.open(address))
             self._mark_waiting(address)
@@ -317,8 +331,10 @@ class Ipam:
         if plan:
             self._dirty_pools.add(plan.name)
             line = plan.name, entry.address.version
-            if line in self._hungry:
-                self._refilled[line] = set()
+            if line in self._queues:
+                if line not in self._refilled:
+                    heappush(self._refilled_in_order, line)
+                self._refilled[line] = _NOBODY
 
     def _count(self, record: Record | None, difference: int) -> None:
         for name in self._counted_by(record) if record else ():
@@ -369,36 +385,58 @@ class Ipam:
 
     def _next_hungry(self) -> ServiceKey | None:
         """A Service that waits for any address of a line that has one again, and was not asked yet."""
-        for line in sorted(self._refilled):
+        while self._refilled_in_order:
+            line = self._refilled_in_order[0]
             name, version = line
             plan = self._book.pools.get(name)
             if plan and plan.lines[version].free:
-                rest = self._hungry.get(line, set()) - self._refilled[line]
-                if rest:
-                    key = min(rest)
-                    self._refilled[line].add(key)
-                    return key
-            del self._refilled[line]
+                after = self._refilled[line]
+                queues = [self._hungry[each] for each in self._queues.get(line, ())]
+                places = [(queue, bisect_right(queue, after)) for queue in queues]
+                waiting = [queue[place] for queue, place in places if place < len(queue)]
+                if waiting:
+                    self._refilled[line] = min(waiting)
+                    return self._refilled[line]
+            del self._refilled[heappop(self._refilled_in_order)]
         return None
 
-    def _remember(self, key: ServiceKey, verdict: Verdict) -> None:
+    def _remember(self, key: ServiceKey, new: Hung | None) -> None:
         """Keep what the decision hung on, and forget what the one before did."""
-        old = self._hung.pop(key, None)
+        old = self._hung.get(key)
+        if old == new:
+            return
         if old:
+            del self._hung[key]
             for address in old.addresses:
                 _discard(self._awaiting, address, key)
-            for line in old.pools:
-                _discard(self._hungry, line, key)
+            for lines in old.pools:
+                self._leave_queue(lines, key)
             _discard(self._lonely, old.sharing_key, key)
-        if not (verdict.restless or verdict.addresses or verdict.pools):
+        if not new:
             return
-        self._hung[key] = verdict
-        for address in verdict.addresses:
+        self._hung[key] = new
+        for address in new.addresses:
             self._awaiting.setdefault(address, set()).add(key)
-        for line in verdict.pools:
-            self._hungry.setdefault(line, set()).add(key)
-        if verdict.sharing_key:
-            self._lonely.setdefault(verdict.sharing_key, set()).add(key)
+        for lines in new.pools:
+            self._join_queue(lines, key)
+        if new.sharing_key:
+            self._lonely.setdefault(new.sharing_key, set()).add(key)
+
+    def _join_queue(self, lines: frozenset[LineName], key: ServiceKey) -> None:
+        queue = self._hungry.get(lines)
+        if queue is None:
+            queue = self._hungry[lines] = []
+            for line in lines:
+                self._queues.setdefault(line, set()).add(lines)
+        insort(queue, key)
+
+    def _leave_queue(self, lines: frozenset[LineName], key: ServiceKey) -> None:
+        queue = self._hungry[lines]
+        del queue[bisect_left(queue, key)]
+        if not queue:
+            del self._hungry[lines]
+            for line in lines:
+                _discard(self._queues, line, lines)
 
     # --- Pool conditions -------------------------------------------------------------------------------
 
@@ -459,11 +497,12 @@ def _same_terms(one: Known, other: Known) -> bool:
 
 
 _K = TypeVar("_K")
+_V = TypeVar("_V")
 
 
-def _discard(index: dict[_K, set[ServiceKey]], at: _K, key: ServiceKey) -> None:
-    keys = index.get(at)
-    if keys:
-        keys.discard(key)
-        if not keys:
+def _discard(index: dict[_K, set[_V]], at: _K, value: _V) -> None:
+    values = index.get(at)
+    if values:
+        values.discard(value)
+        if not values:
             del index[at]

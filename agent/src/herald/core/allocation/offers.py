@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from herald.core import selectors
 from herald.core.allocation.addresses import family, make_address, shown
 from herald.core.allocation.book import STRANGERS_MAX, Record
+from herald.core.allocation.pools import Choice
 from herald.core.model import by_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from herald.core.allocation.book import Book, Known
-    from herald.core.allocation.pools import Plan
+    from herald.core.allocation.pools import LineName, Plan
     from herald.core.allocation.ranges import Version
     from herald.core.model import Address, Labels, ServiceKey
 
@@ -44,8 +45,8 @@ class Offers:
     known: Known
     awaited: set[Address] = field(default_factory=set)
     """Addresses that were asked for by name."""
-    full: set[tuple[str, Version]] = field(default_factory=set)
-    """Pools that would give if they had any left."""
+    full: list[frozenset[LineName]] = field(default_factory=list)
+    """For each family that has none left: the pools that would give."""
     labels: Labels | None = None
 
     def exact(self, address: Address) -> Record | Problem:
@@ -63,20 +64,20 @@ class Offers:
     def any(self, version: Version) -> Record | Problem:
         """An address that a partner has, else the lowest free one of the first pool."""
         wanted = self.known.request.pool
-        plans, problem = self._asked(wanted, version) if wanted else self._willing(version)
+        choice = self._asked(wanted, version) if wanted else self._willing(version)
         record = self._joined(version) if self.known.request.sharing_key else None
         if record:
             return record
-        if plans and len(self.book.strangers) >= STRANGERS_MAX:
+        if isinstance(choice, Problem):
+            return choice
+        if len(self.book.strangers) >= STRANGERS_MAX:
             return self._infested()
-        for plan in plans:
-            number = plan.lines[version].lowest_free()
-            if number is not None:
-                return Record(make_address(version, number), plan.name, (self.key,))
-            self.full.add((plan.name, version))
-        if not plans:
-            return problem
-        names = listed(plan.name for plan in plans)
+        plan = choice.first_free(self.book.pools.given_back)
+        number = plan.lines[version].lowest_free() if plan else None
+        if plan and number is not None:
+            return Record(make_address(version, number), plan.name, (self.key,))
+        self.full.append(choice.lines)
+        names = listed([each.name for each in choice.plans[:_NAMED_MAX]], of=len(choice.plans))
         return Problem("PoolExhausted", f"no {family(version)} address is free in pool {names}")
 
     def _infested(self) -> Problem:
@@ -90,10 +91,9 @@ class Offers:
     def _refused_by_pools(self, address: Address) -> Problem | None:
         claimants = self.book.pools.claimants(address)
         if not claimants:
-            having = [p for p in self.book.pools if int(address) in p.blocks[address.version]]
-            if having:
-                why = _why_unclaimed(min(having, key=lambda plan: plan.name))
-                return Problem("NoPool", f"{address} is not given: {why}")
+            withholding = self.book.pools.withholding(address)
+            if withholding:
+                return Problem("NoPool", f"{address} is not given: {_why_unclaimed(withholding)}")
             return Problem("NoPool", f"{address} is outside every pool")
         plan = claimants[0]
         wanted, field_name = self.known.request.pool, self.known.request.pool_field
@@ -133,56 +133,43 @@ class Offers:
             return Problem("SharingRefused", f"{text}: {refusal.rule}")
         return Problem("AddressTaken", text)
 
-    def _asked(self, wanted: str, version: Version) -> tuple[list[Plan], Problem]:
+    def _asked(self, wanted: str, version: Version) -> Choice | Problem:
         """The wanted pool, or why it does not give."""
         field_name = self.known.request.pool_field
         plan = self.book.pools.get(wanted)
         if plan is None:
             text = f"{field_name}: wanted a pool, found none named {shown(wanted)}"
-            return [], Problem("NoPool", text)
+            return Problem("NoPool", text)
         if not plan.giving:
             text = f"{field_name}: wanted pool {wanted}, which {_why_not(plan)}"
-            return [], Problem("NoPool", text)
+            return Problem("NoPool", text)
         if not plan.usable[version]:
             text = f"{field_name}: wanted {family(version)} of pool {wanted}, found none in it"
-            return [], Problem("NoPool", text)
+            return Problem("NoPool", text)
         if not self.selected_by(plan):
             text = f"{field_name}: wanted pool {wanted}, whose serviceSelector does not select the Service"
-            return [], Problem("SelectorMismatch", text)
-        return [plan], Problem("", "")
+            return Problem("SelectorMismatch", text)
+        return Choice([plan], version)
 
-    def _willing(self, version: Version) -> tuple[list[Plan], Problem]:
-        """The pools that give to this Service without being asked, in order; or why there are none.
-
-        The list ends at the first one that has a free address.
-        """
-        plans: list[Plan] = []
-        for plan in self.book.pools.selecting(self._labels):
-            if plan.giving and plan.pool.auto_assign and plan.usable[version]:
-                plans.append(plan)
-                if plan.lines[version].free:
-                    break
-        if plans:
-            return plans, Problem("", "")
-        others = [plan.name for plan in self.book.pools if plan.giving and plan.usable[version]]
-        willing = [
-            name
-            for name in others
-            if (found := self.book.pools.get(name)) and found.pool.auto_assign
-        ]
-        if willing:
-            text = f"no serviceSelector selects the Service, of pool {listed(sorted(willing))}"
-            return [], Problem("SelectorMismatch", text)
+    def _willing(self, version: Version) -> Choice | Problem:
+        """The pools that give to this Service without being asked; or why there are none."""
+        choice = self.book.pools.choice(self._labels, version)
+        if choice.plans:
+            return choice
+        unasked, asked = self.book.pools.of_family(version)
+        if unasked:
+            text = f"no serviceSelector selects the Service, of pool {listed(unasked)}"
+            return Problem("SelectorMismatch", text)
         text = f"no enabled pool has {family(version)} addresses"
-        if others:
-            text += f" for who does not ask (autoAssign: false in pool {listed(sorted(others))})"
-        return [], Problem("NoPool", text)
+        if asked:
+            text += f" for who does not ask (autoAssign: false in pool {listed(asked)})"
+        return Problem("NoPool", text)
 
     def _joined(self, version: Version) -> Record | None:
         """The lowest address of the Service's sharing key that the rules allow it on."""
-        for address in sorted(self.book.shared_by(self.known), key=int):
+        for address in self.book.joinable(self.known, version):
             record = self.book.record(address)
-            if address.version != version or record is None or address in self.book.strangers:
+            if record is None or address in self.book.strangers:
                 continue
             if any(key not in self.book.services for key in record.services):
                 continue
@@ -230,8 +217,7 @@ def _spelled(key: ServiceKey) -> str:
     return "/".join(key)
 
 
-def listed(texts: Iterable[str], joint: str = ", ") -> str:
-    """The first few, and how many more."""
-    every = list(texts)
-    more = len(every) - _NAMED_MAX
-    return joint.join(every[:_NAMED_MAX]) + (f"{joint}and {more} more" if more > 0 else "")
+def listed(texts: Sequence[str], joint: str = ", ", *, of: int = 0) -> str:
+    """The first few, and how many more. ``of``: these are the first of so many."""
+    more = (of or len(texts)) - _NAMED_MAX
+    return joint.join(texts[:_NAMED_MAX]) + (f"{joint}and {more} more" if more > 0 else "")

@@ -10,15 +10,18 @@ could give what an ``exclude`` was meant to keep.
 The claims of all pools part the addresses into segments. After a change only those that the changed pools'
 claims, old or new, lie in or at are made anew, by one sweep over the ends of the claims in there; so one more of
 thousands of pools costs what its neighbours cost. Lines that came out the same stay, with what is taken of them.
+
+Which pools give to a Service is worked out once for all Services that look alike to selectors, until pools change.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections import Counter
 from dataclasses import dataclass, field
 from heapq import merge
-from itertools import islice
-from typing import TYPE_CHECKING
+from itertools import accumulate, islice
+from typing import TYPE_CHECKING, TypeAlias
 
 from herald.core import selectors
 from herald.core.allocation.addresses import Malformed, Span, parse_block
@@ -38,9 +41,14 @@ if TYPE_CHECKING:
 
     from herald.core.model import Address, Block, Labels, Pool, Selector
 
+LineName: TypeAlias = tuple[str, Version]
+"""A pool, and a family that it gives."""
+
 VERSIONS: tuple[Version, Version] = (4, 6)
 OVERLAPS_NAMED = 3
 """So many of its overlaps a pool tells."""
+_REMEMBERED = 100_000
+"""Of so many pools, all in all, it is remembered that they give to Services of certain labels."""
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +74,35 @@ class Plan:
     @property
     def giving(self) -> bool:
         return not (self.pool.disabled or self.pool.deleting or self.problems)
+
+    def withheld(self, version: Version) -> list[Range]:
+        """What of its blocks it does not claim: excluded, or not understood."""
+        return without(self.blocks[version], self.claims[version])
+
+
+class Choice:
+    """Pools that would give a Service an address, in the order in which they are asked."""
+
+    __slots__ = ("_asked", "_given_back", "_version", "lines", "plans")
+
+    def __init__(self, plans: Iterable[Plan], version: Version) -> None:
+        self.plans = tuple(plans)
+        self.lines = frozenset((plan.name, version) for plan in self.plans)
+        """Of which one must get an address back where all are full."""
+        self._version = version
+        self._asked = 0
+        """So many of the first are full, unless an address was given back since."""
+        self._given_back = 0
+
+    def first_free(self, given_back: int) -> Plan | None:
+        """The first that has an address left. ``given_back``: how many were given back so far, to any pool."""
+        if given_back != self._given_back:
+            self._given_back, self._asked = given_back, 0
+        for plan in islice(self.plans, self._asked, None):
+            if plan.lines[self._version].free:
+                return plan
+            self._asked += 1
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +152,19 @@ class Pools:
         """As they were when they were laid out."""
         self._segments: dict[Version, list[_Segment]] = {4: [], 6: []}
         self._firsts: dict[Version, list[int]] = {4: [], 6: []}
-        self._anchored: dict[tuple[str, str] | None, list[Plan]] = {}
+        self._anchored: dict[_Anchor, list[Plan]] = {}
         """In the order in which they are asked, by labels that they cannot do without, so that a Service looks at few
         of them."""
+        self._weighed: Counter[str] = Counter()
+        """How many selectors look at these labels beside."""
         self._changed: set[str] = set()
+        self.given_back = 0
+        """How many addresses were given back to lines so far."""
+        # What is remembered until pools change.
+        self._choices: dict[tuple[Version, tuple[tuple[str, str], ...]], Choice] = {}
+        self._remembered = 0
+        self._by_family: dict[Version, tuple[list[str], list[str]]] = {}
+        self._withheld: dict[Version, _Withheld] = {}
 
     def put(self, pool: Pool) -> bool:
         """Whether it says anything new."""
@@ -155,6 +201,7 @@ class Pools:
         ``taken``: the addresses that cannot be given, by which new lines are marked.
         """
         changed, self._changed = self._changed, set()
+        self._forget()
         spans = {version: self._touched(version, changed) for version in VERSIONS}
         old = {version: list(self._inside(version, spans[version])) for version in VERSIONS}
         there = set[Plan]().union(*(each.contenders for each in (*old[4], *old[6])))
@@ -191,14 +238,61 @@ class Pools:
         segment = self._segments[address.version][index]
         return segment.contenders if number <= segment.range.last else ()
 
+    def choice(self, labels: Labels, version: Version) -> Choice:
+        """The pools that give addresses of this family, unasked, to who bears these labels."""
+        seen = tuple(label for label in labels.items() if self._tells(label))
+        choice = self._choices.get((version, seen))
+        if choice is None:
+            plans = (plan for plan in self.selecting(labels) if _gives_unasked(plan, version))
+            choice = Choice(plans, version)
+            self._remembered += len(choice.plans)
+            if self._remembered > _REMEMBERED:
+                self._choices.clear()
+                self._remembered = len(choice.plans)
+            self._choices[version, seen] = choice
+        return choice
+
     def selecting(self, labels: Labels) -> Iterator[Plan]:
         """The pools whose selector selects these labels, in the order in which they are asked."""
-        anchored = [plan for label in labels.items() for plan in self._anchored.get(label, ())]
+        anchors = (
+            anchor for key, value in labels.items() for anchor in ((key, value), (key, None))
+        )
+        anchored = [plan for anchor in anchors for plan in self._anchored.get(anchor, ())]
         found: Iterable[Plan] = self._anchored.get(None, ())
         if anchored:
             anchored.sort(key=_order)
             found = merge(anchored, found, key=_order)
         return (plan for plan in found if selectors.matches(plan.pool.service_selector, labels))
+
+    def of_family(self, version: Version) -> tuple[list[str], list[str]]:
+        """The names of the pools that give addresses of this family to somebody: unasked, and only if asked."""
+        names = self._by_family.get(version)
+        if names is None:
+            unasked, asked = names = self._by_family[version] = [], []
+            for name, plan in sorted(self._plans.items()):
+                if _gives_unasked(plan, version):
+                    unasked.append(name)
+                elif plan.giving and plan.usable[version]:
+                    asked.append(name)
+        return names
+
+    def withholding(self, address: Address) -> Plan | None:
+        """The first by name of the pools that have the address in their blocks, and do not claim it."""
+        version = address.version
+        if version not in self._withheld:
+            self._withheld[version] = _Withheld(version, self)
+        return self._withheld[version].of(int(address))
+
+    def _tells(self, label: tuple[str, str]) -> bool:
+        """Whether any selector cares."""
+        key, _ = label
+        return label in self._anchored or (key, None) in self._anchored or key in self._weighed
+
+    def _forget(self) -> None:
+        self._choices.clear()
+        self._remembered = 0
+        self._by_family.clear()
+        self._withheld.clear()
 
     def overlaps(self, name: str) -> list[Overlap]:
         """The first overlaps of this pool with others: those to be named and, if there are more, one more."""
@@ -247,15 +341,41 @@ class Pools:
         """Have the pool among those that are asked as it is now."""
         old, new = self._laid.pop(name, None), self._plans.get(name)
         if old:
-            for anchor in _anchors(old.pool.service_selector):
+            anchors, others = _anchors(old.pool.service_selector)
+            self._weighed -= others
+            for anchor in anchors:
                 plans = self._anchored[anchor]
                 del plans[bisect_left(plans, _order(old), key=_order)]
                 if not plans:
                     del self._anchored[anchor]
         if new:
             self._laid[name] = new
-            for anchor in _anchors(new.pool.service_selector):
+            anchors, others = _anchors(new.pool.service_selector)
+            self._weighed += others
+            for anchor in anchors:
                 insort(self._anchored.setdefault(anchor, []), new, key=_order)
+
+
+class _Withheld:
+    """Which pools have an address in their blocks, and do not claim it."""
+
+    def __init__(self, version: Version, pools: Pools) -> None:
+        found = ((part, plan.name, plan) for plan in pools for part in plan.withheld(version))
+        parts = sorted(found, key=lambda each: each[:2])
+        self._plans = [plan for *_, plan in parts]
+        self._parts = [part for part, *_ in parts]
+        self._lasts = list(accumulate((part.last for part in self._parts), max))
+        """The greatest so far."""
+
+    def of(self, number: int) -> Plan | None:
+        """The first by name."""
+        found = []
+        index = bisect_right(self._parts, number, key=lambda part: part.first) - 1
+        while index >= 0 and self._lasts[index] >= number:
+            if self._parts[index].last >= number:
+                found.append(self._plans[index])
+            index -= 1
+        return min(found, key=lambda plan: plan.name, default=None)
 
 
 def _spans(name: str, blocks: Sequence[Block], problems: list[str]) -> list[Span]:
@@ -342,14 +462,27 @@ def _overlaps(version: Version, segment: _Segment, plan: Plan) -> Iterator[Overl
         yield Overlap(version, segment.range, owner.name, other.name)
 
 
-def _anchors(selector: Selector) -> Sequence[tuple[str, str] | None]:
-    """Labels one of which everything that the selector selects must bear; None alone if there are no such labels."""
+_Anchor: TypeAlias = "tuple[str, str | None] | None"
+"""A label, or any with a certain key."""
+
+
+def _anchors(selector: Selector) -> tuple[list[_Anchor], Counter[str]]:
+    """Labels one of which everything that the selector selects must bear, None alone if there are no such labels; and
+    the keys of what else it looks at."""
+    keys = Counter([*selector.match_labels, *(each.key for each in selector.match_expressions)])
     for label in selector.match_labels.items():
-        return [label]
+        return [label], keys - Counter(label[:1])
     for requirement in selector.match_expressions:
+        rest = keys - Counter((requirement.key,))
         if requirement.operator == "In":
-            return [(requirement.key, value) for value in dict.fromkeys(requirement.values)]
-    return [None]
+            return [(requirement.key, value) for value in dict.fromkeys(requirement.values)], rest
+        if requirement.operator == "Exists":
+            return [(requirement.key, None)], rest
+    return [None], keys
+
+
+def _gives_unasked(plan: Plan, version: Version) -> bool:
+    return plan.giving and plan.pool.auto_assign and bool(plan.usable[version])
 
 
 def _same_spec(old: Pool, new: Pool) -> bool:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Common: TypeAlias = tuple[str, str, frozenset[tuple[str, str]]]
 _ALL = frozenset({"*"})
+SHARERS_MAX = 1500
+"""So many Services share an address at most: its lease names them all, each with up to 128 characters, and the API
+server takes no more than 256 KiB of annotations."""
 
 
 class Terms(NamedTuple):
@@ -126,6 +129,23 @@ class Group:
     def __contains__(self, key: ServiceKey) -> bool:
         return key in self._members
 
+    @property
+    def host(self) -> Terms | None:
+        """Terms with whom whoever joins must agree, those that have been there longest; None: nobody is there, or
+        nobody can join."""
+        return None if self._full else next(iter(self._terms), None)
+
+    @property
+    def _full(self) -> bool:
+        return len(self._members) >= SHARERS_MAX
+
+    def ports(self, key: ServiceKey) -> frozenset[ServicePort]:
+        """Those that the member uses."""
+        return frozenset(self._members[key].ports)
+
+    def users(self, port: ServicePort) -> int:
+        return len(self._ports.get(port, ()))
+
     def put(self, key: ServiceKey, member: Member) -> None:
         self.drop(key)
         self._leaving = None
@@ -166,7 +186,8 @@ class Group:
     ) -> Refusal | None:
         """Who keeps the Service from joining: of several the first by name."""
         if key not in self._members and self._admits(terms, ports):
-            return None
+            rule = f"{SHARERS_MAX} Services share it, and no more can"
+            return Refusal(min(self._members), rule) if self._full else None
         found = [
             Refusal(min(others), rule)
             for others_terms, keys in self._terms.items()
