@@ -137,6 +137,9 @@ class Service:
     deleting: bool
     served_otherwise: bool = False
     """``status.loadBalancer.ingress`` has entries without an ``ip``, by hostname: they are another load balancer's."""
+    written: str = ""
+    """When anything but its status was last written (``managedFields``), RFC 3339 in UTC: sorts as text; empty: nobody
+    says."""
 
     @property
     def key(self) -> ServiceKey:
