@@ -40,6 +40,8 @@ class Api:
         self.up = True
         self.obstacle: Callable[[fx.Effect], ev.Refused | ev.Failed | None] = lambda _: None
         """What a request meets instead of the store: a webhook, a missing right, a full queue."""
+        self.second: Callable[[], int] = lambda: 0
+        """The time that is noted of who writes an object."""
         self.watchers: list[Callable[[ev.Kind], None]] = []
         """Told which kind has news."""
         self.written: list[Callable[[ev.KubeObject, ev.KubeObject | None], None]] = []
@@ -50,6 +52,12 @@ class Api:
     # --- the store --------------------------------------------------------------------------------------------
 
     def put(self, obj: ev.KubeObject) -> ev.KubeObject:
+        """Somebody writes it, or one of our agents anything but a Service's status."""
+        if isinstance(obj, Service):
+            obj = replace(obj, written=f"{self.second():09}")
+        return self._put(obj)
+
+    def _put(self, obj: ev.KubeObject) -> ev.KubeObject:
         self.revision += 1
         if not isinstance(obj, ev.Endpoints | Node):
             obj = replace(obj, resource_version=self.revision)
@@ -167,7 +175,7 @@ class Api:
             conditions.update({c.type: c for c in effect.conditions})
             if effect.ingress is not None:
                 known = replace(known, ingress=effect.ingress, served_otherwise=False)
-            self.put(replace(known, conditions=tuple(conditions.values())))
+            self._put(replace(known, conditions=tuple(conditions.values())))
             return ev.Done()
         kind: ev.Kind = Pool if isinstance(effect, fx.PatchPool) else Policy
         found = self.objects.get((kind, effect.name))

@@ -89,6 +89,7 @@ class Cluster:
         """Which lists the API server answers with 429 or 403."""
         self.invariants = Invariants(self)
         self.api.watchers.append(self._news)
+        self.api.second = lambda: self.now // SECOND
         for number in range(1, nodes + 1):
             self.add_machine(f"n{number}", drift=drift)
         self.api.put(Policy("all", "p", 1, 1, load_balancer_ips=True))

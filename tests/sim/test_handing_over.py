@@ -32,9 +32,11 @@ LEASE = f"vip-{VIP}"
 ANNOUNCES = {"announces": "yes"}
 
 
-def cluster_of(nodes: int = 4, *, settings: Settings | None = None, **fields: object) -> Cluster:
+def cluster_of(
+    nodes: int = 4, *, seed: int = 0, settings: Settings | None = None, **fields: object
+) -> Cluster:
     """Its nodes are Ready, and a Service is served."""
-    cluster = Cluster(nodes, settings=settings)
+    cluster = Cluster(nodes, seed=seed, settings=settings)
     for name in cluster.machines:
         change_node(cluster, name, ready=True, labels=ANNOUNCES)
     cluster.start()
@@ -264,6 +266,29 @@ def test_who_share_an_address_move_as_one_and_are_both_told() -> None:
         for words in (said, cluster.told(name, "Announced")[-1]):
             assert f"{holder} on eth0" in words
             assert words.endswith(f"reason: {lost} was lost")
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(("editor", "port"), [("web", 443), ("partner", 80)])
+def test_who_edits_itself_out_of_a_shared_address_while_no_agent_runs_leaves_it(
+    editor: str, port: int, seed: int
+) -> None:
+    """Whichever of the two has its status written first when an agent announces the address again."""
+    cluster = cluster_of(seed=seed, annotations=SHARE)
+    cluster.service("partner", **PARTNER)
+    settled(cluster, "web", "partner")
+    for machine in cluster.machines.values():
+        machine.power_off()
+    cluster.run(0.05 * seed)
+    ports = (ServicePort("TCP", port),)
+    cluster.api.put(replace(cluster.get(editor), ports=ports))
+    cluster.run(3)
+    for machine in cluster.machines.values():
+        machine.power_on()
+    cluster.run(10)
+    stays = "partner" if editor == "web" else "web"
+    assert cluster.get(stays).ingress == (str(VIP),)
+    assert cluster.get(editor).ingress not in ((), (str(VIP),))
 
 
 def test_a_shared_address_goes_where_all_who_share_it_have_an_endpoint() -> None:

@@ -69,8 +69,8 @@ def partners_leave_instead(patch: Any) -> None:
     put = Group.put
 
     def turned(self: Group, key: ServiceKey, member: Member) -> None:
-        edited, written = member.standing
-        put(self, key, member._replace(standing=(-edited, -written)))
+        edited, _, version = member.standing
+        put(self, key, member._replace(standing=(-edited, "", -version)))
 
     patch.setattr(Group, "put", turned)
 

@@ -77,6 +77,11 @@ def without_agent(*steps: Step) -> Step:
     return step
 
 
+def status_written(name: str) -> Step:
+    """Somebody writes its status, and leaves the rest as it is."""
+    return lambda world: world.cluster.write_status(key_of(name))
+
+
 def lost_leases(texts: str) -> Step:
     """etcd is restored from a backup that does not have these VIP leases."""
 

@@ -178,7 +178,7 @@ class Cluster:
                     served_otherwise=old.served_otherwise,
                     conditions=old.conditions,
                 )
-            self._store(each)
+            self._store(replace(each, written=f"{self.revision:06}"))
 
     def delete(self, name: str) -> None:
         if name in self.pools:
@@ -198,6 +198,10 @@ class Cluster:
     def _tell(self, change: Callable[[Heard], None]) -> None:
         for allocator in self.allocators:
             allocator.unread.append(change)
+
+    def write_status(self, key: ServiceKey) -> None:
+        """Somebody's write that leaves all as it was, but for the resourceVersion."""
+        self._store(self.services[key])
 
     # What an allocator has decided to do, and what was accepted of it, to be looked at by a model.
 

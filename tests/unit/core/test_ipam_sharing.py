@@ -19,6 +19,7 @@ from tests.unit.core.ipam_rules import (
     gone,
     lost_leases,
     rows,
+    status_written,
     then,
     unseen_rows,
     without_agent,
@@ -199,6 +200,16 @@ SHARING = [
         (without_agent(then(service("a", key="web", ports="443"))),),
     ),
     Case(
+        "an edit that nobody saw, and the partner's status was written since: who was edited leaves",
+        (V4, service("a", key="web"), service("b", **SHARE)),
+        {"a": "192.0.2.1 Allocated", "b": "192.0.2.0 Allocated"},
+        (
+            without_agent(
+                then(service("a", key="web", ports="443")), status_written("a"), status_written("b")
+            ),
+        ),
+    ),
+    Case(
         "a partner that is deleted frees nothing while others are there",
         (ONE, service("a", key="web"), service("b", **SHARE), service("c")),
         {"b": "192.0.2.1 Allocated", "c": "- PoolExhausted"},
@@ -334,7 +345,7 @@ members = st.builds(
     lambda key, namespace, cross, policy, to, ports, standing: Member(
         Terms(key, namespace, cross, policy, frozenset({("app", to)} if to else ())),
         tuple(ServicePort("TCP", port) for port in ports),
-        (0, standing),
+        (0, "", standing),
     ),
     st.sampled_from(("k", "k", "k", "k", "l", "")),
     st.sampled_from("xyz"),

@@ -51,7 +51,12 @@ SERVICE: dict[str, Any] = {
             "kubectl.kubernetes.io/last-applied-configuration": "{}",
             "example.com/herald.dev/ips": "no",
         },
-        "managedFields": [{"manager": "kubectl"}],
+        "managedFields": [
+            {"manager": "helm", "time": "2026-01-01T00:00:09Z"},
+            {"manager": "kubectl", "time": "2026-01-01T00:00:10Z"},
+            {"manager": "herald-agent", "time": "2026-01-01T00:00:11Z", "subresource": "status"},
+            {"manager": "nobody"},
+        ],
     },
     "spec": {
         "type": "LoadBalancer",
@@ -222,6 +227,7 @@ EXAMPLES: list[tuple[Kind, dict[str, Any], object]] = [
             conditions=(Condition("herald.dev/Allocated", "True", "Allocated", "m"),),
             deleting=False,
             served_otherwise=True,
+            written="2026-01-01T00:00:10Z",
         ),
     ),
     (

@@ -138,6 +138,9 @@ class Service:
     deleting: bool
     served_otherwise: bool = False
     """``status.loadBalancer.ingress`` has entries without an ``ip``, by hostname: they are another load balancer's."""
+    written: str = ""
+    """When anything but its status was last written (``managedFields``), RFC 3339 in UTC: sorts as text; empty: nobody
+    says."""
     key: ServiceKey = field(init=False, repr=False, compare=False)
     """Kept, not made each time: it is the key of every table of Services."""
 

@@ -103,7 +103,15 @@ def _service(json: Fields) -> Service:
         conditions=tuple(_conditions(status, OURS)),
         deleting="deletionTimestamp" in metadata,
         served_otherwise=any("ip" not in each for each in ingress),
+        written=max(_writes(metadata), default=""),
     )
+
+
+def _writes(metadata: Fields) -> Iterator[str]:
+    """When each manager last wrote the object itself."""
+    for entry in metadata.records("managedFields"):
+        if "subresource" not in entry:
+            yield entry.word("time")
 
 
 def _families(spec: Fields) -> Iterator[Literal[4, 6]]:

@@ -219,7 +219,7 @@ class Book:
         """Who must leave the address so that the rules of sharing hold.
 
         Of two that may not share it is the one that edited last what the rules look at; if that was not
-        seen, the one that was written last.
+        seen, the one that was written last, statuses aside.
         """
         group = self._groups.get(address) if self._groups else None
         return group.leavers() if group is not None else set()
@@ -290,7 +290,7 @@ class Book:
         known = self.services.get(key)
         if known:
             service = known.service
-            standing = known.edited, service.resource_version
+            standing = known.edited, service.written, service.resource_version
             group.put(key, Member(terms_of(service, known.request), service.ports, standing))
         return known is not None
 

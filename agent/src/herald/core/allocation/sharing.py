@@ -58,7 +58,7 @@ class Member(NamedTuple):
 
     terms: Terms
     ports: tuple[ServicePort, ...]
-    standing: tuple[int, int]
+    standing: tuple[int, str, int]
     """Of two that may not share the greater one leaves (ties: the greater name)."""
 
 
