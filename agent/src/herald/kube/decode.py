@@ -207,7 +207,9 @@ def _policy(json: Fields) -> Policy:
         load_balancer_ips=spec.flag("loadBalancerIPs", False),
         external_ips=spec.flag("externalIPs", False),
         preferred_nodes=tuple(
-            PreferredNodes(_selector(preferred, "nodeSelector"), preferred.number("weight"))
+            PreferredNodes(
+                _selector(preferred, "nodeSelector"), preferred.number_within("weight", 1, 100)
+            )
             for preferred in spec.records("preferredNodes")
         ),
         answer_ping=spec.flag("answerPing", True),
