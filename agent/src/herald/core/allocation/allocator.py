@@ -33,7 +33,9 @@ from herald.core.leases import (
     SERVICES,
     TRIED_FOR,
     parsed_services,
+    pool_of,
     services_text,
+    stranger_of,
 )
 from herald.core.model import (
     IPAM_LEASE,
@@ -255,12 +257,12 @@ class Allocator:
         elif lock.external and not lock.services:
             self._ipam.drop_record(address)
             self._ipam.clear_aside(address)
-        elif CONFLICT in lease.annotations and not lock.services:
+        elif not lock.services and (mac := stranger_of(lease)):
             self._ipam.drop_record(address)
             tried_for = parsed_services(lease.annotations.get(TRIED_FOR, ""))
-            self._ipam.set_aside(address, lease.annotations[CONFLICT], tried_for)
+            self._ipam.set_aside(address, mac, tried_for)
         else:
-            self._ipam.put_record(Record(address, lease.annotations.get(POOL, ""), lock.services))
+            self._ipam.put_record(Record(address, pool_of(lease), lock.services))
             self._ipam.clear_aside(address)
         self._externals_due.add(address)
         self._frees_due.add(address)
