@@ -158,6 +158,14 @@ policies = st.fixed_dictionaries(
         )
     },
 )
+ASKING = (
+    IPS,
+    "lbipam.cilium.io/ips",
+    "io.cilium/lb-ipam-ips",
+    "metallb.io/loadBalancerIPs",
+    "metallb.universe.tf/loadBalancerIPs",
+)
+"""By which a Service asks for addresses: the first of them counts."""
 KINDS: dict[str, ev.Kind] = {"service": Service, "pool": Pool, "policy": Policy}
 objects = st.lists(
     st.tuples(st.just("service"), services)
@@ -259,14 +267,16 @@ def check_service(service: Service) -> None:
     if told is None:
         assert service.ingress
         return
-    asked = service.annotations.get(IPS, "").strip()
+    annotated = ((name, service.annotations.get(name, "")) for name in ASKING)
+    asking = next((each for each in annotated if each[1].strip()), (IPS, ""))
     wrong = [
-        text
-        for text in map(str.strip, asked.split(","))
+        field
+        for field, texts in (asking, ("spec.loadBalancerIP", service.load_balancer_ip))
+        for text in map(str.strip, texts.split(","))
         if text and isinstance(parse_address(text), Malformed)
     ]
     if wrong and not service.deleting:
         assert told.status == "False"
         assert told.reason == "InvalidRequest"
-        assert f"{IPS}: wanted" in told.message
+        assert f"{wrong[0]}: wanted" in told.message
         assert "found" in told.message

@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from herald.core.leases import (
+    CONFLICT,
     DURATION,
     EPOCH,
     INSTANCE,
+    POOL,
     PRESENCE,
     SERVICES,
     Epoch,
@@ -23,10 +25,12 @@ from herald.core.leases import (
     PresenceReport,
     claimed,
     held_by,
+    pool_of,
     presence_lease,
     released,
     services_of,
     services_text,
+    stranger_of,
 )
 from herald.core.model import (
     FINALIZER,
@@ -74,7 +78,16 @@ def test_an_address_and_its_lease_name_are_one_to_one(address: str, name: str) -
 
 @pytest.mark.parametrize(
     "name",
-    ["vip-", "vip-192.0.2.07", "vip-2001-db8--7", "vip-banana", "ipam", "presence-192.0.2.7", ""],
+    [
+        "vip-",
+        "vip-fe80-0000-0000-0000-0000-0000-0000-0001%eth0",
+        "vip-192.0.2.07",
+        "vip-2001-db8--7",
+        "vip-banana",
+        "ipam",
+        "presence-192.0.2.7",
+        "",
+    ],
 )
 def test_a_name_that_stands_for_no_address_is_none(name: str) -> None:
     assert vip_address(name) is None
@@ -113,6 +126,11 @@ def test_a_fenced_presence_is_not_alive() -> None:
     assert not Presence(replace(lease, holder="somebody")).alive
 
 
+def test_no_duration_written_by_hand_keeps_a_lost_node_for_years() -> None:
+    lease = Lease("presence-n1", annotations={DURATION: "garbage"}, duration_seconds=2**31 - 1)
+    assert Presence(lease).duration(2 * SECOND) == 3600 * SECOND
+
+
 @pytest.mark.parametrize("text", ["", "-5", "1e9", "٣", "99999999999999999999", "2000.5"])
 def test_a_duration_that_is_garbage_is_the_default(text: str) -> None:
     lease = Lease("presence-n1", annotations={DURATION: text})
@@ -144,6 +162,7 @@ def test_garbage_in_a_presence_is_read_as_absence(report: str, instance: str, ep
         '{"node": 5, "interfaces": [1, {"name": 3}, {"name": "a", "mac": "b", "addresses": [7]}]}',
         '{"interfaces": {"a": 1}}',
         "null",
+        '{"node": "%s"}' % (r"\ud800" * 201),
     ],
 )
 def test_a_report_of_another_shape_keeps_what_is_sound(report: str) -> None:
@@ -169,6 +188,30 @@ def test_a_claim_counts_a_transition_only_when_the_holder_changes() -> None:
 @pytest.mark.parametrize("text", ["", "uid", "uid/", "/3", "uid/x", "uid/-1", "uid/٣"])
 def test_an_epoch_that_cannot_be_read_is_none(text: str) -> None:
     assert Epoch.parse(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["default/web/status", "default/..", "../nodes", "a/b?c", "A/b", "a/☃", "a/b c", "a/\ud800"],
+)
+def test_what_no_service_can_be_called_is_none(text: str) -> None:
+    """It would be asked for at a path that is another's."""
+    lease = Lease("vip-192.0.2.7", annotations={SERVICES: f"default/web,{text}"})
+    assert services_of(lease) == (("default", "web"),)
+
+
+@pytest.mark.parametrize("text", ["p; 192.0.2.9 of pool q", "Pool", "☃", "p,", "p" * 254])
+def test_what_no_pool_can_be_called_is_none(text: str) -> None:
+    """A condition that names it would say something else when it is read again."""
+    assert pool_of(Lease("vip-192.0.2.7", annotations={POOL: text})) == ""
+    assert pool_of(Lease("vip-192.0.2.7", annotations={POOL: "p" * 253})) == "p" * 253
+
+
+@pytest.mark.parametrize("text", ["", "garbage", "02:00:00:00:00:0A", "02-00-00-00-00-01", "☃"])
+def test_an_address_is_set_aside_by_a_mac_alone(text: str) -> None:
+    assert stranger_of(Lease("vip-192.0.2.7", annotations={CONFLICT: text})) == ""
+    mac = "02:00:00:00:00:0a"
+    assert stranger_of(Lease("vip-192.0.2.7", annotations={CONFLICT: mac})) == mac
 
 
 def test_services_are_written_in_order_and_read_back() -> None:

@@ -438,6 +438,8 @@ def test_the_nodes_that_traffic_may_go_to(endpoints, nodes, ending) -> None:
         (Service, "spec.ports[0].port", "http", "an integer"),
         (Endpoints, "endpoints[0].conditions.ready", "yes", "true or false"),
         (Policy, "spec.interfaces", "eth0", "a list"),
+        (Policy, "spec.preferredNodes[0].weight", -1, "1 to 100"),
+        (Policy, "spec.preferredNodes[0].weight", 10**40, "1 to 100"),
         (Node, "metadata.name", 5, "a string"),
     ],
 )

@@ -184,6 +184,8 @@ def bug(connection: FakeConnection, request: Request) -> Reply:
         says(408),
         says(200, b"<html>"),
         says(200, []),
+        says(200, b"[" * 100_000),
+        says(500, b"[" * 100_000),
         says(200, {"metadata": {}}),
     ],
 )
@@ -420,6 +422,11 @@ def test_a_service_is_read_as_it_is_now(writer_to, inbox, reply, outcome) -> Non
         assert found.service is not None
         found = found.service.type
     assert found == outcome
+
+
+def test_a_service_that_is_too_deep_to_be_read_is_failed(writer_to, inbox) -> None:
+    writer_to(FakeTransport(says(200, b"[" * 100_000))).submit(ReadService(1, ("shop", "web")))
+    assert isinstance(answered(inbox), Failed)
 
 
 def test_an_event_is_told_once_and_answers_nobody(writer_to, inbox) -> None:

@@ -9,6 +9,7 @@ understood counts as absent.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -54,6 +55,10 @@ REASON = "herald.dev/reason"
 
 MAX_DURATION = 3600 * SECOND
 """Nobody waits for longer: what says more was written by hand."""
+
+_NAME = re.compile(r"[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?")
+"""What can be the name of an object, or of its namespace."""
+_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +183,16 @@ class Presence:
         ``least``: what the observer itself was set to live by. A shorter one is not believed: it may have been
         written by hand, and its node not know of it.
         """
-        text = self.lease.annotations.get(DURATION, "")
-        sound = text.isascii() and text.isdigit() and len(text) < 12
-        said = int(text) * MILLISECOND if sound else self.lease.duration_seconds * SECOND
+        said = parsed_duration(self.lease.annotations.get(DURATION, ""))
+        if said is None:
+            said = self.lease.duration_seconds * SECOND
         return max(least, min(said, MAX_DURATION))
+
+
+def parsed_duration(text: str) -> int | None:
+    """Nanoseconds, of milliseconds as a presence's annotation says them; None: it says none."""
+    sound = text.isascii() and text.isdigit() and len(text) < 12
+    return int(text) * MILLISECOND if sound else None
 
 
 def _decode_report(text: str, lease: Lease) -> PresenceReport:
@@ -301,12 +312,36 @@ def parsed_services(text: str) -> ServiceKeys:
     """Services as an annotation names them, ``namespace/name`` by comma."""
     if not text:
         return ()
-    keys = set()
-    for part in text.split(","):
-        namespace, slash, name = part.strip().partition("/")
-        if namespace and slash and name:
-            keys.add((intern(namespace), intern(name)))
-    return tuple(sorted(keys))
+    return tuple(sorted(set(filter(None, map(parsed_service, text.split(","))))))
+
+
+def parsed_service(text: str) -> ServiceKey | None:
+    """``namespace/name``; None where no Service can be called so."""
+    namespace, _, name = text.strip().partition("/")
+    if not (_NAME.fullmatch(namespace) and _NAME.fullmatch(name)):
+        return None
+    return intern(namespace), intern(name)
+
+
+def pool_of(lease: Lease) -> str:
+    """The pool that gave the address; empty: the lease names none."""
+    return parsed_pool(lease.annotations.get(POOL, ""))
+
+
+@lru_cache(maxsize=1024)
+def parsed_pool(text: str) -> str:
+    """Empty where no pool can be called so. The same for all addresses of a pool."""
+    return text if _NAME.fullmatch(text) else ""
+
+
+def stranger_of(lease: Lease) -> str:
+    """The MAC of who answers for an address that is set aside; empty: it is not."""
+    mac = lease.annotations.get(CONFLICT, "")
+    return mac if is_mac(mac) else ""
+
+
+def is_mac(text: str) -> bool:
+    return _MAC.fullmatch(text) is not None
 
 
 def services_text(services: Iterable[ServiceKey]) -> str:

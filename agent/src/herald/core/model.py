@@ -47,7 +47,9 @@ def node_key(node: str) -> str:
     """
     if len(node) <= _KEY_MAX:
         return node
-    return f"{node[:_KEY_HEAD]}-{hashlib.sha256(node.encode()).hexdigest()[:16]}"
+    return (
+        f"{node[:_KEY_HEAD]}-{hashlib.sha256(node.encode(errors='surrogatepass')).hexdigest()[:16]}"
+    )
 
 
 def presence_lease_name(node: str) -> str:
@@ -71,9 +73,9 @@ def vip_address(lease_name: str) -> Address | None:
     text = lease_name.removeprefix(VIP_PREFIX)
     try:
         address: Address = IPv4Address(text) if "." in text else IPv6Address(text.replace("-", ":"))
+        return address if vip_lease_name(address) == lease_name else None
     except ValueError:
         return None
-    return address if vip_lease_name(address) == lease_name else None
 
 
 # --- Kubernetes objects, as far as decisions need them -------------------------------------------------

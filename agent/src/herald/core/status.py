@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 from itertools import islice
 
+from herald.core.allocation.addresses import Malformed, parse_address
 from herald.core.allocation.allocator import Allocator
 from herald.core.allocation.ipam import ALLOCATED, ORPHANED, Decision, ingress_due
 from herald.core.effects import EmitEvent, PatchService
@@ -61,6 +61,8 @@ REMIND_PACE = SECOND // 5
 """But no faster: the writer lets through ten events a second, and half of them are left for what is new."""
 WHY_NODES = 5
 """Nodes whose reason a condition names."""
+WHY_MAX = 256
+"""Characters of one node's reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,16 +363,17 @@ class ServiceStatus:
 
 
 def _why(lock: Lock) -> str:
-    why = [f"{node}: {reason}" for node, reason in sorted(lock.placement.why_not.items()) if reason]
+    why = [each for each in sorted(lock.placement.why_not.items()) if each[1]]
     more = f", and {len(why) - WHY_NODES} more" if len(why) > WHY_NODES else ""
-    return "; ".join(why[:WHY_NODES]) + more
+    named = (f"{node}: {_plain(reason)}" for node, reason in why[:WHY_NODES])
+    return "; ".join(named) + more
+
+
+def _plain(reason: str) -> str:
+    """Escaped and cut: it may be what somebody wrote into a presence."""
+    return reason[:WHY_MAX].encode("ascii", "backslashreplace").decode()
 
 
 def _parsed(texts: tuple[str, ...]) -> tuple[Address, ...]:
-    addresses: list[Address] = []
-    for text in texts:
-        try:
-            addresses.append(ip_address(text))
-        except ValueError:
-            continue
-    return tuple(addresses)
+    found = map(parse_address, texts)
+    return tuple(address for address in found if not isinstance(address, Malformed))

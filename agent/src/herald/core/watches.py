@@ -27,6 +27,7 @@ from herald.core.events import (
     WatchBroken,
     WatchResumed,
 )
+from herald.core.misread import Misread
 from herald.core.model import PRESENCE_PREFIX, Endpoints, Lease, Node, Policy, Pool, Service
 from herald.core.outbox import Outbox
 from herald.core.status import ServiceStatus
@@ -55,6 +56,7 @@ class Watches:
         self._allocator = allocator
         self._status = status
         self._out = outbox
+        self._misread = Misread(outbox)
         self._policies: dict[str, Policy] = {}
         """As last followed, without what Herald itself says in their status."""
         self._all_services = False
@@ -72,6 +74,7 @@ class Watches:
                 self._listed(event, now)
             case Changed():
                 obj = self._as_known(event.object)
+                self._look_for_nonsense(obj)
                 if self._world.put(obj):
                     self._changed(obj, now)
             case Removed():
@@ -85,12 +88,32 @@ class Watches:
         lock = self._locks.get(obj.name) if isinstance(obj, Lease) else None
         return lock.lease if lock is not None and lock.lease == obj else obj
 
+    def _look_for_nonsense(self, obj: KubeObject) -> None:
+        """Of what says the same as before (renewals do) nothing new is to be told."""
+        match obj:
+            case Lease():
+                known = self._world.leases.get(obj.name)
+                same = known is not None and (known.annotations, known.holder) == (
+                    obj.annotations,
+                    obj.holder,
+                )
+            case Node():
+                before = self._world.nodes.get(obj.name)
+                same = before is not None and before.annotations == obj.annotations
+            case _:
+                return
+        if not same:
+            self._misread.look(obj)
+
     def _listed(self, event: Listed, now: int) -> None:
         if event.narrowed and self._all_services:
             # It was on its way when all were asked for.
             return
         if event.kind is Service:
             self._world.others_unlisted = False
+        if event.kind in (Lease, Node):
+            for obj in event.objects:
+                self._look_for_nonsense(obj)
         if event.kind is Lease:
             self._leases_listed(event, now)
         for change in self._world.replace(event):
@@ -148,6 +171,8 @@ class Watches:
             self._locks.recheck_service(service)
 
     def _gone(self, kind: Kind, key: Key, now: int) -> None:
+        if kind in (Lease, Node) and isinstance(key, str):
+            self._misread.gone(kind, key)
         if kind is Lease and isinstance(key, str):
             self._lease_gone(key, now)
         elif kind is Service and isinstance(key, tuple):

@@ -103,7 +103,7 @@ def _service(json: Fields) -> Service:
         conditions=tuple(_conditions(status, OURS)),
         deleting="deletionTimestamp" in metadata,
         served_otherwise=any("ip" not in each for each in ingress),
-        written=max(_writes(metadata), default=""),
+        written=intern(max(_writes(metadata), default="")),
     )
 
 
@@ -217,7 +217,9 @@ def _policy(json: Fields) -> Policy:
         load_balancer_ips=spec.flag("loadBalancerIPs", False),
         external_ips=spec.flag("externalIPs", False),
         preferred_nodes=tuple(
-            PreferredNodes(_selector(preferred, "nodeSelector"), preferred.number("weight"))
+            PreferredNodes(
+                _selector(preferred, "nodeSelector"), preferred.number_within("weight", 1, 100)
+            )
             for preferred in spec.records("preferredNodes")
         ),
         answer_ping=spec.flag("answerPing", True),

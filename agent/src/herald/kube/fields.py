@@ -82,6 +82,12 @@ class Fields:
             raise self._wrong(name, "an integer", value)
         return value
 
+    def number_within(self, name: str, least: int, most: int) -> int:
+        value = self.number(name, least)
+        if not least <= value <= most:
+            raise self._wrong(name, f"{least} to {most}", value)
+        return value
+
     def flag(self, name: str, default: bool) -> bool:
         value = self._json.get(name)
         if value is None:

@@ -110,7 +110,7 @@ def status_message(body: bytes) -> str:
     """The message of a ``metav1.Status``, or the beginning of whatever else came."""
     try:
         status = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return body[:_MESSAGE_MAX].decode("utf-8", "replace").strip()
     if isinstance(status, dict) and isinstance(message := status.get("message"), str):
         return message[:_MESSAGE_MAX]

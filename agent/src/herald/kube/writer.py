@@ -154,7 +154,7 @@ class Writer:
                 if effect.verb == "delete" and item.get("kind") == "Status":
                     return Done()
                 lease = decode_lease(item)
-            except (AttributeError, ValueError) as error:
+            except (AttributeError, ValueError, RecursionError) as error:
                 return Failed(f"{reply.status}, but no Lease: {error}")
             self._times.seen(Lease, item)
             if effect.verb != "get":
@@ -219,7 +219,7 @@ def _service(key: ServiceKey) -> str:
 def _service_read(reply: Reply) -> Done | Failed:
     try:
         return Done(service=decode_service(json.loads(reply.body)))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return Failed(f"{reply.status}, but no Service: {error}")
 
 

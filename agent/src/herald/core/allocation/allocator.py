@@ -33,7 +33,9 @@ from herald.core.leases import (
     SERVICES,
     TRIED_FOR,
     parsed_services,
+    pool_of,
     services_text,
+    stranger_of,
 )
 from herald.core.model import (
     IPAM_LEASE,
@@ -156,9 +158,10 @@ class Allocator:
                 self.lease_changed(name)
             for service in self._world.services.values():
                 self._ipam.put_service(service)
-                self._put_external(self._ipam, service)
                 told = any(condition.type == ALLOCATED for condition in service.conditions)
-                self._tell_notes(self._ipam, service, told=told)
+                self._tell_notes(
+                    self._ipam, service, self._put_external(self._ipam, service), told=told
+                )
 
     def decision(self, key: ServiceKey) -> Decision | None:
         """What the Service shall hold; None where this agent does not allocate."""
@@ -196,28 +199,35 @@ class Allocator:
             self._ipam.put_service(service)
             # Also what it had before this agent knew it, and whoever waited for that to be told.
             self._tend(lock for lock in self._locks.of_service(key) if key in lock.external)
-            self._put_external(self._ipam, service)
-            self._tell_notes(self._ipam, service)
+            self._tell_notes(self._ipam, service, self._put_external(self._ipam, service))
 
     def policies_changed(self) -> None:
         """Other external addresses may be announced than before."""
         if self._ipam is not None:
             for service in self._world.services.values():
                 if service.external_ips:
-                    self._put_external(self._ipam, service)
+                    self._tell_notes(self._ipam, service, self._put_external(self._ipam, service))
 
-    def _put_external(self, ipam: Ipam, service: Service) -> None:
-        """Services of another load balancer's class are left to it, with all their addresses."""
-        ours = service.type != "LoadBalancer" or ipam.in_care(service)
-        addresses = external_addresses(service, self._world.policies.values()) if ours else ()
+    def _put_external(self, ipam: Ipam, service: Service) -> tuple[str, ...]:
+        """Services of another load balancer's class are left to it, with all their addresses. What of the external
+        addresses that are to be announced is none."""
+        if service.type == "LoadBalancer" and not ipam.in_care(service):
+            addresses, problems = frozenset[Address](), tuple[str, ...]()
+        else:
+            addresses, problems = external_addresses(service, self._world.policies.values())
         news = self._externals.put(service.key, addresses)
         if news:
             self._externals_due |= news
             self.decided.add(service.key)
+        return problems
 
-    def _tell_notes(self, ipam: Ipam, service: Service, *, told: bool = False) -> None:
-        """Events of what is new in the notes of a Service's request. ``told``: an allocator before this one did."""
-        notes, before = ipam.notes(service.key), self._noted.pop(service.key, ())
+    def _tell_notes(
+        self, ipam: Ipam, service: Service, problems: tuple[str, ...], *, told: bool = False
+    ) -> None:
+        """Events of what is new in the notes of a Service's request, and in the problems of its external addresses.
+        ``told``: an allocator before this one did."""
+        notes = *ipam.notes(service.key), *problems
+        before = self._noted.pop(service.key, ())
         if notes:
             self._noted[service.key] = notes
         for note in notes if not told else ():
@@ -255,12 +265,12 @@ class Allocator:
         elif lock.external and not lock.services:
             self._ipam.drop_record(address)
             self._ipam.clear_aside(address)
-        elif CONFLICT in lease.annotations and not lock.services:
+        elif not lock.services and (mac := stranger_of(lease)):
             self._ipam.drop_record(address)
             tried_for = parsed_services(lease.annotations.get(TRIED_FOR, ""))
-            self._ipam.set_aside(address, lease.annotations[CONFLICT], tried_for)
+            self._ipam.set_aside(address, mac, tried_for)
         else:
-            self._ipam.put_record(Record(address, lease.annotations.get(POOL, ""), lock.services))
+            self._ipam.put_record(Record(address, pool_of(lease), lock.services))
             self._ipam.clear_aside(address)
         self._externals_due.add(address)
         self._frees_due.add(address)

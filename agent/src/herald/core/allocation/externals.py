@@ -16,14 +16,23 @@ from herald.core.election.placement import policies_for
 from herald.core.model import Address, Policy, Service, ServiceKey, ServiceKeys
 
 
-def external_addresses(service: Service, policies: Iterable[Policy]) -> frozenset[Address]:
-    """Those of the Service that a policy has announced. What is no address is left out: the API server refuses it."""
+def external_addresses(
+    service: Service, policies: Iterable[Policy]
+) -> tuple[frozenset[Address], tuple[str, ...]]:
+    """Those of the Service that a policy has announced; and what of them is no address that could be, as ``field:
+    wanted …, found …``. (The API server refuses most of that, but not leading zeros.)"""
     if service.deleting or not service.external_ips:
-        return frozenset()
+        return frozenset(), ()
     if not policies_for(service, policies, given=False, external=True):
-        return frozenset()
-    found = map(parse_address, service.external_ips)
-    return frozenset(address for address in found if not isinstance(address, Malformed))
+        return frozenset(), ()
+    addresses, problems = set[Address](), list[str]()
+    for index, text in enumerate(service.external_ips):
+        found = parse_address(text)
+        if isinstance(found, Malformed):
+            problems.append(f"spec.externalIPs[{index}]: {found.why}")
+        else:
+            addresses.add(found)
+    return frozenset(addresses), tuple(problems)
 
 
 class Externals:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from herald.core.allocation.addresses import shown
 from herald.core.election.placement import announces_on, compiled
 from herald.core.leases import Presence
 from herald.core.model import Condition, Policy, PolicyStatus, Service
@@ -61,7 +62,7 @@ class PolicyReports:
             if compiled(expression) is None:
                 return not_ready(
                     "InvalidExpression",
-                    f"spec.interfaces[{index}]: wanted a regular expression, found {expression!r}",
+                    f"spec.interfaces[{index}]: wanted a regular expression, found {shown(expression)}",
                 )
         preferred = (
             (f"preferredNodes[{index}].nodeSelector", each.selector)
