@@ -231,6 +231,9 @@ def test_node_that_cannot_run_the_agent_is_refused_by_what_is_in_the_way(
     assert words in run.said, run.said
     assert "Traceback" not in run.said
     assert main_process(herald, "n1") == before
+    # Nor was anything done to the cluster, or on another node.
+    assert run.changed == set()
+    assert not [name for name in run.tasks if name.startswith("baremetal.herald.cluster : ")]
 
 
 def test_a_configuration_that_the_agent_would_refuse_is_refused_before_anything_is_touched(

@@ -276,9 +276,10 @@ def test_drain_that_has_nowhere_to_move_an_address_fails_and_names_it(
         assert watched.holder == last_one
 
 
-def test_drain_of_all_nodes_is_refused(herald: Lab, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tags", [(), ("--tags", "drain")], ids=["", "by its tag"])
+def test_drain_of_all_nodes_is_refused(herald: Lab, tmp_path: Path, tags: tuple[str, ...]) -> None:
     before = writes(herald)
-    run = play(herald, tmp_path, DRAIN_PLAYBOOK)
+    run = play(herald, tmp_path, DRAIN_PLAYBOOK, *tags)
     assert run.status != 0
     assert "--limit: wanted the nodes to drain, found none" in run.said, run.said
     assert writes(herald) == before
