@@ -16,7 +16,7 @@ from conftest import NODES, OLDER, wait_for
 from herald_lab.layout import API
 from published import install
 from watched import agent_status, await_health, main_process
-from witnessed import foretold, inventory_with, play, settled, standing, succeed, writes
+from witnessed import foretold, inventory_with, play, standing, succeed, writes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -176,17 +176,21 @@ def test_full_disk_is_said_and_a_rerun_with_room_installs(
         "systemctl stop herald-agent; umount /opt/herald /run/small; rmdir /run/small; "
         "systemctl start herald-agent"
     )
+
+    def untouched() -> dict[str, str]:
+        found = standing(herald, NODES[1:])
+        return {"n1": main_process(herald, "n1"), **{node: found[node] for node in NODES[1:]}}
+
     older = ("--extra-vars", f"herald_agent_wheel={older_wheel}")
-    others = NODES[1:]
-    for node in others:
+    for node in NODES[1:]:
         herald.exec(node, "sh", "-c", f"rm -rf /opt/herald/{OLDER}+*")
-    before = main_process(herald, "n1"), settled(herald, others)
+    before = untouched()
     with altered(herald, "n1", small, away):
         run = play(herald, tmp_path, SITE, *older)
         assert run.status != 0
         assert run.of("failed") == {("n1", "baremetal.herald.agent : Refuse a disk without room")}
         assert "/opt/herald: wanted 80 MB of room for this version, found " in run.said, run.said
-        assert (main_process(herald, "n1"), standing(herald, others)) == before
+        assert untouched() == before
         await_health(herald)
         herald.exec("n1", "mount", "-o", "remount,size=500m", "/run/small")
         succeed(herald, tmp_path, SITE, "--limit", "n1", *older)
