@@ -31,6 +31,7 @@ HERALD = "herald-system"
 LONG = "n" * 190 + ".example.com-with-a-very-long-name"  # more than 200 characters
 ME, OTHER = "admission-a", "admission-b"
 FINALIZER = "herald.dev/lease"
+THEN, LATER = "2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:01.000000Z"
 OWNER = {"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u"}
 
 Object = dict[str, Any]
@@ -48,6 +49,7 @@ CONDITION = {
     "message": "",
     "lastTransitionTime": "2026-01-01T00:00:00Z",
 }
+MERGE = "application/merge-patch+json"
 NO_AGENT = "wanted the ServiceAccount of an agent"
 
 
@@ -105,7 +107,7 @@ def leases(name: str = "", namespace: str = SPACE) -> str:
 def lease(name: str, holder: str = "", **metadata: Any) -> Object:
     spec: Object = {"leaseDurationSeconds": 2, "leaseTransitions": 3}
     if holder:
-        spec["holderIdentity"] = holder
+        spec |= {"holderIdentity": holder, "acquireTime": THEN}
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -382,7 +384,11 @@ UPDATE = [
     pytest.param(
         "vip-192.0.2.2",
         OTHER,
-        {"spec__holderIdentity": ME, "metadata__annotations": {"herald.dev/epoch": "v/1"}},
+        {
+            "spec__holderIdentity": ME,
+            "spec__acquireTime": LATER,
+            "metadata__annotations": {"herald.dev/epoch": "v/1"},
+        },
         "",
         id="claim a held address (the holder's epoch may be over)",
     ),
@@ -439,9 +445,44 @@ UPDATE = [
     pytest.param(
         "vip-192.0.2.2",
         OTHER,
+        {"spec__acquireTime": LATER},
+        "another change",
+        id="say since when another holds",
+    ),
+    pytest.param(
+        "vip-192.0.2.2",
+        OTHER,
+        {"spec__acquireTime": None},
+        "another change",
+        id="forget since when another holds",
+    ),
+    pytest.param(
+        "vip-192.0.2.2",
+        "",
+        {"spec__acquireTime": LATER},
+        "another change",
+        id="say since when nobody holds",
+    ),
+    pytest.param(
+        "vip-192.0.2.2",
+        OTHER,
         {"metadata__finalizers": []},
         "metadata.finalizers",
         id="let go what nobody deleted",
+    ),
+    pytest.param(
+        "vip-192.0.2.2",
+        OTHER,
+        {"metadata__finalizers": [FINALIZER, "a.example/b"]},
+        "metadata.finalizers",
+        id="hold on to another's",
+    ),
+    pytest.param(
+        "vip-192.0.2.2",
+        ME,
+        {"metadata__finalizers": [FINALIZER, "a.example/b"]},
+        "metadata.finalizers",
+        id="hold on to one's own",
     ),
     pytest.param(
         "ipam",
@@ -465,6 +506,48 @@ def test_update(
     found = there(lease(name, holder))
     answer = agents[ME]("PUT", leases(name), change(found, **changes))
     judge(answer, 200, refused)
+
+
+BY_HAND = [
+    # what somebody made of a lease with kubectl, what an agent makes of it, what the refusal names
+    pytest.param(
+        {"spec__acquireTime": None},
+        {"spec__acquireTime": LATER},
+        "",
+        id="say since when another holds, which nothing did",
+    ),
+    pytest.param(
+        {"spec__holderIdentity": None},
+        {"spec__acquireTime": None},
+        "",
+        id="forget since when nobody holds",
+    ),
+    pytest.param(
+        {"metadata__finalizers": []},
+        {"spec__holderIdentity": ME, "metadata__finalizers": [FINALIZER]},
+        "",
+        id="claim, and hold on to what is claimed",
+    ),
+    pytest.param(
+        {"metadata__finalizers": []},
+        {"metadata__finalizers": [FINALIZER]},
+        "metadata.finalizers",
+        id="hold on to what another holds",
+    ),
+]
+
+
+@pytest.mark.parametrize(("hand", "changes", "refused"), BY_HAND)
+def test_update_of_what_was_edited_by_hand(
+    agents: dict[str, Bearer],
+    there: Callable[..., Object],
+    hand: dict[str, Any],
+    changes: dict[str, Any],
+    refused: str,
+) -> None:
+    name = "vip-192.0.2.5"
+    found = there(change(lease(name, OTHER), **hand))
+    judge(agents[ME]("PUT", leases(name), change(found, **changes)), 200, refused)
 
 
 DELETE = [
@@ -498,6 +581,19 @@ def test_others_finish_a_deletion(
     assert found["metadata"]["deletionTimestamp"]
     judge(agents[ME]("PUT", leases(name), change(found, metadata__finalizers=[])), 200, "")
     assert herald.api.get(leases(name)) is None
+
+
+def test_others_let_go_nothing_but_what_is_heralds(
+    herald: Lab, agents: dict[str, Bearer], there: Callable[..., Object]
+) -> None:
+    name = "vip-192.0.2.4"
+    there(lease(name, OTHER, finalizers=[FINALIZER, "a.example/b"]))
+    herald.api.delete(leases(name))
+    found = herald.api.get(leases(name))
+    assert found is not None
+    without = [change(found, metadata__finalizers=kept) for kept in ([], ["a.example/b"])]
+    judge(agents[ME]("PUT", leases(name), without[0]), 200, "metadata.finalizers")
+    judge(agents[ME]("PUT", leases(name), without[1]), 200, "")
 
 
 def test_others_do_not_finish_the_deletion_of_a_living_presence(
@@ -586,6 +682,8 @@ CLOSED = [
     ("DELETE", leases(namespace=HERALD)),
     ("DELETE", "/apis/herald.dev/v1alpha1/loadbalancerippools"),
     ("POST", "/apis/herald.dev/v1alpha1/loadbalancerippools"),
+    ("PATCH", "/apis/herald.dev/v1alpha1/loadbalancerippools/any"),
+    ("PATCH", "/apis/herald.dev/v1alpha1/l2announcementpolicies/any"),
     ("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"),
 ]
 
@@ -621,6 +719,50 @@ def test_a_service_is_changed_in_its_status_only(herald: Lab, agents: dict[str, 
     labels = {"metadata": {"labels": {"a": "b"}}}
     judge(agent("PATCH", f"{path}/status", labels), 200, "agents write status only")
     assert agent("PATCH", path, labels).status == 403
+
+
+OURS = {
+    "loadbalancerippools": {"blocks": [{"cidr": "192.0.2.0/24"}], "disabled": True},
+    "l2announcementpolicies": {"externalIPs": True, "nodeSelector": {"matchLabels": {"a": "b"}}},
+}
+
+
+@pytest.fixture(params=OURS)
+def ours(herald: Lab, request: pytest.FixtureRequest) -> Iterator[tuple[str, Object]]:
+    """A pool, or a policy, that concerns nobody: its path, and what it is."""
+    path = f"/apis/herald.dev/v1alpha1/{request.param}/admission"
+    kinds = {"loadbalancerippools": "LoadBalancerIPPool"}
+    body = {
+        "apiVersion": "herald.dev/v1alpha1",
+        "kind": kinds.get(request.param, "L2AnnouncementPolicy"),
+        "metadata": {"name": "admission"},
+        "spec": OURS[request.param],
+    }
+    try:
+        yield path, herald.api.apply(path, body)
+    finally:
+        herald.api.delete(path)
+
+
+def test_a_pool_or_policy_is_changed_in_its_status_only(
+    agents: dict[str, Bearer], ours: tuple[str, Object]
+) -> None:
+    """Of a kind of our own the API server itself keeps all else. The agents that run write the status, too: so that
+    nothing of it stays."""
+    path, before = ours
+    told = {**CONDITION, "observedGeneration": 1}
+    patch = {
+        "metadata": {"labels": {"a": "b"}, "finalizers": ["a.example/b"]},
+        "spec": {"disabled": False, "externalIPs": False},
+        "status": {"conditions": [told]},
+    }
+    answer = agents[ME]("PATCH", f"{path}/status?dryRun=All", patch, Content_Type=MERGE)
+    judge(answer, 200, "")
+    assert answer.body["status"]["conditions"] == [told]
+    assert answer.body["spec"] == before["spec"]
+    assert {"labels", "finalizers"} & set(answer.body["metadata"]) == set()
+    for method in ("PATCH", "DELETE"):
+        assert agents[ME](method, path, {}, Content_Type=MERGE).status == 403
 
 
 # --- events: of one kind in two groups --------------------------------------------------------
@@ -744,6 +886,14 @@ def test_who_is_no_agent_changes_no_service(herald: Lab, stranger: Bearer) -> No
     herald.api.apply(path, WEB)
     patch = {"status": {"conditions": [CONDITION]}}
     judge(stranger("PATCH", f"{path}/status", patch), 200, NO_AGENT)
+
+
+def test_who_is_no_agent_changes_no_pool_and_no_policy(
+    stranger: Bearer, ours: tuple[str, Object]
+) -> None:
+    path, _ = ours
+    patch = {"status": {"conditions": [CONDITION]}}
+    judge(stranger("PATCH", f"{path}/status", patch, Content_Type=MERGE), 200, NO_AGENT)
 
 
 def judge(answer: Answer, status: int, refused: str) -> None:

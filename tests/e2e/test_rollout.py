@@ -14,8 +14,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from conftest import NODES, OLDER, wait_for
-from herald_lab import layout, pki
-from watched import DRAIN, HERALDCTL, await_health, linger, main_process
+from herald_lab import control, layout, pki
+from watched import (
+    BEYOND,
+    DRAIN,
+    HERALDCTL,
+    assert_one_at_a_time,
+    await_health,
+    linger,
+    main_process,
+)
 from witnessed import Run, foretold, inventory_with, play, succeed, writes
 
 if TYPE_CHECKING:
@@ -168,6 +176,77 @@ def test_servers_and_ca_of_the_api_change_and_no_client_notices(
     assert watched.lease()["metadata"]["annotations"]["herald.dev/epoch"] == epoch
 
 
+@pytest.mark.parametrize("end", [control.stop_api, control.freeze_api], ids=["it dies", "it hangs"])
+def test_agents_whose_api_server_ends_go_on_with_another(
+    watched: Watched,
+    tmp_path: Path,
+    figure: Callable[[str], None],
+    end: Callable[[layout.Lab, int], None],
+    request: pytest.FixtureRequest,
+) -> None:
+    """Of two on the same data. Agents begin with one or the other; the address is on a node whose server it is."""
+    lab = watched.lab
+    ports_of_both = (layout.API_PORT, ANOTHER_PORT)
+    urls = [f"https://{layout.API.ipv4}:{port}" for port in ports_of_both]
+    told = ("--tags", "agent", "--extra-vars", json.dumps({"herald_api_servers": urls}))
+    with one_more_api_server(lab):
+        try:
+            succeed(lab, tmp_path, SITE, *told)
+            await_health(lab)
+            struck = [node for node in NODES if str(ANOTHER_PORT) in ports(lab, node)]
+            watched.gather(struck[0])
+            watched.move_backends_off_the_holder()
+            before = lives(lab), watched.lease()["metadata"]["annotations"]["herald.dev/epoch"]
+            with watched.answered(tmp_path) as answers, watched.metered(tmp_path) as outage:
+                end(layout.Lab(lab.name), ANOTHER_PORT)
+                for node in NODES:
+                    await_renewals(lab, node)
+                linger(BEYOND)
+            after = lives(lab), watched.lease()["metadata"]["annotations"]["herald.dev/epoch"]
+            await_health(lab)
+        finally:
+            succeed(lab, tmp_path, SITE)
+    await_health(lab)
+    case = request.node.callspec.id
+    figure(f"one API server of two, {case}: {outage['lost']} of {outage['sent']} datagrams lost")
+    assert after == before
+    assert outage["gaps"] == []
+    assert_one_at_a_time(answers)
+
+
+@contextmanager
+def one_more_api_server(lab: Lab) -> Iterator[None]:
+    """A second API server, on the same data, at another port."""
+    place = layout.Lab(lab.name)
+    control.start_api(place, port=ANOTHER_PORT)
+    ready = ("run", "--", "curl", "-sk", f"https://127.0.0.1:{ANOTHER_PORT}/readyz")
+    try:
+        wait_for("one more API server", lambda: lab.attempt(*ready).stdout == "ok", seconds=60)
+        yield
+    finally:
+        control.stop_api(place, ANOTHER_PORT)
+
+
+def lives(lab: Lab) -> dict[str, object]:
+    """Of each node the epoch of its presence, and who holds it; what changes is that it was fenced."""
+    specs = {node: lab.presence(node)["spec"] for node in NODES}
+    return {
+        node: (spec.get("leaseTransitions"), spec.get("holderIdentity"))
+        for node, spec in specs.items()
+    }
+
+
+def await_renewals(lab: Lab, node: str, times: int = 3) -> None:
+    """The node renews its presence again, so many times."""
+    seen = set[str]()
+
+    def renewed() -> bool:
+        seen.add(lab.presence(node)["metadata"]["resourceVersion"])
+        return len(seen) > times
+
+    wait_for(f"{node} to renew", renewed)
+
+
 def test_agent_that_cannot_verify_the_api_server_stops_the_rollout_and_a_rerun_completes_it(
     herald: Lab, tmp_path: Path
 ) -> None:
@@ -276,9 +355,10 @@ def test_drain_that_has_nowhere_to_move_an_address_fails_and_names_it(
         assert watched.holder == last_one
 
 
-def test_drain_of_all_nodes_is_refused(herald: Lab, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tags", [(), ("--tags", "drain")], ids=["", "by its tag"])
+def test_drain_of_all_nodes_is_refused(herald: Lab, tmp_path: Path, tags: tuple[str, ...]) -> None:
     before = writes(herald)
-    run = play(herald, tmp_path, DRAIN_PLAYBOOK)
+    run = play(herald, tmp_path, DRAIN_PLAYBOOK, *tags)
     assert run.status != 0
     assert "--limit: wanted the nodes to drain, found none" in run.said, run.said
     assert writes(herald) == before

@@ -149,6 +149,27 @@ def test_a_node_that_leaves_loses_its_identity_and_the_others_serve_on(
     await_health(herald, NODES[1:])
 
 
+def test_agent_and_identity_of_a_node_are_removed_and_made_by_tags(
+    herald: Lab, tmp_path: Path
+) -> None:
+    """On the node that the test before has left without either: made, and removed again, one after the other."""
+    limit = ("--limit", "n1", "--tags")
+    succeed(herald, tmp_path, SITE, *limit, "cluster")
+    assert "agent-n1" in accounts(herald)
+    assert left_on(herald, "n1") == {}
+    succeed(herald, tmp_path, SITE, *limit, "agent")
+    await_health(herald)
+
+    removed = succeed(herald, tmp_path, UNINSTALL, *limit, "agent").changed
+    assert {host for host, _ in removed} == {"n1"}
+    assert left_on(herald, "n1") == {}
+    assert "agent-n1" in accounts(herald)
+    succeed(herald, tmp_path, UNINSTALL, *limit, "cluster")
+    assert "agent-n1" not in accounts(herald)
+    for tag in ("agent", "cluster"):
+        assert succeed(herald, tmp_path, UNINSTALL, *limit, tag).changed == set()
+
+
 @pytest.mark.timeout(3600)
 def test_an_installation_that_is_killed_at_a_task_is_made_good_by_the_next(
     herald: Lab, tmp_path: Path

@@ -13,6 +13,7 @@ import yaml
 from kubernetes.client import V1LeaseSpec
 
 ROLES = Path(__file__).parents[2] / "roles"
+PLAYBOOKS = ROLES.parent / "playbooks"
 DISTRIBUTIONS = ROLES / "agent/vars/distributions"
 MISSING = {"venv", "bcc", "headers"}  # what node_info may miss
 
@@ -47,6 +48,23 @@ def test_distributions_that_are_promised_have_a_file() -> None:
     assert {"debian", "ubuntu", "redhat-9", "redhat", "other"} <= there
 
 
+def plays(path: Path) -> list[dict[str, Any]]:
+    """A playbook's plays, with those of what it imports."""
+    found = []
+    for entry in yaml.safe_load(path.read_text()):
+        imported = entry.get("ansible.builtin.import_playbook")
+        found += plays(path.parent / imported) if imported else [entry]
+    return found
+
+
+@pytest.mark.parametrize("playbook", sorted(PLAYBOOKS.glob("*.yml")), ids=lambda path: path.stem)
+def test_every_play_has_tags_and_the_playbook_says_which(playbook: Path) -> None:
+    [said] = re.findall(r"^# Tags: ([\w, ]+)\.", playbook.read_text(), re.MULTILINE)
+    tags = [play["tags"] for play in plays(playbook)]
+    assert all(tags)
+    assert set(said.split(", ")) == {tag for each in tags for tag in each}
+
+
 def test_admission_compares_every_field_of_a_lease() -> None:
     """Those too that the API server knows only by a feature gate, which no test with it can show."""
     policies = {
@@ -62,6 +80,6 @@ def test_admission_compares_every_field_of_a_lease() -> None:
     ]
     kept = set(V1LeaseSpec.attribute_map.values()) - {"holderIdentity", "acquireTime", "renewTime"}
     assert kept >= {"leaseDurationSeconds", "leaseTransitions"}
-    for expression in (fence["expression"], others):
+    for expression, fields in ((fence["expression"], kept), (others, kept | {"acquireTime"})):
         compared = re.findall(r"object\.spec\.\?(\w+) == oldObject\.spec\.\?(\w+)", expression)
-        assert {one for one, same in compared if one == same} == kept
+        assert {one for one, same in compared if one == same} == fields

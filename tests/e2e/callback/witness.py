@@ -27,6 +27,22 @@ description: See the module's docstring.
 """
 
 
+def changes(result: Any) -> list[Any]:
+    """Of whatever a task changed, item by item if it is a loop: the item, and the diff but for its titles, of which
+    some are names of temporary files."""
+    found = result._result
+    each = found.get("results", []) if result._task.loop is not None else [found]
+    return [[str(one.get("item", "")), bare(one.get("diff"))] for one in each if one.get("changed")]
+
+
+def bare(diff: Any) -> Any:
+    """Without titles, and without what says that nothing differs."""
+    if isinstance(diff, list):
+        return [kept for entry in diff if (kept := bare(entry))]
+    kept = {key: value for key, value in (diff or {}).items() if not key.endswith("_header")}
+    return kept if kept.get("before") != kept.get("after") else {}
+
+
 class CallbackModule(CallbackBase):
     """Called by ansible-playbook with whatever happens."""
 
@@ -72,8 +88,8 @@ class CallbackModule(CallbackBase):
 
     def _note(self, result: Any, status: str) -> None:
         task, host = result._task.get_name(), result._host.get_name()
-        self._write({"task": task, "host": host, "status": status})
+        self._write({"task": task, "host": host, "status": status, "changes": changes(result)})
 
-    def _write(self, entry: dict[str, str]) -> None:
+    def _write(self, entry: dict[str, Any]) -> None:
         with self._file.open("a") as file:
             file.write(json.dumps(entry) + "\n")
