@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlencode
 
 from ansible_collections.baremetal.herald.plugins.module_utils._errors import ApiError, HeraldError
@@ -26,8 +25,7 @@ _TRIES = 4
 _LONGEST_PAUSE = 10.0  # seconds
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(NamedTuple):
     """What a transport brings back; header names in lower case."""
 
     status: int
@@ -42,8 +40,7 @@ class Transport(Protocol):
         """Send a request to C(target), path and query. Raises Unreachable where no answer came."""
 
 
-@dataclass(frozen=True)
-class Resource:
+class Resource(NamedTuple):
     """A kind as the API server's paths name it. The core group is the empty string."""
 
     group: str

@@ -93,7 +93,7 @@ def result(outcomes: list[Outcome], single: bool) -> dict[str, Any]:
 
 def _wanted(item: dict[str, Any], present: bool, prefix: str, spec_of: SpecOf) -> Wanted:
     if not present:
-        return Wanted(item["name"], present=False)
+        return Wanted(item["name"], spec=None)
     try:
         spec = spec_of(item)
     except BadOption as error:

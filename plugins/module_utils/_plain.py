@@ -14,8 +14,7 @@ import base64
 import os
 import ssl
 import tempfile
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 # Options that take the library; those of a plain way, and what they replace in a kubeconfig.
@@ -37,8 +36,7 @@ class _NotPlain(Exception):
     """It takes the library."""
 
 
-@dataclass(frozen=True)
-class Plain:
+class Plain(NamedTuple):
     """A way to the API, with the names that the library's C(Configuration) has for the same."""
 
     host: str

@@ -10,11 +10,9 @@ what is there now. So nothing that others wrote is ever overwritten unseen, and 
 
 from __future__ import annotations
 
-import copy
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, NamedTuple, TypeVar
 
 from ansible_collections.baremetal.herald.plugins.module_utils._client import Client, Resource
 from ansible_collections.baremetal.herald.plugins.module_utils._errors import ApiError, HeraldError
@@ -25,22 +23,19 @@ _AT_ONCE = 4
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """An object as it should be. C(spec) is complete: a field that it leaves out is to be absent.
+class Wanted(NamedTuple):
+    """An object as it should be. C(spec) is complete: a field that it leaves out is to be absent; None: the object is.
 
     Labels and annotations are only added to: others have theirs on the object too.
     """
 
     name: str
-    present: bool = True
-    spec: dict[str, Any] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
-    annotations: dict[str, str] = field(default_factory=dict)
+    spec: dict[str, Any] | None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What was done to an object (or, in check mode, would be)."""
 
     name: str
@@ -71,7 +66,7 @@ class Runner:
             return list(workers.map(lambda want: self._settle(want, live.get(want.name)), wanted))
 
     def _settle(self, want: Wanted, live: dict[str, Any] | None) -> Outcome:
-        step = self._present if want.present else self._absent
+        step = self._absent if want.spec is None else self._present
         for _attempt in range(_TRIES - 1):
             try:
                 return step(want, live)
@@ -109,14 +104,11 @@ class Runner:
 
     @staticmethod
     def _target(want: Wanted, base: dict[str, Any]) -> dict[str, Any]:
-        target = copy.deepcopy(base)
-        metadata = target.setdefault("metadata", {})
-        metadata["name"] = want.name
+        metadata = {**base.get("metadata", {}), "name": want.name}
         for key, values in (("labels", want.labels), ("annotations", want.annotations)):
             if values:
                 metadata[key] = {**(metadata.get(key) or {}), **values}
-        target["spec"] = copy.deepcopy(want.spec)
-        return target
+        return {**base, "metadata": metadata, "spec": want.spec}
 
 
 def await_each(

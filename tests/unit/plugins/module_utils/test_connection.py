@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.baremetal.herald.plugins.module_utils import _connection
+from ansible_collections.baremetal.herald.plugins.module_utils import _connection, _library
 from ansible_collections.baremetal.herald.plugins.module_utils._errors import (
     BadConnection,
     HeraldError,
@@ -59,17 +59,17 @@ def test_a_kubeconfig_by_path_by_content_and_by_environment(
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(file))
     for given in (str(file), kubeconfig(), None):
-        found = _connection.configure(params(kubeconfig=given))
+        found = _library.configure(params(kubeconfig=given))
         assert (found.host, token(found)) == ("https://a.example:6443", "Bearer from-file")
 
 
 def test_another_context(file: Path) -> None:
-    found = _connection.configure(params(kubeconfig=str(file), context="two"))
+    found = _library.configure(params(kubeconfig=str(file), context="two"))
     assert found.host == "https://b.example:6443"
 
 
 def test_options_win_over_the_kubeconfig(file: Path) -> None:
-    found = _connection.configure(
+    found = _library.configure(
         params(kubeconfig=str(file), host="https://c.example", api_key="mine", validate_certs=False)
     )
     assert (found.host, token(found), found.verify_ssl) == (
@@ -81,7 +81,7 @@ def test_options_win_over_the_kubeconfig(file: Path) -> None:
 
 def test_a_host_alone_needs_no_kubeconfig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    found = _connection.configure(params(host="https://c.example", api_key="mine"))
+    found = _library.configure(params(host="https://c.example", api_key="mine"))
     assert (found.host, token(found)) == ("https://c.example", "Bearer mine")
     assert found.verify_ssl
 
@@ -114,7 +114,7 @@ BAD = [
 @pytest.mark.parametrize(("given", "words"), BAD)
 def test_what_leads_nowhere(given: dict[str, Any], words: str) -> None:
     with pytest.raises(BadConnection, match=words):
-        _connection.configure(params(**given))
+        _library.configure(params(**given))
 
 
 def test_no_kubeconfig_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_no_kubeconfig_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     with pytest.raises(
         BadConnection, match=r"found none at .*none\. Give one with the option kubeconfig"
     ):
-        _connection.configure(params())
+        _library.configure(params())
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,13 +161,13 @@ def server() -> Iterator[HTTPServer]:
 
 def test_what_is_sent_and_what_comes_back(server: HTTPServer) -> None:
     host = f"http://127.0.0.1:{server.server_port}"
-    configuration = _connection.configure(params(host=host, api_key="mine"))
+    configuration = _library.configure(params(host=host, api_key="mine"))
     impersonated = [
         ("Impersonate-User", "u"),
         ("Impersonate-Group", "a"),
         ("Impersonate-Group", "b"),
     ]
-    transport = _connection.LibraryTransport(configuration, impersonated)
+    transport = _library.LibraryTransport(configuration, impersonated)
     answer = transport.send("GET", "/x?y=1", {"Accept": "application/json"}, None)
     assert (answer.status, answer.text, answer.headers["retry-after"]) == (429, "{}", "7")
     [(path, headers)] = server.seen  # type: ignore[attr-defined]
@@ -178,8 +178,8 @@ def test_what_is_sent_and_what_comes_back(server: HTTPServer) -> None:
 
 
 def test_nobody_there() -> None:
-    configuration = _connection.configure(params(host="https://127.0.0.1:1", api_key="x"))
-    transport = _connection.LibraryTransport(configuration, [])
+    configuration = _library.configure(params(host="https://127.0.0.1:1", api_key="x"))
+    transport = _library.LibraryTransport(configuration, [])
     with pytest.raises(
         Unreachable, match=r"https://127\.0\.0\.1:1 cannot be reached: .*[Rr]efused"
     ):

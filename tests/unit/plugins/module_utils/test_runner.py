@@ -59,13 +59,11 @@ CASES = [
         ["PUT"],
         id="a label is added",
     ),
-    pytest.param(
-        [thing()], Wanted("a", present=False), "deleted", ["DELETE"], id="present, unwanted"
-    ),
-    pytest.param([], Wanted("a", present=False), "unchanged", [], id="absent, unwanted"),
+    pytest.param([thing()], Wanted("a", spec=None), "deleted", ["DELETE"], id="present, unwanted"),
+    pytest.param([], Wanted("a", spec=None), "unchanged", [], id="absent, unwanted"),
     pytest.param(
         [thing(deletionTimestamp="now")],
-        Wanted("a", present=False),
+        Wanted("a", spec=None),
         "unchanged",
         [],
         id="being deleted, unwanted",
@@ -89,14 +87,14 @@ def test_flow(
     again = Runner(Client(api), THINGS).run([wanted])
     assert again[0].action == "unchanged"
     live = api.objects.get(f"{PATH}/a")
-    if wanted.present:
+    if wanted.spec is not None:
         assert live is not None
         assert live["spec"] == wanted.spec
-        assert wanted.labels.items() <= live["metadata"].get("labels", {}).items()
+        assert (wanted.labels or {}).items() <= live["metadata"].get("labels", {}).items()
 
 
 def test_check_mode_says_what_the_run_then_does() -> None:
-    wanted = [Wanted("a", spec={"size": 2}), Wanted("b", spec={}), Wanted("c", present=False)]
+    wanted = [Wanted("a", spec={"size": 2}), Wanted("b", spec={}), Wanted("c", spec=None)]
     api = FakeApi(thing("a"), thing("c"))
     predicted = [outcome.action for outcome in Runner(Client(api, True), THINGS).run(wanted)]
     done = [outcome.action for outcome in Runner(Client(api), THINGS).run(wanted)]
