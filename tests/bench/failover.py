@@ -13,6 +13,8 @@ their median and the worst, and whether two nodes ever answered at once.
 With `--addresses 50` the node has so many, of as many Services on one backend; an outage lasts until
 the last of them is served.
 
+With `--duration-ms 800` every agent lives by that D meanwhile; then they are configured as before.
+
 `stop` is no fault but `systemctl stop herald-agent`, which hands the address over.
 
 Exit status: 0 measured, and within --median and --worst where these are given; 1 beyond them, two
@@ -26,6 +28,7 @@ import json
 import statistics
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,11 +39,13 @@ from driver import LAB, ROOT, DriverError, eventually, heal_all, lease_holder, r
 from trial import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 SERVICE = "bench-failover"
 POOL = ROOT / "tests" / "lab" / "many.yml"
 AGENT = "herald-agent.service"
+CONFIG = "/etc/herald/agent.toml"
+HERALDCTL = "/opt/herald/current/bin/heraldctl"
 MOVES = ("power", "cable", "switch", "freeze", "stop")  # the address has to change hands
 STAYS = ("agent-kill",)  # systemd starts the agent again before anybody else may claim
 EITHER = ("agent-stop", "api")
@@ -102,18 +107,49 @@ def run(
     )
 
 
+@contextmanager
+def living_by(duration: int | None) -> Iterator[None]:
+    """Every agent with this D (ms; None: the one that it has), then with the one that it had."""
+    altered: list[str] = []
+    try:
+        for node in status()["nodes"] if duration else ():
+            on_node(node, "cp", "--preserve", CONFIG, f"{CONFIG}.bench")
+            altered.append(node)
+            on_node(node, "sed", "-i", f"s/^duration_ms = .*/duration_ms = {duration}/", CONFIG)
+            on_node(
+                node, "grep", "-x", f"duration_ms = {duration}", CONFIG
+            )  # there was such a line
+            start_anew(node)
+        yield
+    finally:
+        heal_all()
+        for node in altered:
+            on_node(node, "mv", f"{CONFIG}.bench", CONFIG)
+            start_anew(node)
+
+
+def start_anew(node: str) -> None:
+    """The agent reads its configuration; returns once it says that it is well."""
+    on_node(node, "systemctl", "restart", AGENT)
+    on_node(node, HERALDCTL, "status", "--wait", "60")
+
+
+def on_node(node: str, *command: str) -> None:
+    read(LAB, "exec", node, "--", *command)
+
+
 def harm(node: str, fault: str) -> float:
     """Do it; when it began, in Unix seconds."""
     if fault != "stop":
         return float(read(LAB, "fault", node, fault).split()[-1])
     moment = time.time()
-    read(LAB, "exec", node, "--", "systemctl", "stop", AGENT)
+    on_node(node, "systemctl", "stop", AGENT)
     return moment
 
 
 def heal(node: str, fault: str) -> None:
     if fault == "stop":
-        read(LAB, "exec", node, "--", "systemctl", "start", AGENT)
+        on_node(node, "systemctl", "start", AGENT)
     else:
         read(LAB, "heal", node)
 
@@ -197,6 +233,7 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--fault", action="append", choices=(*MOVES, *STAYS, *EITHER), help="(power and switch)")
     add("--runs", type=int, default=10, metavar="N", help="of each fault (10)")
+    add("--duration-ms", type=int, metavar="N", help="D of every agent (as it is configured)")
     add("--addresses", type=int, default=1, metavar="N", help="that the node has (1)")
     add("--watch", type=float, default=3, metavar="SECONDS", help="from takeover to healing (3)")
     add("--rate", type=int, default=1000, metavar="N", help="datagrams a second, to all (1000)")
@@ -207,27 +244,30 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def measure(wanted: argparse.Namespace) -> list[Result]:
+    """Every run, printed as it is done."""
+    results: list[Result] = []
+    read(LAB, "kubectl", "apply", "--filename", str(POOL))
+    addresses = make_service(list(status()["nodes"]), wanted.addresses)
+    for fault in wanted.fault or ["power", "switch"]:
+        named = addresses[0] if wanted.addresses == 1 else f"{wanted.addresses} addresses"
+        print(f"{fault}: node -> successor, outage of {named}", flush=True)
+        for number in range(1, wanted.runs + 1):
+            place = ROOT / "build" / "bench" / "failover" / f"{fault}-{number}"
+            results.append(run(addresses, fault, place, wanted.watch, wanted.beyond, wanted.rate))
+            print(line(number, results[-1]), flush=True)
+        print(summary(fault, [r.outage for r in results if r.fault == fault]), flush=True)
+    read(LAB, "service", SERVICE, "--delete")
+    read(LAB, "kubectl", "delete", "--filename", str(POOL))
+    return results
+
+
 def main() -> int:
     wanted = arguments()
-    folder = ROOT / "build" / "bench" / "failover"
-    results: list[Result] = []
     try:
         heal_all()
-        read(LAB, "kubectl", "apply", "--filename", str(POOL))
-        addresses = make_service(list(status()["nodes"]), wanted.addresses)
-        for fault in wanted.fault or ["power", "switch"]:
-            named = addresses[0] if wanted.addresses == 1 else f"{wanted.addresses} addresses"
-            print(f"{fault}: node -> successor, outage of {named}", flush=True)
-            for number in range(1, wanted.runs + 1):
-                place = folder / f"{fault}-{number}"
-                results.append(
-                    run(addresses, fault, place, wanted.watch, wanted.beyond, wanted.rate)
-                )
-                print(line(number, results[-1]), flush=True)
-            print(summary(fault, [r.outage for r in results if r.fault == fault]), flush=True)
-        heal_all()
-        read(LAB, "service", SERVICE, "--delete")
-        read(LAB, "kubectl", "delete", "--filename", str(POOL))
+        with living_by(wanted.duration_ms):
+            results = measure(wanted)
     except DriverError as error:
         print(f"failover: {error}", file=sys.stderr)
         return 2

@@ -16,6 +16,8 @@ HEAD = (
     "addresses",
     "unserved: median, worst",
     "promised",
+    "unanswered: median, worst",
+    "promised",
     "lost of sent",
     "moved",
     "two at once",
@@ -25,19 +27,37 @@ HEAD = (
 
 def cells(row: dict[str, Any]) -> list[str]:
     """One result; lengths in seconds."""
-    promised = row["promised_ms"]
-    words = {None: "-", 0: "nothing lost"}.get(promised) or f"{promised / 1000:.1f} s"
-    kept = promised is None or (not row["lost"] if promised == 0 else row["worst_ms"] <= promised)
     return [
         row["fault"],
         str(row["addresses"]),
-        f"{row['median_ms'] / 1000:.2f} s, {row['worst_ms'] / 1000:.2f} s" if row["lost"] else "0",
-        words if kept else f"**{words}**",
+        lengths(row["median_ms"], row["worst_ms"]),
+        served(row),
+        lengths(row["unanswered_median_ms"], row["unanswered_worst_ms"]),
+        bound(row["unanswered_promised_ms"], row["unanswered_worst_ms"], "every question"),
         f"{row['lost']} of {row['sent']}",
         str(row["moved"]),
         "never" if not row["violations"] else f"**{len(row['violations'])} times**",
         ", ".join(f"{count} {fate}" for fate, count in row["tcp"].items()),
     ]
+
+
+def lengths(median: float, worst: float) -> str:
+    return f"{median / 1000:.2f} s, {worst / 1000:.2f} s" if worst else "0"
+
+
+def served(row: dict[str, Any]) -> str:
+    """What is promised to who is served already; marked where it was not kept."""
+    if "recovers_ms" in row:
+        return f"{bound(row['recovers_ms'], row['recovered_ms'])} after it"
+    return bound(row["promised_ms"], row["worst_ms"] or row["lost"], "nothing lost")
+
+
+def bound(promised: float | None, worst: float, none: str = "") -> str:
+    """`promised` in seconds, `none` for 0; bold if `worst` is beyond it."""
+    if promised is None:
+        return "-"
+    words = f"{promised / 1000:.1f} s" if promised else none
+    return words if worst <= promised else f"**{words}**"
 
 
 def main() -> int:

@@ -28,6 +28,8 @@ from watched import (
     targets,
 )
 
+from herald.core.election.placement import order
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -71,7 +73,7 @@ CASES = [
     pytest.param(fault, count, id=f"{fault.name}-{count}")
     for fault in FAULTS
     for count in (1, MANY)
-    if (count == MANY and (WHOLE or fault.essential)) or (WHOLE and not fault.many_only)
+    if WHOLE or (count == MANY and fault.essential)
 ]
 
 
@@ -91,7 +93,7 @@ def test_fault(
         with watched.answered(tmp_path) as answers:
             pace = 1.0 if fault.lossless and count == 1 else None  # 1,000 a second then, too
             with watched.metered(tmp_path, interval_ms=pace) as outage:
-                with fault.harm(watched, node):
+                with fault.harm(watched, node) as blow:
                     harmed = time.time()
                     after = watched.holders() if lab.api.ready() else {}
                 await_health(lab)
@@ -99,11 +101,13 @@ def test_fault(
             linger(BEYOND)
         assert_leases_agree(lab)
     row = result(fault, node, before, after or watched.holders(), outage, answers)
+    if fault.recovers is not None:
+        row["recovers_ms"], row["recovered_ms"] = fault.recovers, recovered(blow, outage, answers)
     figure(line(row))
     if WHOLE:
         RESULTS.mkdir(parents=True, exist_ok=True)
         (RESULTS / f"{FAULTS.index(fault):02}-{count:02}.json").write_text(json.dumps(row))
-    judge(fault, row, outage, node)
+    judge(fault, row, outage, answers, node)
     if fault.silent is not None:
         assert_silent(answers, harmed - fault.silent, harmed)
 
@@ -113,6 +117,8 @@ def prepare(watched: Watched, fault: Fault) -> str:
     await_health(watched.lab)
     watched.wait_for("every address to be announced", watched.off)
     node = watched.holder
+    if fault.displaced:
+        node = order(watched.address, dict.fromkeys(MACS.values(), 1))[-1]
     watched.gather(node)
     spared = [name for name in MACS.values() if name != node]
     if fault.backends_harmed:
@@ -129,9 +135,10 @@ def result(
     outage: Json,
     answers: Json,
 ) -> Json:
-    """A row of the table. Lengths in ms, of each address its longest outage."""
+    """A row of the table. Lengths in ms, of each address its longest outage and its longest silence."""
     reports = targets(outage)
     gaps = [report["worst_gap_ms"] for report in reports]
+    silences = [report["worst_silence_ms"] for report in targets(answers)]
     stalls = [stall["length_ms"] for report in reports for stall in report["meter"]["stalls"]]
     return {
         "fault": fault.name,
@@ -140,6 +147,9 @@ def result(
         "promised_ms": fault.unserved,
         "median_ms": statistics.median(gaps),
         "worst_ms": max(gaps),
+        "unanswered_promised_ms": fault.unanswered,
+        "unanswered_median_ms": statistics.median(silences),
+        "unanswered_worst_ms": max(silences),
         "sent": sum(report["sent"] for report in reports),
         "lost": sum(report["lost"] for report in reports),
         "skipped": reports[0]["meter"]["skipped"],
@@ -156,13 +166,15 @@ def line(row: Json) -> str:
     fates = ", ".join(f"{count} {fate}" for fate, count in row["tcp"].items())
     return (
         f"{row['fault']}, {row['addresses']} addresses: median {row['median_ms']:.0f} ms, worst "
-        f"{row['worst_ms']:.0f} ms; {row['lost']} of {row['sent']} lost; {row['moved']} moved; "
+        f"{row['worst_ms']:.0f} ms; {row['lost']} of {row['sent']} lost; nobody answered for "
+        f"{row['unanswered_median_ms']:.0f} ms (median), {row['unanswered_worst_ms']:.0f} ms (worst); "
+        f"{row['moved']} moved; "
         f"answers {row['verdicts']}; TCP {fates}; "
         f"meter skipped {row['skipped']}, stalled {row['meter_stalled_ms']:.0f} ms"
     )
 
 
-def judge(fault: Fault, row: Json, outage: Json, node: str) -> None:
+def judge(fault: Fault, row: Json, outage: Json, answers: Json, node: str) -> None:
     """What is promised always, and what of this fault."""
     assert row["verdicts"] == {"one": row["addresses"]}, row["violations"]
     for report in targets(outage):
@@ -171,10 +183,28 @@ def judge(fault: Fault, row: Json, outage: Json, node: str) -> None:
         assert node not in report["backends"], "a backend on the faulty node spoils the measurement"
     if fault.moves is not None:
         assert row["moved"] == (row["addresses"] if fault.moves else 0)
+    for report in targets(answers):
+        assert all(silence["closed"] for silence in report["silences"]), report["silences"]
     if fault.lossless:
         assert row["lost"] == 0
     elif fault.unserved is not None:
         assert row["worst_ms"] <= fault.unserved
+    if fault.unanswered is not None:
+        assert row["unanswered_worst_ms"] <= fault.unanswered, silences_of(answers)
+    if fault.recovers is not None:
+        assert row["recovered_ms"] <= fault.recovers
+
+
+def silences_of(answers: Json) -> dict[str, list[Json]]:
+    """By address, when nobody answered."""
+    return {r["address"]: r["silences"] for r in targets(answers) if r["silences"]}
+
+
+def recovered(blow: float, outage: Json, answers: Json) -> float:
+    """Milliseconds from the last blow (Unix seconds) to the end of the last outage, or silence, of any address."""
+    ends = [gap["end"] for report in targets(outage) for gap in report["gaps"]]
+    ends += [silence["end"] for report in targets(answers) for silence in report["silences"]]
+    return max(0.0, (max(ends, default=0.0) - blow) * 1000)
 
 
 def assert_silent(answers: Json, start: float, end: float) -> None:

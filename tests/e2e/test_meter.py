@@ -152,6 +152,33 @@ def test_a_lawful_move(segment: Segment, tmp_path: Path, address: str) -> None:
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
+def test_a_silence_lasts_as_long_as_frames_are_dropped(
+    segment: Segment, tmp_path: Path, address: str
+) -> None:
+    """Although the client has a neighbour entry that would outlast it."""
+    segment.give("left", address)
+    listening = Listening(segment, tmp_path, address)
+    time.sleep(0.2)
+    before = time.time()
+    segment.drop("left")
+    out = time.time()
+    time.sleep(0.5)
+    back = time.time()
+    segment.forward("left")
+    forth = time.time()
+    time.sleep(0.2)
+    status, found, words = listening.stop()
+    assert (status, found["verdict"]) == (0, "one")
+    [silence] = found["silences"]
+    interval = (10 + found["worst_pause_ms"]) / 1000
+    assert before <= silence["start"] <= out + interval
+    assert back <= silence["end"] <= forth + interval
+    assert silence["closed"]
+    assert found["worst_silence_ms"] == silence["length_ms"]
+    assert f"nobody answered for {silence['length_ms']:.0f} ms" in words
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
 def test_nobody(segment: Segment, tmp_path: Path, address: str) -> None:
     status, found, words = Listening(segment, tmp_path, address, "--seconds", 0.2).result()
     assert (status, found["verdict"], found["heard"]) == (3, "nobody", [])

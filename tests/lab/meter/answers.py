@@ -5,9 +5,9 @@
 
 Asks for the address every interval, from made-up neighbours that leave this host's own neighbour
 entries alone (segment.py), and captures every request, answer and announcement about it, stamped by
-the kernel. What counts as two at once, judge.py defines. With --passive nothing is sent. Several
-addresses take turns within the interval; their report is a list, `targets`, of what one address
-reports.
+the kernel. What counts as two at once, judge.py defines, and what as nobody, silences.py. With
+--passive nothing is sent. Several addresses take turns within the interval; their report is a list,
+`targets`, of what one address reports.
 
 Ends after --seconds, or at SIGINT or SIGTERM, and then reports. Exit status, the first that holds:
 
@@ -32,9 +32,10 @@ from clock import MS, SECOND, Clock, steady
 from judge import WINDOW, Judge
 from options import addresses, positive, stop_by_signal, write
 from segment import SOURCE4, Frame, Segment, sole_interface
+from silences import Silence, Silences
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from options import Address
 
@@ -46,11 +47,16 @@ STATUS = {"two": 1, "incomplete": 2, "nobody": 3, "one": 0}  # the worst first
 class Listener:
     """Asks by the schedule, hears everything; what it found stays in its fields."""
 
-    def __init__(self, segment: Segment, addresses: Sequence[Address], window: int):
+    def __init__(
+        self, segment: Segment, addresses: Sequence[Address], window: int, interval: int | None
+    ):
+        """`interval`: ns between two questions for an address; None: never asked."""
         self.segment = segment
         self.addresses = addresses
+        self.interval = interval
         self.clock = segment.clock
         self.judges = {address.packed: Judge(window) for address in addresses}
+        self.silences = {a.packed: Silences(interval) for a in addresses if interval is not None}
         # Answers and announcements.
         self.heard: dict[bytes, list[Frame]] = {address.packed: [] for address in addresses}
         self.start = self.clock.now()
@@ -59,11 +65,10 @@ class Listener:
         self.missed = 0
         self.stopped = False
 
-    def run(self, seconds: float | None, interval: int | None, source4: Any) -> None:
-        """Listen for `seconds` (None: until stopped), asking for each address every `interval` ns
-        (None: never)."""
+    def run(self, seconds: float | None, source4: Any) -> None:
+        """Listen for `seconds` (None: until stopped), asking for each address every interval."""
         count = len(self.addresses)
-        pace = None if interval is None else interval // count
+        pace = None if self.interval is None else self.interval // count
         poll = select.poll()
         poll.register(self.segment.capture, select.POLLIN)
         end = None if seconds is None else self.start + int(seconds * SECOND)
@@ -82,11 +87,15 @@ class Listener:
         poll.poll(50)  # the answer to the last request
         self._take()
         self.end = self.clock.now()
+        for silences in self.silences.values():
+            silences.finish(self.end)
         self.missed = self.segment.missed()
 
     def _take(self) -> None:
         for frame in self.segment.heard():
             self.judges[frame.about].feed(frame)
+            if frame.about in self.silences:
+                self.silences[frame.about].feed(frame)
             if frame.kind != "request":
                 self.heard[frame.about].append(frame)
 
@@ -103,6 +112,7 @@ def report(listener: Listener, address: Address, names: dict[str, str]) -> dict[
     """What was heard of `address`, ready for JSON: times in Unix seconds, lengths in ms."""
     unix, judge = listener.clock.unix, listener.judges[address.packed]
     heard = listener.heard[address.packed]
+    silences = listener.silences[address.packed].found if listener.silences else []
     kinds = Counter((frame.mac, frame.kind in ANNOUNCEMENTS) for frame in heard)
     macs = dict.fromkeys(frame.mac for frame in heard)
     return {
@@ -118,6 +128,8 @@ def report(listener: Listener, address: Address, names: dict[str, str]) -> dict[
         }
         if judge.latencies
         else None,
+        "worst_silence_ms": round(max((s.length for s in silences), default=0) / MS, 3),
+        "silences": [_silence(silence, unix) for silence in silences],
         "worst_pause_ms": round(listener.worst_pause / MS, 3),
         "missed": listener.missed,
         "window_ms": judge.window / MS,
@@ -154,6 +166,17 @@ def report(listener: Listener, address: Address, names: dict[str, str]) -> dict[
     }
 
 
+def _silence(silence: Silence, unix: Callable[[int], float]) -> dict[str, Any]:
+    return {
+        "start": unix(silence.start),
+        "end": unix(silence.end),
+        "length_ms": round(silence.length / MS, 3),
+        "questions": silence.questions,
+        "closed": silence.closed,
+        "stalled_ms": round(silence.stalled / MS, 3),
+    }
+
+
 def text(found: dict[str, Any]) -> str:
     """The report in words."""
     names = {entry["mac"]: entry["name"] for entry in found["macs"]}
@@ -170,6 +193,9 @@ def text(found: dict[str, Any]) -> str:
             f"  {label}: {entry['answers']} answers, {entry['announcements']} announcements"
         )
     lines += _spell_lines(found["spells"], names, start)
+    if found["silences"]:
+        worst = max(found["silences"], key=lambda silence: float(silence["length_ms"]))
+        lines.append(_silence_text(worst, len(found["silences"]), start))
     lines += [
         f"  {violation['time'] - start:.6f} s: {names[violation['first']]} and "
         f"{names[violation['second']]} both answered ({violation['rule']})"
@@ -192,6 +218,18 @@ def _spell_lines(spells: list[dict[str, Any]], names: dict[str, str], start: flo
     if len(lines) > 2 * SHOWN:
         lines[SHOWN:-SHOWN] = [f"  … {len(lines) - 2 * SHOWN} more …"]
     return lines
+
+
+def _silence_text(silence: dict[str, Any], count: int, start: float) -> str:
+    words = (
+        f"  nobody answered for {silence['length_ms']:.0f} ms at {silence['start'] - start:.3f} s"
+    )
+    words += f", {silence['questions']} times asked"
+    if not silence["closed"]:
+        words += ", not over at the end"
+    if silence["stalled_ms"]:
+        words += f", {silence['stalled_ms']:.0f} ms of it the meter itself stood still"
+    return words + (f"; the worst of {count} such times" if count > 1 else "")
 
 
 def _verdict_text(found: dict[str, Any]) -> str:
@@ -259,12 +297,12 @@ def main() -> int:
         print(f"answers: cannot listen for {wanted}: {error}", file=sys.stderr)
         return STATUS["incomplete"]
     steady()
-    listener = Listener(segment, targets, int(arguments.window_ms * MS))
+    interval = None if arguments.passive else int(arguments.interval_ms * MS)
+    listener = Listener(segment, targets, int(arguments.window_ms * MS), interval)
     stop_by_signal(listener)
     print(f"answers: listening for {wanted}", file=sys.stderr, flush=True)
-    interval = None if arguments.passive else int(arguments.interval_ms * MS)
     try:
-        listener.run(arguments.seconds, interval, arguments.source)
+        listener.run(arguments.seconds, arguments.source)
     except OSError as error:
         print(f"answers: cannot go on for {wanted}: {error}", file=sys.stderr)
         return STATUS["incomplete"]

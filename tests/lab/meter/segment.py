@@ -35,6 +35,7 @@ ICMPV6, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT = 58, 135, 136
 ARP_REQUEST, ARP_REPLY = 1, 2
 BROADCAST = b"\xff" * 6
 IDENTITIES = 256
+_IDENTITY = "02:68:65:72:00:"
 SOURCE4 = ipaddress.IPv4Address("192.0.2.1")
 SOURCE6 = ipaddress.IPv6Address("fe80::268:65ff:fe72:0")
 
@@ -62,7 +63,12 @@ class Frame:
 
 def identity(sequence: int) -> bytes:
     """The made-up MAC that asks request `sequence`: locally administered, unicast."""
-    return b"\x02\x68\x65\x72\x00" + bytes([sequence % IDENTITIES])
+    return bytes.fromhex(_IDENTITY.replace(":", "")) + bytes([sequence % IDENTITIES])
+
+
+def is_identity(mac: str) -> bool:
+    """Whether a MAC, as words, is one of those made-up ones."""
+    return mac.startswith(_IDENTITY)
 
 
 def request(address: Address, sequence: int, source4: ipaddress.IPv4Address = SOURCE4) -> bytes:
