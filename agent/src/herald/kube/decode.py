@@ -103,7 +103,7 @@ def _service(json: Fields) -> Service:
         conditions=tuple(_conditions(status, OURS)),
         deleting="deletionTimestamp" in metadata,
         served_otherwise=any("ip" not in each for each in ingress),
-        written=intern(max(_writes(metadata), default="")),
+        written=sys.intern(max(_writes(metadata), default="")),
     )
 
 
