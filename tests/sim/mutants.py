@@ -344,7 +344,9 @@ def late_answer_fills(patch: Any) -> None:
             again = self._locks.get(given_up[number])
             if again is not None and self._presence.live(now):
                 again.hold(now)
-                self._filler.keep(again, again.address, self._targets(again), now, live=True)
+                self._filler.keep(
+                    again, again.address, self._candidates.targets(again), now, live=True
+                )
             return True
         return answer(self, given, now)
 

@@ -232,7 +232,6 @@ def test_where_held_addresses_are_answered_is_not_asked_again_at_each_event() ->
     alone = held_v6(20)
     assert len(groups(alone)[-1]) == 20
     targets = Calls(alone.agent._candidates, "targets")
-    alone.agent._election._targets = alone.agent._candidates.targets
     alone.done.clear()
     alone.live(2 * SECOND)
     alone.post(ev.InterfacesSeen((ETH0,)))
@@ -344,11 +343,12 @@ def test_who_would_be_better_placed_is_worked_out_some_at_a_time() -> None:
     alone = held_v6(2)
     announced = dict.fromkeys(map(str, range(3 * LOCKS)), alone.agent._locks.held()[0])
     alone.agent._election._moves._waiting.extend(announced)
-    alone.agent._election._moves._better = lambda lock: False
+    alone.agent._candidates.better_placed = lambda lock: False
     alone.post(ev.Tick())
     assert alone.agent.next_deadline() == 0
     looked = []
-    moves = Moves(0, lambda lock: bool(looked.append(lock)))
+    alone.agent._candidates.better_placed = lambda lock: bool(looked.append(lock))
+    moves = Moves(0, alone.agent._candidates)
     moves.unsettle(0)
     moves.settle(announced, 0)
     for times in (1, 2, 3):

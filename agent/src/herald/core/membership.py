@@ -8,6 +8,8 @@ others change it, or Nodes or policies do, nothing moves for a better placement 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from herald.core.election.candidates import Candidates
 from herald.core.election.election import Election
 from herald.core.election.locks import Locks
@@ -69,7 +71,7 @@ class Membership:
             own = Presence(self._presence.lease)
             own.__dict__["report"] = self._candidates.own_report
             presences[self._node] = own
-        others_deaf = self._candidates.refresh(presences, self._reported)
+        others_deaf = self._candidates.refresh(presences, self._reported(presences))
         self._presence.answer_to(self._candidates.asked_in, now)
         if changed or others_deaf:
             self._locks.recheck()
@@ -84,8 +86,11 @@ class Membership:
         before, self._changes, self._read = self._read, changes, self._candidates.read()
         return self._read != before
 
-    def _reported(self, node: str) -> int | None:
-        return self._presence.reported if node == self._node else self._observer.reported(node)
+    def _reported(self, nodes: Iterable[str]) -> dict[str, int]:
+        """By node, the resourceVersion in which its present report first stood."""
+        found = {node: self._observer.reported(node) for node in nodes}
+        found[self._node] = self._presence.reported
+        return {node: version for node, version in found.items() if version is not None}
 
     def notice_entries(self) -> None:
         """What the kernel answers without any VIP lease goes."""

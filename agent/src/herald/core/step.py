@@ -90,9 +90,7 @@ class Decider:
             kernel,
             announcer,
             out,
-            candidates.place,
-            candidates.targets,
-            candidates.knows,
+            candidates,
         )
         self._own = OwnNode(
             settings, identity, world, presence, election, candidates, segment, kernel

@@ -9,7 +9,7 @@ differ for a moment, the claim's compare-and-swap decides.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from herald.core.alike import mapping_once
 from herald.core.election.lock import Lock, Target
@@ -64,9 +64,7 @@ class Candidates:
         self._load: dict[str, int] = {}
         self._holders: dict[str, str] = {}
 
-    def refresh(
-        self, presences: dict[str, Presence], reported: Callable[[str], int | None]
-    ) -> bool:
+    def refresh(self, presences: dict[str, Presence], reported: Mapping[str, int]) -> bool:
         """Take the presences that are alive, this node's own with its present report; True if other interfaces are
         deaf than before.
 
@@ -76,7 +74,7 @@ class Candidates:
         before, self._deaf = self._deaf, {}
         self.asked_in = 0
         for node, presence in presences.items():
-            since = reported(node)
+            since = reported.get(node)
             if since is not None and any(i.heard is False for i in presence.report.interfaces):
                 renewed = [
                     other.report
@@ -162,6 +160,10 @@ class Candidates:
                 for name, node in self._world.nodes.items()
             },
         )
+
+    def better_placed(self, lock: Lock) -> bool:
+        """Whether another node comes first for a lock."""
+        return self.place(lock).order[:1] != (self._node,)
 
     def follows(self, holder: str, lock: Lock) -> bool:
         """Whether this node is the best placed one but for the present holder."""

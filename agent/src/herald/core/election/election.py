@@ -22,6 +22,7 @@ from typing import Literal
 from herald.core.alike import once
 from herald.core.effects import LeaseRequest
 from herald.core.election.announce import Announcer
+from herald.core.election.candidates import Candidates
 from herald.core.election.filling import UNABLE, Filler
 from herald.core.election.lock import (
     ACTIONS,
@@ -33,12 +34,11 @@ from herald.core.election.lock import (
     Purpose,
     Request,
     Sight,
-    Target,
 )
 from herald.core.election.locks import BATCH, Locks
 from herald.core.election.moves import Moves
 from herald.core.election.observer import Observer
-from herald.core.election.placement import Placement, jittered
+from herald.core.election.placement import jittered
 from herald.core.election.presence import OwnPresence
 from herald.core.election.unaware import Unaware
 from herald.core.election.verify import Verifier
@@ -93,11 +93,8 @@ class Election:
         kernel: KernelMap,
         announcer: Announcer,
         outbox: Outbox,
-        place: Callable[[Lock], Placement],
-        targets: Callable[[Lock], Mapping[int, Target]],
-        knows: Callable[[Lock], bool],
+        candidates: Candidates,
     ) -> None:
-        """``knows``: whether all is known that placing that lock depends on."""
         self._settings = settings
         self._node = node
         self._locks = locks
@@ -106,13 +103,11 @@ class Election:
         self._kernel = kernel
         self._announcer = announcer
         self._out = outbox
-        self._place = place
-        self._targets = targets
-        self._knows = knows
-        self._filler = Filler(kernel, announcer, outbox, locks.recheck_at)
+        self._candidates = candidates
+        self._filler = Filler(kernel, announcer, outbox, locks)
         self._verifier = Verifier(node, locks, observer, outbox, settings.duration_ns)
         self._unaware = Unaware(observer)
-        self._moves = Moves(settings.hold_down_ns, lambda lock: place(lock).order[:1] != (node,))
+        self._moves = Moves(settings.hold_down_ns, candidates)
         self.rewound = False
         """A list showed a lease as it had been before: the API server's time ran backwards (rule 10)."""
         self.synced = False
@@ -337,7 +332,7 @@ class Election:
             return Sight.ABSENT
         holder = lock.holder
         if holder == epoch:
-            if not self._knows(lock):
+            if not self._candidates.knows(lock):
                 return Sight.BUSY
             return Sight.UNWANTED if self._unwanted(lock, lock.lease, now) else Sight.OURS
         if holder is not None and self._observer.lives(holder):
@@ -368,7 +363,7 @@ class Election:
 
     def _rank(self, lock: Lock, now: int) -> int | None:
         """This node's place in the order for a lock; None: not eligible."""
-        placement = self._place(lock)
+        placement = self._candidates.place(lock)
         if placement.order != lock.placement.order:
             lock.placed_at = now
             self._locks.touched[lock.name] = None
@@ -451,7 +446,7 @@ class Election:
         elif lock.doomed:
             # Its finalizer goes after this: no lease that is not being deleted is ever without one.
             self._send(lock, "delete", lease, "delete", now)
-        elif self._give(lock, lease, now) or rank is None or not self._knows(lock):
+        elif self._give(lock, lease, now) or rank is None or not self._candidates.knows(lock):
             return
         elif now < (due := self._turn(lock, max(free_since, lock.placed_at), rank)):
             self._locks.recheck_at(lock, due)
@@ -521,7 +516,8 @@ class Election:
         if lease is None:
             return
         if address is not None:
-            announced, live, targets = lock.announced, self._presence.live(now), self._targets(lock)
+            announced, live = lock.announced, self._presence.live(now)
+            targets = self._candidates.targets(lock)
             if lock.devices != targets.keys():
                 lock.devices, self._locks.moved = once(frozenset(targets)), True
             lock.unable = not self._filler.keep(lock, address, targets, now, live=live)

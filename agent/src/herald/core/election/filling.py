@@ -12,11 +12,12 @@ What always holds (rule 4 of docs/design/election.md):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from herald.core.effects import Announcement, SendFrames
 from herald.core.election.announce import Announcer
 from herald.core.election.lock import Lock, Pair, Target
+from herald.core.election.locks import Locks
 from herald.core.kernel import EntryValue
 from herald.core.kernelmap import KernelMap
 from herald.core.model import SECOND, Address
@@ -33,13 +34,12 @@ class Filler:
         kernel: KernelMap,
         announcer: Announcer,
         outbox: Outbox,
-        look_again: Callable[[Lock, int], None],
+        locks: Locks,
     ) -> None:
-        """``look_again``: decide about the lock again at that moment."""
         self._kernel = kernel
         self._announcer = announcer
         self._out = outbox
-        self._look_again = look_again
+        self._locks = locks
         self._frames: dict[int, tuple[Lock, int]] = {}
 
     def forget(self) -> None:
@@ -123,7 +123,7 @@ class Filler:
     def _give_up(self, lock: Lock, pair: Pair, now: int) -> bool:
         """One interface takes neither frames nor entry: leave it alone for a while."""
         pair.again_at = pair.again_at or now + UNABLE
-        self._look_again(lock, pair.again_at)
+        self._locks.recheck_at(lock, pair.again_at)
         return False
 
     def _had(self, lock: Lock, address: Address, macs: Mapping[int, bytes], now: int) -> None:

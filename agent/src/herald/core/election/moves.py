@@ -9,18 +9,19 @@ the hold-down, so that a node that comes and goes moves nothing back and forth.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
+from herald.core.election.candidates import Candidates
 from herald.core.election.lock import Lock
 from herald.core.election.locks import BATCH
 from herald.core.leases import Epoch
 
 
 class Moves:
-    def __init__(self, hold_down: int, better: Callable[[Lock], bool]) -> None:
-        """``hold_down``: nanoseconds without a change. ``better``: whether another node comes first for a lock."""
+    def __init__(self, hold_down: int, candidates: Candidates) -> None:
+        """``hold_down``: nanoseconds without a change."""
         self._hold_down = hold_down
-        self._better = better
+        self._candidates = candidates
         self._waiting: deque[str] = deque()
         self._moving = ""
         self.quiet_at: int | None = None
@@ -47,7 +48,7 @@ class Moves:
             self._moving = ""
         for _ in range(min(len(self._waiting), BATCH)):
             lock = locks.get(self._waiting.popleft())
-            if lock is not None and lock.announced and self._better(lock):
+            if lock is not None and lock.announced and self._candidates.better_placed(lock):
                 self._moving = lock.name
                 return lock
         return None
