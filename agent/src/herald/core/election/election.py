@@ -595,9 +595,7 @@ class Election:
             elif request.purpose == "verify" and lock.holder != self._presence.epoch:
                 self._verifier.ask(lock, outcome.lease, now)
 
-    def _refused(
-        self, lock: Lock, request: Request, outcome: Refused, sent: int, now: int
-    ) -> None:
+    def _refused(self, lock: Lock, request: Request, outcome: Refused, sent: int, now: int) -> None:
         lock.unsure = False
         if outcome.status == 404 and request.purpose != "create":
             self._answered_gone(lock, sent, now)
