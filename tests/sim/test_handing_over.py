@@ -220,6 +220,7 @@ def test_what_placement_does_not_read_puts_no_move_off() -> None:
             elif isinstance(each, Policy):
                 said = PolicyStatus(1, 4, second, ())
                 cluster.api.put(replace(each, answer_ping=second % 2 == 0, status=said))
+        cluster.api.put(Node("without-agent", "uid", {}, {}, (), ready=second % 2 == 0))
         cluster.run(1)
     assert cluster.holder("web") == holder
 
