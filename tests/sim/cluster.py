@@ -11,9 +11,10 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from ipaddress import ip_address
+from typing import Literal
 
 from tests import services
 from tests.sim.api import Api, Backup
@@ -24,7 +25,7 @@ from tests.sim.watch import Watch
 
 from herald.core import effects as fx
 from herald.core import events as ev
-from herald.core.election.placement import DRAIN_ANNOTATION
+from herald.core.election.placement import DRAIN_ANNOTATION, EXCLUDE_LABEL, OUT_OF_SERVICE_TAINT
 from herald.core.leases import services_of
 from herald.core.model import (
     MILLISECOND,
@@ -33,6 +34,7 @@ from herald.core.model import (
     VIP_PREFIX,
     Address,
     Block,
+    Endpoints,
     Lease,
     Node,
     Policy,
@@ -105,7 +107,7 @@ class Cluster:
         machine.node = node or name
         self._owners[machine.interface().addresses[0].ip] = name
         if not node:
-            self.api.put(Node(name, f"node-{name}", {}, {}, (), ready=None))
+            self.register(name)
         return machine
 
     def _news(self, kind: ev.Kind) -> None:
@@ -251,20 +253,59 @@ class Cluster:
         for each in [address] if address is not None else self.addresses():
             self.invariants.edited(each, loose=each == address)
 
-    def annotate_node(self, name: str, annotations: dict[str, str]) -> None:
-        node = self.api.objects[Node, name]
-        assert isinstance(node, Node)
-        self.api.put(replace(node, annotations=annotations))
+    def endpoints(self, service: str, *nodes: str) -> None:
+        """Where its ready endpoints are."""
+        self._rehomed(service)
+        self.api.put(Endpoints(f"{service}-slice", ("default", service), frozenset(nodes)))
+
+    def traffic_policy(self, service: str, policy: Literal["Cluster", "Local"]) -> None:
+        self._rehomed(service)
+        self.api.put(replace(self.get(service), external_traffic_policy=policy))
+
+    def _rehomed(self, service: str) -> None:
+        for text in self.get(service).ingress:
+            self.invariants.rehomed(ip_address(text))
+
+    def node(self, name: str) -> Node | None:
+        found = self.api.objects.get((Node, name))
+        return found if isinstance(found, Node) else None
+
+    def register(self, name: str) -> None:
+        """As a kubelet that finds no Node of its name; each makes another one."""
+        self._placed_otherwise(name)
+        self.api.put(Node(name, f"node-{name}-{self.api.revision}", {}, {}, (), ready=True))
+
+    def change_node(self, name: str, **fields: object) -> None:
+        """Of what placement reads of it, if it is there."""
+        if (node := self.node(name)) is not None:
+            self._placed_otherwise(name)
+            self.api.put(replace(node, **fields))  # type: ignore[arg-type]
+
+    @property
+    def policy(self) -> Policy:
+        """That by which all is announced."""
+        found = self.api.objects[Policy, "all"]
+        assert isinstance(found, Policy)
+        return found
+
+    def change_policy(self, **fields: object) -> None:
+        """Of what placement reads of it."""
+        self._placed_otherwise()
+        self.api.put(replace(self.policy, **fields))  # type: ignore[arg-type]
 
     def drain(self, name: str, *, drain: bool) -> None:
-        self.invariants.trouble[name] = self.now
-        self.annotate_node(name, {DRAIN_ANNOTATION: "true"} if drain else {})
+        self.change_node(name, annotations={DRAIN_ANNOTATION: "true"} if drain else {})
 
     def delete_node(self, name: str) -> None:
         """kubectl delete node: the garbage collector asks for what the Node owns to be deleted."""
-        self.invariants.trouble[name] = self.now
+        self._placed_otherwise(name)
         self.api.remove(Node, name)
         self.api.delete_lease(presence_lease_name(name))
+
+    def _placed_otherwise(self, *nodes: str) -> None:
+        """Something has changed by which placement goes; it may be that these are to announce no longer."""
+        self.invariants.changed_at = self.now
+        self.invariants.trouble.update(dict.fromkeys(nodes, self.now))
 
     def get(self, name: str) -> Service:
         found = self.api.objects[Service, ("default", name)]
@@ -294,13 +335,26 @@ class Cluster:
             if kind is Lease and (address := vip_address(str(key))) is not None
         ]
 
-    def wanted(self, address: Address) -> bool:
-        """Whether somebody is to announce it."""
+    def wanted(self, address: Address, eligible: Collection[str]) -> bool:
+        """Whether one of these nodes is to announce it."""
         lease = self.api.lease(vip_lease_name(address))
         if lease is None or lease.deleting or not self._every_node_may_announce():
             return False
         services = [self.api.objects.get((Service, key)) for key in services_of(lease)]
-        return any(isinstance(s, Service) and s.type == "LoadBalancer" for s in services)
+        return any(
+            isinstance(s, Service)
+            and s.type == "LoadBalancer"
+            and (s.external_traffic_policy == "Cluster" or self._endpoint_on(s, eligible))
+            for s in services
+        )
+
+    def _endpoint_on(self, service: Service, nodes: Collection[str]) -> bool:
+        return any(
+            isinstance(each, Endpoints)
+            and each.service == service.key
+            and not each.nodes.isdisjoint(nodes)
+            for each in self.api.objects.values()
+        )
 
     def _every_node_may_announce(self) -> bool:
         policies = [obj for (kind, _), obj in self.api.objects.items() if kind is Policy]
@@ -312,9 +366,14 @@ class Cluster:
             for policy in policies
         )
 
-    def drained(self, name: str) -> bool:
-        node = self.api.objects.get((Node, name))
-        if not isinstance(node, Node) or node.annotations.get(DRAIN_ANNOTATION) == "true":
+    def is_out(self, name: str) -> bool:
+        """Whether nothing is to be announced by that node, where another one can."""
+        node = self.node(name)
+        if node is None or node.ready is False or EXCLUDE_LABEL in node.labels:
+            return True
+        if node.annotations.get(DRAIN_ANNOTATION) == "true":
+            return True
+        if any(taint.key == OUT_OF_SERVICE_TAINT for taint in node.taints):
             return True
         return any(m.stopping for m in self.machines.values() if m.node == name)
 

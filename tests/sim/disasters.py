@@ -9,7 +9,7 @@ put into ``FOUND`` of test_schedules.py as it is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from hypothesis import strategies as st
@@ -18,8 +18,21 @@ from tests.sim.invariants import Violation
 from tests.sim.machine import Machine
 
 from herald.core import effects as fx
+from herald.core import events as ev
+from herald.core.election.placement import EXCLUDE_LABEL, OUT_OF_SERVICE_TAINT
 from herald.core.leases import DURATION, EPOCH, INSTANCE, PRESENCE, RELEASED, Epoch
-from herald.core.model import IPAM_LEASE, MILLISECOND, SECOND, presence_lease_name
+from herald.core.model import (
+    IPAM_LEASE,
+    MILLISECOND,
+    SECOND,
+    Lease,
+    Node,
+    PreferredNodes,
+    Selector,
+    Service,
+    Taint,
+    presence_lease_name,
+)
 from herald.core.settings import Settings
 
 Mode = Literal["Withdraw", "Hold"]
@@ -264,6 +277,42 @@ def compact(cluster: Cluster, machine: Machine, much: int) -> None:
     cluster.api.compact()
 
 
+@kind("restore")
+def restore(cluster: Cluster, machine: Machine, much: int) -> Undo:
+    """etcd is restored from a backup that was made when this began. Whoever had written since, but for Herald, does so
+    again; what Herald wrote into Services is lost as well."""
+    backup = cluster.api.backup()
+
+    def set_back() -> None:
+        there = dict(cluster.api.objects)
+        cluster.restore(backup)
+        for key, obj in list(cluster.api.objects.items()):
+            if not isinstance(obj, Lease) and key not in there:
+                _removed_again(cluster, obj)
+        for key, obj in there.items():
+            if not isinstance(obj, Lease):
+                _written_again(cluster, obj, cluster.api.objects.get(key))
+
+    return set_back
+
+
+def _removed_again(cluster: Cluster, obj: ev.KubeObject) -> None:
+    if isinstance(obj, Service):
+        cluster.delete_service(obj.name)
+    elif isinstance(obj, Node):
+        cluster.delete_node(obj.name)
+    else:
+        cluster.api.remove(type(obj), obj.key)
+
+
+def _written_again(cluster: Cluster, obj: ev.KubeObject, now: ev.KubeObject | None) -> None:
+    if isinstance(obj, Service):
+        known = now if isinstance(now, Service) else replace(obj, ingress=(), conditions=())
+        obj = replace(known, external_traffic_policy=obj.external_traffic_policy)
+    if obj != now:
+        cluster.api.put(obj)
+
+
 # --- of the segment -----------------------------------------------------------------------------------------
 
 
@@ -293,6 +342,54 @@ def frames(cluster: Cluster, machine: Machine, much: int) -> Undo:
         cluster.segment.loss, cluster.segment.delay = 0.0, 0
 
     return mend
+
+
+# --- of Nodes and of what is served where -------------------------------------------------------------------
+
+PREFERRED = PreferredNodes(Selector({"preferred": "yes"}), 100)
+
+
+@kind("node")
+def node(cluster: Cluster, machine: Machine, much: int) -> Undo:
+    """Its Node says something else for a while, by which addresses go elsewhere, or come to it."""
+    taint = Taint(OUT_OF_SERVICE_TAINT, "nodeshutdown", "NoExecute")
+    fields: tuple[dict[str, object], ...] = (
+        {"ready": False},
+        {"ready": None},
+        {"labels": {EXCLUDE_LABEL: ""}},
+        {"labels": {"preferred": "yes"}},
+        {"taints": (taint,)},
+    )
+    if PREFERRED not in cluster.policy.preferred_nodes:
+        cluster.change_policy(preferred_nodes=(PREFERRED,))
+    cluster.change_node(machine.node, **fields[much % len(fields)])
+    return lambda: cluster.change_node(machine.node, ready=True, labels={}, taints=())
+
+
+@kind("node removed")
+def node_removed(cluster: Cluster, machine: Machine, much: int) -> Undo:
+    """Somebody deletes its Node; the kubelet makes another one, at once or when it is started again."""
+    cluster.delete_node(machine.node)
+    if much % 4 == 0:
+        cluster.register(machine.node)
+    return lambda: cluster.node(machine.node) or cluster.register(machine.node)
+
+
+@kind("endpoints")
+def endpoints(cluster: Cluster, machine: Machine, much: int) -> Undo | None:
+    """A Service is Local, and only some nodes have an endpoint of it."""
+    names = sorted(s.name for s in cluster.services())
+    if not names:
+        return None
+    name = names[much % len(names)]
+    cluster.endpoints(name, *(n for i, n in enumerate(cluster.machines) if much >> i & 1))
+    cluster.traffic_policy(name, "Local")
+
+    def everywhere() -> None:
+        if name in [s.name for s in cluster.services()]:
+            cluster.traffic_policy(name, "Cluster")
+
+    return everywhere
 
 
 # --- of users -----------------------------------------------------------------------------------------------

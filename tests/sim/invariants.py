@@ -65,11 +65,13 @@ class _Given:
     edited_at: int = NEVER
     """Somebody wrote the lease by hand."""
     quiet: float = 0.0
-    """When its holder let go of it last: for how long no presence had changed but by being renewed."""
+    """When its holder let go of it last: for how long nothing had changed by which placement goes."""
     loose: bool = False
     """And it has had no announcer since: that takes as long as it takes to see what was done, and then a long D."""
     unneeded_at: int = NEVER
     """Its Service was deleted."""
+    rehomed_at: int = NEVER
+    """Its Service became Local, or was so, or its endpoints went elsewhere."""
     claims: dict[str, int] = field(default_factory=dict)
     """By machine: when the claim began by which its kernel answers, in the cluster's time."""
     heard: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -89,7 +91,7 @@ class Invariants:
         self.disturbed_at = 0
         """When something was last done to the cluster, or stopped being done."""
         self.changed_at = 0
-        """When a presence last changed but by being renewed."""
+        """When a presence last changed but by being renewed, or a Node or a policy as placement reads them."""
         self.trouble: dict[str, int] = {}
         """By node: when something that may take an address from it was last the matter. (An API server that is away
         for all is none: who was well before is not lost when it is back.)"""
@@ -220,6 +222,7 @@ class Invariants:
         for machine in cluster.machines.values():
             self._hold(machine)
         eligible = [m for m in cluster.machines.values() if m.may_announce()]
+        names = {m.node for m in eligible}
         hindered = any(
             m.forbidden or m.slow_answers or m.lag or m.services_lag
             for m in cluster.machines.values()
@@ -228,7 +231,7 @@ class Invariants:
         for address, given in self._given.items():
             served = self._served(address)
             given.loose = given.loose and not served
-            if not calm or served or not cluster.wanted(address):
+            if not calm or served or not cluster.wanted(address, names):
                 given.dark_since = None
                 continue
             if given.dark_since is None:
@@ -347,6 +350,9 @@ class Invariants:
         given = self._given.setdefault(address, _Given())
         given.unneeded_at = self._cluster.now
 
+    def rehomed(self, address: Address) -> None:
+        self._given.setdefault(address, _Given()).rehomed_at = self._cluster.now
+
     def _moved(self, address: Address, lease: Lease, *, new: bool) -> None:
         given = self._given.setdefault(address, _Given())
         if new:
@@ -367,10 +373,12 @@ class Invariants:
             excused = excused or max(quiet, given.quiet) >= self._cluster.settings.hold_down_ns
         elif reason.startswith(f"{old}: nobody on the segment answers"):
             excused = excused or self._recently(self._alone_at.get(old, NEVER))
+        elif reason.startswith(f"{old}: externalTrafficPolicy is Local"):
+            excused = excused or self._recently(given.rehomed_at)
         elif reason == f"{old}: no Service needs it":
             excused = self._recently(given.unneeded_at)
         elif reason != f"{old} was lost":
-            excused = bool(reason) and (excused or self._cluster.drained(old))
+            excused = bool(reason) and (excused or self._cluster.is_out(old))
         if not excused:
             self._fail(f"{address} moved from {old} to {lease.holder} for no reason ({reason!r})")
 

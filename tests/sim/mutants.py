@@ -29,9 +29,10 @@ from herald.core.election.segment import Segment
 from herald.core.election.unaware import Unaware
 from herald.core.events import Answer, Done, Failed
 from herald.core.kernel import EntryKey, EntryValue
-from herald.core.kernelmap import KernelMap
+from herald.core.kernelmap import KernelMap, _Asked
 from herald.core.leases import Epoch, Presence
 from herald.core.model import SECOND, Address, Lease
+from herald.core.step import Decider
 
 Plant = Callable[[Any], None]
 """Given pytest's MonkeyPatch."""
@@ -604,6 +605,89 @@ def held_unconfirmed(patch: Any) -> None:
     patch.setattr(
         OwnPresence, "_extend", lambda self, deadline, _: extend(self, deadline, deadline)
     )
+
+
+# --- 9: requests --------------------------------------------------------------------------------------------
+
+
+@mutant(
+    "renewal-untimed",
+    "9: a renewal waits for its answer for as long as that takes",
+    Step("answers lost", lasts=(1000, 2000), much=(2, 3)),
+)
+def renewal_untimed(patch: Any) -> None:
+    request = OwnPresence._request
+
+    def patient(self: OwnPresence, verb: Any, lease: Lease, purpose: str, *rest: Any) -> None:
+        request(self, verb, lease, purpose, *rest)
+        sent = self._out._effects[-1]
+        assert isinstance(sent, LeaseRequest)
+        if purpose == "renew":
+            self._out._effects[-1] = replace(sent, deadline=sent.deadline + 3600 * SECOND)
+
+    patch.setattr(OwnPresence, "_request", patient)
+
+
+@mutant(
+    "renewal-untried",
+    "9: a renewal that failed is not tried again",
+    Step("errors", lasts=(500, 1500), much=(1, 3)),
+)
+def renewal_untried(patch: Any) -> None:
+    patch.setattr(OwnPresence, "_pause", lambda self, pending: 3600 * SECOND)
+
+
+# --- 10: time running backwards -----------------------------------------------------------------------------
+
+SET_BACK = (
+    # Its addresses go to others after the backup, of which one is cut off when etcd is restored.
+    Step("restore", lasts=(3000, 4000)),
+    Step("drain", after=(200, 1000), lasts=(9000, 9000)),
+    Step("cut", after=(1000, 1700), lasts=(3000, 5000), much=(0, 1), neighbour=1),
+)
+
+
+@mutant(
+    "claims-set-back",
+    "10: claimed at once after time ran backwards",
+    *SET_BACK,
+)
+def claims_set_back(patch: Any) -> None:
+    begin = Decider._begin_anew
+
+    def at_once(self: Decider, now: int) -> None:
+        begin(self, now)
+        self._claims_from = now
+
+    patch.setattr(Decider, "_begin_anew", at_once)
+
+
+@mutant(
+    "set-back-unnoticed",
+    "10: that a Lease is older than it was known is not noticed",
+    *SET_BACK,
+)
+def set_back_unnoticed(patch: Any) -> None:
+    patch.setattr(Lease, "is_before", lambda self, known: False)
+
+
+# --- 11: order ----------------------------------------------------------------------------------------------
+
+
+@mutant(
+    "removal-unconfirmed",
+    "11: a removal counts as done before the kernel has confirmed it",
+    Step("refuse", much=(9, 9)),
+    Step("drain", after=(100, 500)),
+)
+def removal_unconfirmed(patch: Any) -> None:
+    remove = KernelMap._remove
+
+    def done(self: KernelMap, keys: set[EntryKey]) -> None:
+        remove(self, keys)
+        self._apply(_Asked(remove=frozenset(keys)))
+
+    patch.setattr(KernelMap, "_remove", done)
 
 
 if __name__ == "__main__":

@@ -268,7 +268,7 @@ def test_what_the_allocator_s_watch_is_late_to_show_keeps_its_address(
     assert cluster.allocator() == before.node
     # Only the third may announce: what happens to the lease is no reason to look at it again.
     name = holder.node
-    cluster.api.put(Node(name, f"node-{name}", {"announces": "yes"}, {}, (), ready=None))
+    cluster.api.put(Node(name, f"node-{name}", {"announces": "yes"}, {}, (), ready=True))
     (watch,) = (watch for watch in heir.watches if watch.kind is Service)
     watch.hung = True
     cluster.service("web", type="ClusterIP", external_ips=(OUTSIDE,))

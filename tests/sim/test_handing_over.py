@@ -35,10 +35,10 @@ ANNOUNCES = {"announces": "yes"}
 def cluster_of(
     nodes: int = 4, *, seed: int = 0, settings: Settings | None = None, **fields: object
 ) -> Cluster:
-    """Its nodes are Ready, and a Service is served."""
+    """A Service is served."""
     cluster = Cluster(nodes, seed=seed, settings=settings)
     for name in cluster.machines:
-        change_node(cluster, name, ready=True, labels=ANNOUNCES)
+        cluster.change_node(name, labels=ANNOUNCES)
     cluster.start()
     cluster.service("web", **fields)
     return cluster
@@ -49,23 +49,6 @@ def settled(cluster: Cluster, *names: str) -> str:
     cluster.run_until(lambda: cluster.served(*names), 15)
     cluster.run(5)
     return cluster.holder(names[0])
-
-
-def change_node(cluster: Cluster, name: str, **fields: object) -> None:
-    node = cluster.api.objects[Node, name]
-    assert isinstance(node, Node)
-    cluster.api.put(replace(node, **fields))  # type: ignore[arg-type]
-
-
-def change_policy(cluster: Cluster, **fields: object) -> None:
-    policy = cluster.api.objects[Policy, "all"]
-    assert isinstance(policy, Policy)
-    cluster.api.put(replace(policy, **fields))  # type: ignore[arg-type]
-
-
-def endpoints(cluster: Cluster, service: str, *nodes: str) -> None:
-    """Where its ready endpoints are."""
-    cluster.api.put(Endpoints(f"{service}-slice", ("default", service), frozenset(nodes)))
 
 
 def unserved(cluster: Cluster, *names: str, seconds: float = 1) -> float:
@@ -97,25 +80,25 @@ def logged(cluster: Cluster, node: str, event: str) -> list[object]:
 
 
 def not_ready(cluster: Cluster, holder: str) -> None:
-    change_node(cluster, holder, ready=False)
+    cluster.change_node(holder, ready=False)
 
 
 def not_selected(cluster: Cluster, holder: str) -> None:
-    change_node(cluster, holder, labels={})
-    change_policy(cluster, node_selector=Selector(ANNOUNCES))
+    cluster.change_node(holder, labels={})
+    cluster.change_policy(node_selector=Selector(ANNOUNCES))
 
 
 def excluded(cluster: Cluster, holder: str) -> None:
-    change_node(cluster, holder, labels={EXCLUDE_LABEL: ""})
+    cluster.change_node(holder, labels={EXCLUDE_LABEL: ""})
 
 
 def tainted(cluster: Cluster, holder: str) -> None:
     taint = Taint(OUT_OF_SERVICE_TAINT, "nodeshutdown", "NoExecute")
-    change_node(cluster, holder, taints=(taint,))
+    cluster.change_node(holder, taints=(taint,))
 
 
 def endpoints_leave(cluster: Cluster, holder: str) -> None:
-    endpoints(cluster, "web", *(name for name in cluster.machines if name != holder))
+    cluster.endpoints("web", *(name for name in cluster.machines if name != holder))
 
 
 @pytest.mark.parametrize(
@@ -133,9 +116,8 @@ def test_who_may_announce_no_longer_hands_over_and_says_why(
 ) -> None:
     local = lose is endpoints_leave
     cluster = cluster_of(external_traffic_policy="Local" if local else "Cluster")
-    endpoints(cluster, "web", *cluster.machines)
+    cluster.endpoints("web", *cluster.machines)
     holder = settled(cluster, "web")
-    cluster.invariants.trouble[holder] = cluster.now
     lose(cluster, holder)
     assert 0 < unserved(cluster, "web") <= 0.2
     successor = cluster.holder("web")
@@ -179,19 +161,19 @@ def moves_after_the_hold_down(cluster: Cluster, successor: str) -> None:
 
 
 def ready(cluster: Cluster, node: str) -> None:
-    change_node(cluster, node, ready=True)
+    cluster.change_node(node, ready=True)
 
 
 def included(cluster: Cluster, node: str) -> None:
-    change_node(cluster, node, labels=ANNOUNCES)
+    cluster.change_node(node, labels=ANNOUNCES)
 
 
 def untainted(cluster: Cluster, node: str) -> None:
-    change_node(cluster, node, taints=())
+    cluster.change_node(node, taints=())
 
 
 def all_selected(cluster: Cluster, _: str) -> None:
-    change_policy(cluster, node_selector=Selector())
+    cluster.change_policy(node_selector=Selector())
 
 
 @pytest.mark.parametrize(
@@ -209,7 +191,6 @@ def test_what_had_to_leave_comes_back_once_nothing_has_changed_for_the_hold_down
 ) -> None:
     cluster = patient_cluster()
     holder = settled(cluster, "web")
-    cluster.invariants.trouble[holder] = cluster.now
     lose(cluster, holder)
     cluster.run(2 * HOLD_DOWN)
     assert cluster.holder("web") != holder
@@ -222,24 +203,26 @@ def test_a_node_that_a_policy_comes_to_prefer_is_moved_to_after_the_hold_down() 
     settled(cluster, "web")
     cluster.run(2 * HOLD_DOWN)
     last = order(str(VIP), dict.fromkeys(cluster.machines, 1))[-1]
-    change_node(cluster, last, labels={"preferred": "yes"})
+    cluster.change_node(last, labels={"preferred": "yes"})
     preferred = PreferredNodes(Selector({"preferred": "yes"}), 1_000_000)
-    change_policy(cluster, preferred_nodes=(preferred,))
+    cluster.change_policy(preferred_nodes=(preferred,))
     moves_after_the_hold_down(cluster, last)
 
 
 def test_what_placement_does_not_read_puts_no_move_off() -> None:
     cluster = patient_cluster()
     holder = settled(cluster, "web")
-    cluster.invariants.trouble[holder] = cluster.now
     not_ready(cluster, holder)
     cluster.run(2 * HOLD_DOWN)
     ready(cluster, holder)
     for second in range(HOLD_DOWN + 2):
-        for name in cluster.machines:
-            change_node(cluster, name, labels={**ANNOUNCES, "seen": str(second)})
-        said = PolicyStatus(1, 4, second, ())
-        change_policy(cluster, answer_ping=second % 2 == 0, status=said)
+        for each in list(cluster.api.objects.values()):
+            if isinstance(each, Node):
+                cluster.api.put(replace(each, labels={**ANNOUNCES, "seen": str(second)}))
+            elif isinstance(each, Policy):
+                said = PolicyStatus(1, 4, second, ())
+                cluster.api.put(replace(each, answer_ping=second % 2 == 0, status=said))
+        cluster.api.put(Node("without-agent", "uid", {}, {}, (), ready=second % 2 == 0))
         cluster.run(1)
     assert cluster.holder("web") == holder
 
@@ -294,12 +277,11 @@ def test_who_edits_itself_out_of_a_shared_address_while_no_agent_runs_leaves_it(
 def test_a_shared_address_goes_where_all_who_share_it_have_an_endpoint() -> None:
     cluster = cluster_of(annotations=SHARE, external_traffic_policy="Local")
     cluster.service("partner", **PARTNER, external_traffic_policy="Local")
-    endpoints(cluster, "web", "n1", "n2")
-    endpoints(cluster, "partner", "n2", "n3")
+    cluster.endpoints("web", "n1", "n2")
+    cluster.endpoints("partner", "n2", "n3")
     assert settled(cluster, "web", "partner") == "n2"
     assert cluster.get("web").ingress == cluster.get("partner").ingress
-    cluster.invariants.trouble["n2"] = cluster.now
-    endpoints(cluster, "partner", "n1", "n3")
+    cluster.endpoints("partner", "n1", "n3")
     cluster.run(1)
     assert cluster.holder("web") == "n1"
 
@@ -309,9 +291,8 @@ def test_who_becomes_local_shares_no_longer_and_is_announced_where_its_endpoints
     cluster.service("partner", **PARTNER)
     holder = settled(cluster, "web", "partner")
     elsewhere = next(name for name in cluster.machines if name != holder)
-    endpoints(cluster, "partner", elsewhere)
-    partner = cluster.get("partner")
-    cluster.api.put(replace(partner, external_traffic_policy="Local"))
+    cluster.endpoints("partner", elsewhere)
+    cluster.traffic_policy("partner", "Local")
     cluster.run(3)
     assert cluster.get("web").ingress == (str(VIP),)
     assert cluster.holder("web") == holder
@@ -323,7 +304,7 @@ def test_who_becomes_local_shares_no_longer_and_is_announced_where_its_endpoints
 def test_a_drained_node_serves_its_last_endpoints_to_their_end() -> None:
     """`kubectl drain` behind Herald's own: the pods end where the address has nowhere to go."""
     cluster = cluster_of(external_traffic_policy="Local")
-    endpoints(cluster, "web", "n1")
+    cluster.endpoints("web", "n1")
     assert settled(cluster, "web") == "n1"
     cluster.drain("n1", drain=True)
     place = Endpoints("web-slice", ("default", "web"), frozenset(("n1",)))

@@ -89,7 +89,7 @@ def test_a_node_replaced_under_the_same_name_leaves_nothing_behind() -> None:
     cluster.run(5)
     assert f"presence-{old.node}" not in presences(cluster)
 
-    node = Node(old.node, "another-uid", {}, {}, (), ready=None)
+    node = Node(old.node, "another-uid", {}, {}, (), ready=True)
     cluster.api.put(node)
     new = cluster.add_machine("new", node=old.node)
     new.start()
@@ -109,7 +109,7 @@ def test_a_node_that_is_renamed_is_another_and_the_old_name_is_collected() -> No
     machine = cluster.machines[cluster.holder("web0")]
     machine.power_off()
     old, machine.node = machine.node, "renamed"
-    cluster.api.put(Node("renamed", "renamed-uid", {}, {}, (), ready=None))
+    cluster.api.put(Node("renamed", "renamed-uid", {}, {}, (), ready=True))
     machine.power_on()
     cluster.delete_node(old)
     cluster.run_until(lambda: cluster.served("web0"), 5)

@@ -43,13 +43,12 @@ class Membership:
         self._kernel = kernel
         self._known: tuple[object, ...] = ()
         self._changes = 0
-        """Of Nodes and policies, as counted when it was last looked what placement reads of them."""
-        self._read: tuple[object, ...] = ()
+        """Of Nodes and policies, as last counted."""
+        self._inputs: tuple[object, ...] = ()
+        """What placement read of them then."""
 
     def tick(self, now: int, *, renewed: bool) -> None:
         """``renewed``: others have renewed, of which nothing follows but that a node may be deaf."""
-        if self._placed_otherwise() or self._observer.changed:
-            self._election.unsettle(now)
         facts = (
             self._presence.epoch,
             self._presence.told,
@@ -60,8 +59,9 @@ class Membership:
             self._candidates.own_report,
             self._candidates.stopping,
         )
-        changed = facts != self._known or bool(self._observer.changed)
-        if not changed and not renewed:
+        others, objects = bool(self._observer.changed), self._objects_changed()
+        changed = facts != self._known or others
+        if not (changed or renewed or objects):
             return
         self._known = facts
         self._observer.changed.clear()
@@ -73,18 +73,20 @@ class Membership:
             presences[self._node] = own
         others_deaf = self._candidates.refresh(presences, self._reported(presences))
         self._presence.answer_to(self._candidates.asked_in, now)
+        if others or objects:
+            before, self._inputs = self._inputs, self._candidates.inputs()
+            if others or self._inputs != before:
+                self._election.unsettle(now)
         if changed or others_deaf:
             self._locks.recheck()
             self.notice_entries()
 
-    def _placed_otherwise(self) -> bool:
-        """Whether anything has changed that placement reads of Nodes and policies. (Who is to look at which lock
-        again then is the watches' to say.)"""
-        changes = self._world.changes[Node] + self._world.changes[Policy]
-        if changes == self._changes:
-            return False
-        before, self._changes, self._read = self._read, changes, self._candidates.read()
-        return self._read != before
+    def _objects_changed(self) -> bool:
+        """Whether any Node or policy has changed since last asked. (Which locks are to be looked at again then, the
+        watches say.)"""
+        before = self._changes
+        self._changes = self._world.changes[Node] + self._world.changes[Policy]
+        return self._changes != before
 
     def _reported(self, nodes: Iterable[str]) -> dict[str, int]:
         """By node, the resourceVersion in which its present report first stood."""

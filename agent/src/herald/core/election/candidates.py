@@ -150,14 +150,16 @@ class Candidates:
             ranking = _staying(holder, ranking)
         return Placement(ranking, mapping_once(why_not))
 
-    def read(self) -> tuple[object, ...]:
-        """What placement reads of Nodes and policies: while it is the same, they change no address's order."""
-        policies = self._world.policies
+    def inputs(self) -> tuple[object, ...]:
+        """What placement reads of policies, and of the Nodes that live: while it is the same, they change no
+        address's order."""
+        policies, nodes = self._world.policies, self._world.nodes
         return (
             {name: read_of_policy(policy) for name, policy in policies.items()},
             {
-                name: read_of_node(node, policies.values())
-                for name, node in self._world.nodes.items()
+                name: read_of_node(nodes[name], policies.values())
+                for name in self.presences
+                if name in nodes
             },
         )
 
