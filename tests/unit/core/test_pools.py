@@ -9,16 +9,17 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.core.counted import calls
 from tests.unit.core.ipam_rules import World, gone, then
 from tests.unit.core.ipam_world import key_of, pool, service
 
 from herald.core.allocation.ipam import Ipam, Record
-from herald.core.allocation.pools import Pools
+from herald.core.allocation.pools import VERSIONS, Pools
 from herald.core.allocation.ranges import Range, Runs, union
 from herald.core.model import Block, Condition, Pool, PoolStatus, Requirement, Selector
+from herald.core.selectors import matches
 
 
 @dataclass(frozen=True)
@@ -361,7 +362,16 @@ pools = st.builds(
     st.sampled_from(BLOCKS),
     exclude=st.sampled_from(("", "", "", "192.0.2.1", "192.0.2.3-192.0.2.4")),
     select=st.sampled_from(({}, {}, {"net": "1"}, {"net": "2"})),
-    expressions=st.sampled_from(((), (), (Requirement("net", "In", ("1", "2")),))),
+    expressions=st.sampled_from(
+        (
+            (),
+            (),
+            (Requirement("net", "In", ("1", "2")),),
+            (Requirement("net", "Exists"),),
+            (Requirement("net", "NotIn", ("3",)),),
+        )
+    ),
+    auto=st.sampled_from((True, True, False)),
     born=st.integers(0, 2),
     priority=st.sampled_from((10, 100)),
     first_last=st.sampled_from((True, True, False)),
@@ -382,12 +392,70 @@ def said_of(pools: Pools) -> dict[str, object]:
     }
 
 
+WORN: tuple[dict[str, str], ...] = (
+    {},
+    {"a": "b"},
+    {"net": "1"},
+    {"net": "2", "a": "b"},
+    {"net": "3"},
+)
+
+
 def asked_of(pools: Pools) -> list[list[str]]:
+    """Whom it has for each address, and for the labels that Services wear."""
     claimants = [pools.claimants(address) for address in SOME]
-    selecting = [pools.selecting(labels) for labels in ({}, {"net": "1"}, {"net": "3"})]
-    return [[plan.name for plan in plans] for plans in (*claimants, *selecting)]
+    choices = [pools.choice(labels, version).plans for labels in WORN for version in VERSIONS]
+    return [
+        *([plan.name for plan in plans] for plans in (*claimants, *choices)),
+        *(names for version in VERSIONS for names in pools.of_family(version)),
+        [plan.name if plan else "" for plan in map(pools.withholding, SOME)],
+    ]
 
 
+def told_slowly(pools: Pools) -> list[list[str]]:
+    """The same by a walk through all pools, but for who claims an address."""
+    in_order = sorted(pools, key=lambda plan: (plan.pool.priority, plan.name))
+    by_name = sorted(pools, key=lambda plan: plan.name)
+    giving = {
+        (version, auto): [
+            plan
+            for plan in in_order
+            if plan.giving and plan.usable[version] and plan.pool.auto_assign == auto
+        ]
+        for version in VERSIONS
+        for auto in (True, False)
+    }
+    return [
+        *(
+            [
+                plan.name
+                for plan in giving[version, True]
+                if matches(plan.pool.service_selector, labels)
+            ]
+            for labels in WORN
+            for version in VERSIONS
+        ),
+        *(
+            sorted(plan.name for plan in giving[version, auto])
+            for version in VERSIONS
+            for auto in (True, False)
+        ),
+        [
+            next(
+                (
+                    plan.name
+                    for plan in by_name
+                    if int(address) in plan.blocks[address.version]
+                    and int(address) not in plan.claims[address.version]
+                ),
+                "",
+            )
+            for address in SOME
+        ],
+    ]
+
+
+@settings(deadline=None)
 @given(st.lists(changes, max_size=6))
 def test_what_is_laid_out_bit_by_bit_is_what_is_laid_out_at_once(
     rounds: list[list[Pool | str]],
@@ -411,6 +479,7 @@ def test_what_is_laid_out_bit_by_bit_is_what_is_laid_out_at_once(
         after = deepcopy(said_of(grown))
         assert after == said_of(fresh)
         assert asked_of(grown) == asked_of(fresh)
+        assert asked_of(grown)[len(SOME) :] == told_slowly(grown)
         news = {name for name in before.keys() | after if before.get(name) != after.get(name)}
         assert news <= told
         before = after

@@ -342,7 +342,10 @@ class Pools:
         old, new = self._laid.pop(name, None), self._plans.get(name)
         if old:
             anchors, others = _anchors(old.pool.service_selector)
-            self._weighed -= others
+            for key in others:
+                self._weighed[key] -= 1
+                if not self._weighed[key]:
+                    del self._weighed[key]
             for anchor in anchors:
                 plans = self._anchored[anchor]
                 del plans[bisect_left(plans, _order(old), key=_order)]
@@ -351,7 +354,7 @@ class Pools:
         if new:
             self._laid[name] = new
             anchors, others = _anchors(new.pool.service_selector)
-            self._weighed += others
+            self._weighed.update(others)
             for anchor in anchors:
                 insort(self._anchored.setdefault(anchor, []), new, key=_order)
 
@@ -466,14 +469,14 @@ _Anchor: TypeAlias = "tuple[str, str | None] | None"
 """A label, or any with a certain key."""
 
 
-def _anchors(selector: Selector) -> tuple[list[_Anchor], Counter[str]]:
+def _anchors(selector: Selector) -> tuple[Sequence[_Anchor], list[str]]:
     """Labels one of which everything that the selector selects must bear, None alone if there are no such labels; and
     the keys of what else it looks at."""
-    keys = Counter([*selector.match_labels, *(each.key for each in selector.match_expressions)])
+    keys = [*selector.match_labels, *(each.key for each in selector.match_expressions)]
     for label in selector.match_labels.items():
-        return [label], keys - Counter(label[:1])
-    for requirement in selector.match_expressions:
-        rest = keys - Counter((requirement.key,))
+        return [label], keys[1:]
+    for index, requirement in enumerate(selector.match_expressions):
+        rest = keys[:index] + keys[index + 1 :]
         if requirement.operator == "In":
             return [(requirement.key, value) for value in dict.fromkeys(requirement.values)], rest
         if requirement.operator == "Exists":
