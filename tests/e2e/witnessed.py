@@ -68,9 +68,13 @@ class Run:
 
     @property
     def changes(self) -> dict[str, Any]:
-        """What changed, by host and task: the items of loops, and diffs where `--diff` asks for them."""
-        changed = [e for e in self.entries if e["status"] == "changed"]
-        return {f"{n} {e['host']}: {e['task']}": e["changes"] for n, e in enumerate(changed)}
+        """What changed, by host and task: the items of loops, and what comes of each where `--diff` asks for it."""
+        found: dict[str, Any] = {}
+        for entry in self.entries:
+            if entry["status"] == "changed":
+                key = f"{entry['host']}: {entry['task']}"
+                found.setdefault(key, []).extend(entry["changes"])
+        return found
 
     @property
     def tasks(self) -> list[str]:
@@ -129,8 +133,8 @@ def foretold(
     nodes: Sequence[str] = tuple(MACS.values()),
     **environment: str,
 ) -> Run:
-    """Check mode, which must change nothing, then the run, which must change what was foretold, item by item and as its
-    diffs say, then the same again, which must change nothing. The run that did it."""
+    """Check mode, which must change nothing, then the run, which must change what was foretold, item by item and to
+    what was foretold, then the same again, which must change nothing. The run that did it."""
     before = settled(lab, nodes)
     predicted = succeed(lab, folder, *arguments, "--check", "--diff", **environment)
     after = standing(lab, nodes)

@@ -28,19 +28,24 @@ description: See the module's docstring.
 
 
 def changes(result: Any) -> list[Any]:
-    """Of whatever a task changed, item by item if it is a loop: the item, and the diff but for its titles, of which
-    some are names of temporary files."""
+    """Of whatever a task changed, item by item if it is a loop: the item, and what comes of it by its diff."""
     found = result._result
     each = found.get("results", []) if result._task.loop is not None else [found]
-    return [[str(one.get("item", "")), bare(one.get("diff"))] for one in each if one.get("changed")]
+    return [
+        [str(one.get("item", "")), outcomes(one.get("diff"))] for one in each if one.get("changed")
+    ]
 
 
-def bare(diff: Any) -> Any:
-    """Without titles, and without what says that nothing differs."""
-    if isinstance(diff, list):
-        return [kept for entry in diff if (kept := bare(entry))]
-    kept = {key: value for key, value in (diff or {}).items() if not key.endswith("_header")}
-    return kept if kept.get("before") != kept.get("after") else {}
+def outcomes(diff: Any) -> list[Any]:
+    """What stands afterwards: objects, and texts of files. Not what was before, which in check mode a task before has
+    not touched, nor files' attributes, which a file that is not there yet does not have."""
+    entries = diff if isinstance(diff, list) else [diff or {}]
+    return [
+        after
+        for entry in entries
+        if (after := entry.get("after")) != entry.get("before")
+        and not (isinstance(after, dict) and "path" in after)
+    ]
 
 
 class CallbackModule(CallbackBase):
