@@ -259,6 +259,27 @@ def test_a_counter_at_its_end_does_not_keep_a_lease_from_being_claimed() -> None
     cluster.run_until(lambda: cluster.served("web0"), 5)
 
 
+@pytest.mark.parametrize("transitions", [0, 2**31 - 1])
+def test_an_epoch_that_is_lived_once_more_is_over_no_sooner(transitions: int) -> None:
+    cluster, _ = served_cluster()
+    cluster.run(5)
+    holder = cluster.holder("web0")
+    others = [name for name in cluster.machines if name != holder]
+    cluster.edit(f"presence-{holder}", {}, holder="")
+    cluster.run(8)
+    cluster.edit(f"presence-{holder}", {}, transitions=transitions)
+    cluster.run(8)
+    for drain in (True, False):
+        for name in others:
+            cluster.drain(name, drain=drain)
+        cluster.run(4)
+    assert cluster.holder("web0") == holder
+    cut_off_holder(cluster)
+    cluster.tear_out(f"presence-{holder}")
+    cluster.run(10)
+    assert cluster.served("web0")
+
+
 @pytest.mark.parametrize("name", [VIP, "presence-n1"])
 def test_somebody_elses_finalizer_is_waited_for_in_peace(name: str) -> None:
     cluster, _ = served_cluster()
