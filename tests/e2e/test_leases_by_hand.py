@@ -32,6 +32,7 @@ HANDS = {
     "a duration of garbage": (PRESENCE, "annotate", "herald.dev/duration-ms=⏱"),
     "no report": (PRESENCE, "annotate", "herald.dev/presence-"),
     "an instance of garbage": (PRESENCE, "annotate", "herald.dev/instance=garbage"),
+    "another agent's instance": (PRESENCE, "annotate", "herald.dev/instance=another/process"),
     "its presence fenced": (PRESENCE, "patch", '{"spec": {"holderIdentity": ""}}'),
     "its presence deleted": (PRESENCE, "delete"),
     "an epoch of garbage": (VIP, "annotate", "herald.dev/epoch=garbage"),

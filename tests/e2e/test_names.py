@@ -1,21 +1,35 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A node may be called otherwise in the cluster than by its host name and in the inventory, and at any length."""
+"""A node may be called otherwise in the cluster than by its host name and in the inventory, and at any length; but no
+two may be called the same."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from watched import LEASES, agent_status, await_health
+import tokens
+from watched import (
+    BEYOND,
+    HERALDCTL,
+    LEASES,
+    agent_status,
+    assert_leases_agree,
+    assert_one_at_a_time,
+    await_health,
+    linger,
+    main_process,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from conftest import Lab, Service
+    from watched import Watched
 
 pytestmark = pytest.mark.lab
 
@@ -79,3 +93,67 @@ def test_node_announces_under_a_name_of_253_characters(
         for node in others:
             renamed.exec(node, "systemctl", "start", "herald-agent")
         await_health(renamed)
+
+
+CONFIG = "/etc/herald/agent.toml"
+
+
+@contextmanager
+def called(lab: Lab, node: str, name: str) -> Iterator[None]:
+    """The agent of a node has another's node name, and its token, inside the block."""
+    files = f"{CONFIG} {tokens.FILE}"
+    lab.exec(node, "systemctl", "stop", "herald-agent")
+    lab.exec(node, "sh", "-c", f"for file in {files}; do cp --archive $file $file.own; done")
+    try:
+        lab.exec(node, "sed", "--in-place", f's/^node = .*/node = "{name}"/', CONFIG)
+        tokens.hand(lab, node, tokens.held(lab, name))
+        lab.exec(node, "systemctl", "start", "--no-block", "herald-agent")
+        yield
+    finally:
+        lab.exec(node, "systemctl", "stop", "herald-agent")
+        lab.exec(node, "sh", "-c", f"for file in {files}; do mv $file.own $file; done")
+        lab.exec(node, "systemctl", "start", "herald-agent")
+
+
+def test_second_machine_under_a_nodes_name_serves_nothing_and_disturbs_nobody(
+    watched: Watched, tmp_path: Path, wait_for: Callable[..., None]
+) -> None:
+    lab, first = watched.lab, watched.holder
+    second = watched.others[-1]
+
+    def life() -> tuple[Any, ...]:
+        """Of the first: its process, and what a presence says but by being renewed."""
+        presence = lab.presence(first)
+        instance = presence["metadata"]["annotations"]["herald.dev/instance"]
+        epoch = presence["metadata"]["uid"], presence["spec"].get("leaseTransitions", 0)
+        return main_process(lab, first), presence["spec"]["holderIdentity"], instance, epoch
+
+    def status() -> dict[str, Any]:
+        """It exits with 1 while there is a problem, and says nothing yet while the agent begins."""
+        text = lab.exec(second, HERALDCTL, "status", "--json", check=False)
+        found: dict[str, Any] = json.loads(text)["status"] if text.startswith("{") else {}
+        return found
+
+    def refuses() -> bool:
+        problem = f"the presence presence-{first} belongs to another machine or an earlier boot"
+        found = status()
+        return found.get("node") == first and any(
+            each.startswith(problem) for each in found["problems"]
+        )
+
+    before = life()
+    with watched.answered(tmp_path) as answers, watched.metered(tmp_path) as outage:
+        with called(lab, second, first):
+            wait_for("the second to say why it serves nothing", refuses)
+            linger(2 * BEYOND)
+            assert refuses()
+            assert status()["held"] == []
+            assert (watched.holder, life()) == (first, before)
+            said = lab.exec(second, "journalctl", "--unit=herald-agent", "--output=cat", "-n50")
+            assert "another machine or boot lives under this node's name" in said
+        await_health(lab)
+        linger(BEYOND)
+    assert (watched.holder, life()) == (first, before)
+    assert_one_at_a_time(answers)
+    assert outage["gaps"] == []
+    assert_leases_agree(lab)
