@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import NODES, OLDER, wait_for
 from herald_lab import layout, pki
-from watched import DRAIN, HERALDCTL, await_health, linger, main_process
+from watched import (
+    BEYOND,
+    DRAIN,
+    HERALDCTL,
+    assert_one_at_a_time,
+    await_health,
+    linger,
+    main_process,
+)
 from witnessed import Run, foretold, inventory_with, play, succeed, writes
 
 if TYPE_CHECKING:
@@ -32,7 +40,7 @@ DRAIN_PLAYBOOK = ROOT / "playbooks/drain.yml"
 GATE = ROOT / "tests/lab/herald_lab/gate.py"
 FIRST, SECOND, LAST = NODES
 TURN = "Forget what runs, where something else shall run"  # how a node's turn begins
-ANOTHER_PORT = 7443
+ANOTHER_PORT = layout.ANOTHER_API_PORT
 WAITING = 3.0  # seconds for which a drain is seen to wait
 
 
@@ -166,6 +174,71 @@ def test_servers_and_ca_of_the_api_change_and_no_client_notices(
     assert outage["gaps"] == []
     assert watched.holder == holder
     assert watched.lease()["metadata"]["annotations"]["herald.dev/epoch"] == epoch
+
+
+@pytest.mark.parametrize("end", ["stop", "hang"])
+def test_agents_whose_api_server_ends_go_on_with_another(
+    watched: Watched,
+    tmp_path: Path,
+    figure: Callable[[str], None],
+    end: str,
+) -> None:
+    """Of two on the same data. By their names, all agents of the lab begin with the first that they are told."""
+    lab = watched.lab
+    urls = [f"https://{layout.API.ipv4}:{port}" for port in (ANOTHER_PORT, layout.API_PORT)]
+    told = ("--tags", "agent", "--extra-vars", json.dumps({"herald_api_servers": urls}))
+    with one_more_api_server(lab):
+        try:
+            succeed(lab, tmp_path, SITE, *told)
+            await_health(lab)
+            assert {port for node in NODES for port in ports(lab, node)} == {str(ANOTHER_PORT)}
+            before = lives(lab), watched.lease()["metadata"]["annotations"]["herald.dev/epoch"]
+            with watched.answered(tmp_path) as answers, watched.metered(tmp_path) as outage:
+                lab("api", "another", end)
+                for node in NODES:
+                    await_renewals(lab, node)
+                linger(BEYOND)
+            after = lives(lab), watched.lease()["metadata"]["annotations"]["herald.dev/epoch"]
+            await_health(lab)
+        finally:
+            succeed(lab, tmp_path, SITE)
+    await_health(lab)
+    figure(f"{end} of one API server of two: {outage['lost']} of {outage['sent']} datagrams lost")
+    assert after == before
+    assert outage["gaps"] == []
+    assert_one_at_a_time(answers)
+
+
+@contextmanager
+def one_more_api_server(lab: Lab) -> Iterator[None]:
+    """A second API server, on the same data, at another port."""
+    lab("api", "another", "start")
+    ready = ("run", "--", "curl", "-sk", f"https://127.0.0.1:{ANOTHER_PORT}/readyz")
+    try:
+        wait_for("one more API server", lambda: lab.attempt(*ready).stdout == "ok", seconds=60)
+        yield
+    finally:
+        lab("api", "another", "stop")
+
+
+def lives(lab: Lab) -> dict[str, object]:
+    """Of each node the epoch of its presence, and who holds it; what changes is that it was fenced."""
+    specs = {node: lab.presence(node)["spec"] for node in NODES}
+    return {
+        node: (spec.get("leaseTransitions"), spec.get("holderIdentity"))
+        for node, spec in specs.items()
+    }
+
+
+def await_renewals(lab: Lab, node: str, times: int = 3) -> None:
+    """The node renews its presence again, so many times."""
+    seen = set[str]()
+
+    def renewed() -> bool:
+        seen.add(lab.presence(node)["metadata"]["resourceVersion"])
+        return len(seen) > times
+
+    wait_for(f"{node} to renew", renewed)
 
 
 def test_agent_that_cannot_verify_the_api_server_stops_the_rollout_and_a_rerun_completes_it(

@@ -28,7 +28,7 @@ from herald_lab import (
     services,
 )
 from herald_lab.commands import LabError, become, inside
-from herald_lab.layout import NODES, Lab
+from herald_lab.layout import ANOTHER_API_PORT, NODES, Lab
 
 Arguments = argparse.Namespace
 _EPILOG = """\
@@ -219,6 +219,9 @@ def _api(lab: Lab, arguments: Arguments) -> None:
             faults.api_start(lab, arguments.seats)
         case "etcd-restart":
             faults.etcd_restart(lab)
+        case "another":
+            act = {"start": control.start_api, "stop": control.stop_api, "hang": control.freeze_api}
+            act[arguments.act](lab, port=ANOTHER_API_PORT)
         case "backup":
             control.back_up(lab)
         case "restore":
@@ -392,6 +395,9 @@ def _add_faults(command: Callable[..., argparse.ArgumentParser]) -> None:
     start = modes.add_parser("start", help="it runs, and nothing is in its way")
     text = "start it again as a small one, that works on so many requests at a time"
     start.add_argument("--seats", type=int, metavar="N", help=text)
+    text = "a second API server on the same data, for clients that are told of it"
+    another = modes.add_parser("another", help=text)
+    another.add_argument("act", choices=["start", "stop", "hang"])
     modes.add_parser("etcd-restart", help="etcd is killed and started again, on its data")
     modes.add_parser("backup", help="etcd's data is put aside as it is now")
     text = "the control plane begins anew on the data that was put aside, which is used up by that"

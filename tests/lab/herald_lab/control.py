@@ -106,15 +106,16 @@ def _backup(lab: Lab) -> Path:
     return lab.disk / "etcd-backup"
 
 
-def start_api(lab: Lab, seats: int | None = None) -> None:
+def start_api(lab: Lab, seats: int | None = None, port: int = API_PORT) -> None:
     """Start the API server alone; returns at once. `seats`: how many requests it works on at a time,
-    shared out among its priority levels (600 if not said)."""
+    shared out among its priority levels (600 if not said). `port`: another one, for one more API server."""
     limits = (f"--max-requests-inflight={seats}", "--max-mutating-requests-inflight=0")
+    one_more = ("--endpoint-reconciler-type=none",)
     _start(
         lab,
         "kube-apiserver",
         "--etcd-servers=http://127.0.0.1:2379",
-        f"--secure-port={API_PORT}",
+        f"--secure-port={port}",
         f"--advertise-address={API.ipv4}",
         f"--client-ca-file={lab.pki}/ca.crt",
         f"--tls-cert-file={lab.pki}/apiserver.crt",
@@ -127,12 +128,23 @@ def start_api(lab: Lab, seats: int | None = None) -> None:
         f"--service-cluster-ip-range={','.join(SERVICE_RANGES)}",
         "--profiling=false",
         *(limits if seats else ()),
+        *(one_more if port != API_PORT else ()),
+        name=_api(port),
     )
 
 
-def stop_api(lab: Lab) -> None:
+def stop_api(lab: Lab, port: int = API_PORT) -> None:
     """The API server is gone from one moment to the next, as with its machine."""
-    cgroups.remove(_cgroup(lab, "kube-apiserver"))
+    cgroups.remove(_cgroup(lab, _api(port)))
+
+
+def freeze_api(lab: Lab, port: int) -> None:
+    """The API server hangs: its kernel takes connections and bytes, and nothing ever comes back."""
+    cgroups.freeze(_cgroup(lab, _api(port)))
+
+
+def _api(port: int) -> str:
+    return "kube-apiserver" if port == API_PORT else f"kube-apiserver-{port}"
 
 
 def running(lab: Lab, part: str) -> bool:
@@ -198,10 +210,11 @@ def _make_node(api: Api, host: Host) -> None:
     api.request("PATCH", path, {"spec": {"taints": None}}, MERGE)
 
 
-def _start(lab: Lab, part: str, *options: str | Path) -> None:
+def _start(lab: Lab, part: str, *options: str | Path, name: str = "") -> None:
+    """`name`: of its cgroup and log, if it is not the part's."""
     argv = [programs.folder()[part], *options]
-    log = lab.logs / f"{part}.log"
-    daemon(argv, cgroup=_cgroup(lab, part), log=log, netns=lab.netns)
+    name = name or part
+    daemon(argv, cgroup=_cgroup(lab, name), log=lab.logs / f"{name}.log", netns=lab.netns)
 
 
 def _cgroup(lab: Lab, part: str) -> Path:

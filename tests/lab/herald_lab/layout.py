@@ -18,6 +18,7 @@ from pathlib import Path
 from herald_lab.commands import LabError
 
 API_PORT = 6443
+ANOTHER_API_PORT = 7443  # where a second API server listens, once it is started
 GATE_PORT = 16443  # where the API server's faulty stand-in listens (gate.py)
 SERVICE_RANGES = ("10.96.0.0/16", "fd00:96::/112")
 BRIDGE = "br-lan"
