@@ -21,7 +21,7 @@ from witnessed import foretold, inventory_with, play, standing, succeed, writes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import Lab
+    from conftest import Lab, Service
 
 pytestmark = pytest.mark.lab
 
@@ -53,13 +53,20 @@ def test_second_run_of_the_playbook_changes_nothing_and_sends_no_write(
     assert writes(herald) == before
 
 
-def test_check_mode_foretells_a_drain_and_its_end(herald: Lab, tmp_path: Path) -> None:
-    drain = (PLAYBOOKS / "drain.yml", "--limit", "n1")
+def test_check_mode_foretells_a_drain_and_its_end(
+    herald: Lab, service: Callable[..., Service], tmp_path: Path
+) -> None:
+    """Of the node that announces an address, which check mode moves no more than anything else."""
+    _, (address,) = service("web")
+    wait_for("the address to be announced", lambda: herald.holder(address) in NODES)
+    node = herald.holder(address)
+    drain = (PLAYBOOKS / "drain.yml", "--limit", node)
     try:
-        assert {host for host, _ in foretold(herald, tmp_path, *drain).changed} == {"n1"}
+        assert {host for host, _ in foretold(herald, tmp_path, *drain).changed} == {node}
+        assert herald.holder(address) in {*NODES} - {node}
     finally:
         ended = foretold(herald, tmp_path, *drain, "--extra-vars", "herald_drain=active")
-    assert {host for host, _ in ended.changed} == {"n1"}
+    assert {host for host, _ in ended.changed} == {node}
 
 
 def test_every_agent_is_healthy_and_knows_the_others(herald: Lab) -> None:
@@ -159,7 +166,7 @@ def altered(lab: Lab, node: str, do: str, undo: str) -> Iterator[None]:
 def test_full_disk_is_said_and_a_rerun_with_room_installs(
     herald: Lab, tmp_path: Path, older_wheel: Path
 ) -> None:
-    """What is installed lies on a disk with 8 MB to spare; then the disk grows."""
+    """What is installed lies on a disk with 8 MB to spare; then the disk grows. Other nodes are not touched."""
     small = (
         f"rm -rf /opt/herald/{OLDER}+*; used=$(du -sm /opt/herald | cut -f1); mkdir /run/small; "
         "mount -t tmpfs -o size=$((used + 8))m tmpfs /run/small; cp -a /opt/herald/. /run/small; "
@@ -169,18 +176,58 @@ def test_full_disk_is_said_and_a_rerun_with_room_installs(
         "systemctl stop herald-agent; umount /opt/herald /run/small; rmdir /run/small; "
         "systemctl start herald-agent"
     )
-    site = (SITE, "--limit", "n1", "--extra-vars", f"herald_agent_wheel={older_wheel}")
-    before = main_process(herald, "n1")
+
+    def untouched() -> dict[str, str]:
+        found = standing(herald, NODES[1:])
+        return {"n1": main_process(herald, "n1"), **{node: found[node] for node in NODES[1:]}}
+
+    older = ("--extra-vars", f"herald_agent_wheel={older_wheel}")
+    for node in NODES[1:]:
+        herald.exec(node, "sh", "-c", f"rm -rf /opt/herald/{OLDER}+*")
+    before = untouched()
     with altered(herald, "n1", small, away):
-        run = play(herald, tmp_path, *site)
+        run = play(herald, tmp_path, SITE, *older)
         assert run.status != 0
+        assert run.of("failed") == {("n1", "baremetal.herald.agent : Refuse a disk without room")}
         assert "/opt/herald: wanted 80 MB of room for this version, found " in run.said, run.said
-        assert main_process(herald, "n1") == before
+        assert untouched() == before
         await_health(herald)
         herald.exec("n1", "mount", "-o", "remount,size=500m", "/run/small")
-        succeed(herald, tmp_path, *site)
+        succeed(herald, tmp_path, SITE, "--limit", "n1", *older)
         assert herald.exec("n1", "readlink", "/opt/herald/current").startswith(f"{OLDER}+")
     succeed(herald, tmp_path, SITE, "--limit", "n1")
+    await_health(herald)
+
+
+def test_disk_that_is_full_at_a_nodes_turn_is_said_and_a_rerun_with_room_completes(
+    herald: Lab, tmp_path: Path
+) -> None:
+    """That of /etc, which nobody asks for its room before: the node goes on as it was, and so do those after it."""
+    small = (
+        "mkdir /run/small; mount -t tmpfs -o size=64k tmpfs /run/small; cp -a /etc/herald/. /run/small; "
+        "cat /dev/zero >/run/small/full || :; mount --bind /run/small /etc/herald"
+    )
+    away = "umount --lazy /etc/herald /run/small; rmdir /run/small"
+    told = (SITE, "--extra-vars", "herald_log_level=debug")
+    settings = ("sh", "-c", "cat /etc/herald/agent.toml")
+    before = {node: (main_process(herald, node), herald.exec(node, *settings)) for node in NODES}
+    try:
+        with altered(herald, "n1", small, away):
+            stopped = play(herald, tmp_path, *told)
+            assert stopped.status != 0
+            configure = "baremetal.herald.agent : Have the configuration"
+            assert stopped.of("failed") == {("n1", configure)}, stopped.said
+            assert "No space left on device" in stopped.said, stopped.said
+            await_health(herald)
+            assert before == {
+                node: (main_process(herald, node), herald.exec(node, *settings)) for node in NODES
+            }
+            herald.exec("n1", "rm", "/etc/herald/full")
+            completed = succeed(herald, tmp_path, *told)
+            assert {host for host, _ in completed.changed} == {*NODES}
+            await_health(herald)
+    finally:
+        succeed(herald, tmp_path, SITE)
     await_health(herald)
 
 

@@ -56,7 +56,7 @@ class Run:
 
     status: int
     said: str
-    entries: list[dict[str, str]]
+    entries: list[dict[str, Any]]
 
     def of(self, status: str) -> set[tuple[str, str]]:
         """Host and task of every result of that status: `changed`, `failed`, `unreachable` …"""
@@ -65,6 +65,16 @@ class Run:
     @property
     def changed(self) -> set[tuple[str, str]]:
         return self.of("changed")
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What changed, by host and task: the items of loops, and what comes of each where `--diff` asks for it."""
+        found: dict[str, Any] = {}
+        for entry in self.entries:
+            if entry["status"] == "changed":
+                key = f"{entry['host']}: {entry['task']}"
+                found.setdefault(key, []).extend(entry["changes"])
+        return found
 
     @property
     def tasks(self) -> list[str]:
@@ -123,8 +133,8 @@ def foretold(
     nodes: Sequence[str] = tuple(MACS.values()),
     **environment: str,
 ) -> Run:
-    """Check mode, which must change nothing, then the run, which must change what was foretold, then the same again,
-    which must change nothing. The run that did it."""
+    """Check mode, which must change nothing, then the run, which must change what was foretold, item by item and to
+    what was foretold, then the same again, which must change nothing. The run that did it."""
     before = settled(lab, nodes)
     predicted = succeed(lab, folder, *arguments, "--check", "--diff", **environment)
     after = standing(lab, nodes)
@@ -133,6 +143,7 @@ def foretold(
     } == {}
     done = succeed(lab, folder, *arguments, "--diff", **environment)
     assert predicted.changed == done.changed
+    assert predicted.changes == done.changes
     assert succeed(lab, folder, *arguments, **environment).changed == set()
     return done
 

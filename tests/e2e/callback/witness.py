@@ -27,6 +27,27 @@ description: See the module's docstring.
 """
 
 
+def changes(result: Any) -> list[Any]:
+    """Of whatever a task changed, item by item if it is a loop: the item, and what comes of it by its diff."""
+    found = result._result
+    each = found.get("results", []) if result._task.loop is not None else [found]
+    return [
+        [str(one.get("item", "")), outcomes(one.get("diff"))] for one in each if one.get("changed")
+    ]
+
+
+def outcomes(diff: Any) -> list[Any]:
+    """What stands afterwards: objects, and texts of files. Not what was before, which in check mode a task before has
+    not touched, nor files' attributes, which a file that is not there yet does not have."""
+    entries = diff if isinstance(diff, list) else [diff or {}]
+    return [
+        after
+        for entry in entries
+        if (after := entry.get("after")) != entry.get("before")
+        and not (isinstance(after, dict) and "path" in after)
+    ]
+
+
 class CallbackModule(CallbackBase):
     """Called by ansible-playbook with whatever happens."""
 
@@ -72,8 +93,8 @@ class CallbackModule(CallbackBase):
 
     def _note(self, result: Any, status: str) -> None:
         task, host = result._task.get_name(), result._host.get_name()
-        self._write({"task": task, "host": host, "status": status})
+        self._write({"task": task, "host": host, "status": status, "changes": changes(result)})
 
-    def _write(self, entry: dict[str, str]) -> None:
+    def _write(self, entry: dict[str, Any]) -> None:
         with self._file.open("a") as file:
             file.write(json.dumps(entry) + "\n")
