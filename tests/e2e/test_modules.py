@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The modules against a real API server: what check mode foretells, what a second run does, and what goes wrong.
 
-In a lab of its own without Herald, whose agents would write to the same objects: one playbook does everything, and
-keeps what each task returned.
+Most of it in a lab of its own without Herald, whose agents would write to the same objects: one playbook does
+everything, and keeps what each task returned.
 """
 
 from __future__ import annotations
@@ -11,20 +11,32 @@ from __future__ import annotations
 import json
 import os
 import re
+import ssl
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPSConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from conftest import Lab
+from conftest import NODES, Lab
+from herald_lab import layout, network
+from herald_lab.api import MERGE
+from watched import NAMESPACE as HERALD
+from witnessed import foretold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.lab
 
 CRDS = Path(__file__).parents[2] / "roles/cluster/files/crds"
 KINDS = "loadbalancerippools,l2announcementpolicies,configmaps,namespaces,nodes"
+IDENTITIES = "serviceaccounts,roles,rolebindings"
 MANY = 20
 NOWHERE = {"host": "https://192.168.77.1:1", "api_key": "nobody's", "validate_certs": False}
 
@@ -48,6 +60,27 @@ NAMESPACE = {
 }
 SELECTOR = {"match_labels": {"app": "web"}}
 
+
+def identity(node: str) -> list[Json]:
+    """What the role cluster makes for a node's agent, as far as its removal goes."""
+    metadata = {
+        "name": f"agent-{node}",
+        "namespace": HERALD,
+        "labels": {
+            "app.kubernetes.io/part-of": "herald",
+            "app.kubernetes.io/component": "agent",
+        },
+    }
+    group = "rbac.authorization.k8s.io"
+    reference = {"apiGroup": group, "kind": "Role", "name": f"agent-{node}"}
+    rbac = {"apiVersion": f"{group}/v1", "metadata": metadata}
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+        {**rbac, "kind": "Role", "rules": []},
+        {**rbac, "kind": "RoleBinding", "roleRef": reference, "subjects": []},
+    ]
+
+
 CHANGES: dict[str, tuple[str, Json]] = {
     "pool-new": ("ip_pool", pool("a", 0)),
     "pool-changed": ("ip_pool", pool("a", 0, priority=5, labels={"team": "web"})),
@@ -70,6 +103,9 @@ CHANGES: dict[str, tuple[str, Json]] = {
     "manifests-new": ("manifest", {"definitions": [NAMESPACE, config_map(a="1")]}),
     "manifests-changed": ("manifest", {"definitions": [NAMESPACE, config_map(a="2", b="3")]}),
     "manifest-gone": ("manifest", {"definitions": [config_map()], "state": "absent"}),
+    "identities-new": ("manifest", {"definitions": [*identity("n1"), *identity("n2")]}),
+    "identity-left": ("agent_identities", {"nodes": ["n1"]}),
+    "identity-gone": ("agent_identities", {"nodes": ["n1"], "state": "absent"}),
     "node-drained": ("node_maintenance", {"name": "n1", "state": "drained"}),
     "node-active": ("node_maintenance", {"name": "n1", "state": "active"}),
 }
@@ -163,7 +199,10 @@ ASKED: dict[str, Json] = {
     "by none": {"label_selectors": ["team=shop"]},
 }
 
+QUERIES = [*ASKING, "announcement_info", "cluster_info"]
+
 RIGHTS = [
+    {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HERALD}},
     {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
@@ -208,8 +247,10 @@ class Book:
     def look(self, name: str) -> None:
         """Keep every object's resourceVersion."""
         columns = "custom-columns=:.kind,:.metadata.name,:.metadata.resourceVersion"
-        argv = ["kubectl", "get", KINDS, "--all-namespaces", "--output", columns, "--no-headers"]
-        self.add(name, "ansible.builtin.command", {"argv": argv})
+        get = f"kubectl get --all-namespaces --no-headers --output {columns}"
+        ours = "--selector app.kubernetes.io/component=agent"
+        script = f"{get} {KINDS}; {get} {IDENTITIES} {ours} 2>&1"
+        self.add(name, "ansible.builtin.shell", {"cmd": script})
 
     def count(self, name: str) -> None:
         """Keep how many requests the API server has served."""
@@ -275,6 +316,10 @@ def results(bare: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Js
     for module in ASKING:
         for name, options in ASKED.items():
             book.herald(f"{module} {name}", module, options)
+
+    for module in QUERIES:
+        book.herald(f"{module}: check", module, {}, check_mode=True)
+        book.herald(f"{module}: run", module, {})
 
     for turn in ("by several files", "by several files, again", "by one file"):
         way = {"environment": SEVERAL_FILES} if "several" in turn else {}
@@ -346,6 +391,14 @@ def requests(metrics: str) -> dict[str, int]:
     return found
 
 
+@pytest.mark.parametrize("module", QUERIES)
+def test_query_says_the_same_in_check_mode(results: dict[str, Json], module: str) -> None:
+    checked, ran = results[f"{module}: check"], results[f"{module}: run"]
+    assert not ran["failed"], ran
+    assert not ran["changed"]
+    assert checked == ran
+
+
 @pytest.mark.parametrize("module", ASKING)
 def test_objects_are_found_by_name_and_by_label(results: dict[str, Json], module: str) -> None:
     found = {name: results[f"{module} {name}"] for name in ASKED}
@@ -390,3 +443,176 @@ def test_what_goes_wrong_is_said(results: dict[str, Json], name: str) -> None:
     assert result["failed"]
     assert words in result["msg"]
     assert "Traceback" not in json.dumps(result)
+
+
+# --- somebody else, between what is read and what is written ------------------------------------
+
+MEDDLER_PORT = 7444
+POOLS = "/apis/herald.dev/v1alpha1/loadbalancerippools"
+
+
+def edit(lab: Lab, path: str, number: int) -> None:
+    """Somebody sets a label on the object, each time another."""
+    patch = {"metadata": {"labels": {"somebody": f"w{number}"}}}
+    lab.api.request("PATCH", path, patch, MERGE)
+
+
+def edit_once(lab: Lab, path: str, number: int) -> None:
+    if number == 1:
+        edit(lab, path, number)
+
+
+def delete_once(lab: Lab, path: str, number: int) -> None:
+    if number == 1:
+        assert lab.api.delete(path)
+
+
+def make_once(lab: Lab, path: str, number: int) -> None:
+    if number == 1:
+        spec = {"blocks": [{"cidr": "10.77.99.0/24"}]}
+        body = {"apiVersion": "herald.dev/v1alpha1", "kind": "LoadBalancerIPPool", "spec": spec}
+        labels = {"somebody": "w1"}
+        name = path.rpartition("/")[2]
+        lab.api.request("POST", POOLS, {**body, "metadata": {"name": name, "labels": labels}})
+
+
+@contextmanager
+def meddled(lab: Lab, path: str, meddle: Callable[[Lab, str, int], None]) -> Iterator[list[int]]:
+    """The API server at another port, where somebody else is a little faster than every write: `meddle` comes before
+    it, with its number. The status of the answer to each write."""
+    place = layout.Lab(lab.name)
+    numbers, answers = count(1), list[int]()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if writes := self.command != "GET":
+                meddle(lab, path, next(numbers))
+            server = HTTPSConnection("127.0.0.1", layout.API_PORT, context=lab.api._tls, timeout=30)
+            with network.entered(place.netns):
+                server.connect()
+            kind = self.headers.get("Content-Type", "application/json")
+            server.request(self.command, self.path, body or None, {"Content-Type": kind})
+            answer = server.getresponse()
+            text = answer.read()
+            server.close()
+            if writes:
+                answers.append(answer.status)
+            self.send_response(answer.status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 - http.server's names
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(place.pki / "apiserver.crt", place.pki / "apiserver.key")
+    with network.entered(place.netns):
+        server = ThreadingHTTPServer(("127.0.0.1", MEDDLER_PORT), Handler)
+    server.socket = tls.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield answers
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@dataclass(frozen=True)
+class Race:
+    """What is asked for, what somebody else does, and what the API server answers to the module's writes."""
+
+    module: str
+    options: Json
+    meddle: Callable[[Lab, str, int], None]
+    answers: list[int]
+    path: str = f"{POOLS}/raced"
+    there: bool = True
+    """Whether the object is there before."""
+
+
+RAISED = pool("raced", 80, priority=7)
+RACES = {
+    "a pool that is edited": Race("ip_pool", RAISED, edit_once, [409, 200]),
+    "a pool that is deleted": Race("ip_pool", RAISED, delete_once, [404, 201]),
+    "a pool that is made": Race("ip_pool", RAISED, make_once, [409, 200], there=False),
+    "a pool that is edited all the while": Race("ip_pool", RAISED, edit, [409] * 5),
+    "a removal of what is edited": Race(
+        "ip_pool", {"name": "raced", "state": "absent"}, edit_once, [409, 200]
+    ),
+    "a node that is edited": Race(
+        "node_maintenance",
+        {"name": "n2", "state": "drained", "wait": False},
+        edit_once,
+        [409, 200],
+        "/api/v1/nodes/n2",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_what_somebody_else_writes_meanwhile_is_never_lost(
+    bare: Lab, results: dict[str, Json], tmp_path: Path, name: str
+) -> None:
+    race = RACES[name]
+    ca = str(layout.Lab(bare.name).pki / "ca.crt")
+    way = {"host": f"https://127.0.0.1:{MEDDLER_PORT}", "ca_cert": ca, "api_key": "anybody's"}
+    bare.api.delete(f"{POOLS}/raced")
+    book = Book()
+    if race.there:
+        book.herald("before", "ip_pool", pool("raced", 80, priority=1))
+    book.herald("raced", race.module, {**race.options, **way})
+    with meddled(bare, race.path, race.meddle) as answers:
+        raced = book.run(bare, tmp_path)["raced"]
+    assert answers == race.answers, raced
+    found = bare.api.get(race.path)
+    labels = found["metadata"].get("labels", {}) if found else {}
+    if race.meddle is edit:
+        assert raced["failed"]
+        assert "Somebody else changed the object at the same time; run this again" in raced["msg"]
+        assert found
+        assert (labels["somebody"], found["spec"]["priority"]) == ("w5", 1)
+        return
+    assert not raced["failed"], raced
+    assert raced["changed"]
+    if race.options.get("state") == "absent":
+        assert found is None
+        return
+    assert found
+    assert labels.get("somebody") == (None if race.meddle is delete_once else "w1")
+    if race.module == "ip_pool":
+        assert (found["spec"]["blocks"], found["spec"]["priority"]) == (RAISED["blocks"], 7)
+    else:
+        assert found["metadata"]["annotations"]["herald.dev/drain"] == "true"
+
+
+# --- where agents have a say ---------------------------------------------------------------------
+
+
+def test_check_mode_foretells_what_waits_for_agents(herald: Lab, tmp_path: Path) -> None:
+    """It waits for nobody itself: what it foretells is not there."""
+    policy = {"name": "foretold", "external_ips": True, "wait": True}
+    wanted = {"ip_pool": pool("foretold", 81, wait=True), "l2_policy": policy}
+    tasks = [{f"baremetal.herald.{module}": options} for module, options in wanted.items()]
+    tasks.append({"baremetal.herald.agent_identities": {"nodes": [*NODES]}})
+    file = tmp_path / "play.json"
+    file.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    left = dict(zip(IDENTITIES.split(","), identity("n9"), strict=True))
+    for kind, body in left.items():
+        group = "/api/v1" if kind == "serviceaccounts" else "/apis/rbac.authorization.k8s.io/v1"
+        herald.api.apply(f"{group}/namespaces/{HERALD}/{kind}/agent-n9", body)
+    try:
+        assert len(foretold(herald, tmp_path, file).changed) == len(tasks)
+        for kind in ("lbpool", "l2policy"):
+            status = herald.get(kind, "foretold")["status"]
+            assert {c["type"]: c["status"] for c in status["conditions"]}["Ready"] == "True"
+    finally:
+        for kind in ("lbpool", "l2policy"):
+            herald.kubectl("delete", kind, "foretold", "--ignore-not-found")
