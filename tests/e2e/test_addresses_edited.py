@@ -582,8 +582,9 @@ class Stage:
     def _recorded(self) -> dict[str, list[str]]:
         """Records, and the Services that they name."""
         return {
-            name: lease["metadata"]["annotations"]["herald.dev/services"].split(",")
+            name: services.split(",")
             for name, lease in self._kubectl.records().items()
+            if (services := lease["metadata"]["annotations"].get("herald.dev/services"))
         }
 
     def _amiss(self) -> dict[str, str]:
