@@ -669,6 +669,7 @@ def claims_set_back(patch: Any) -> None:
 )
 def set_back_unnoticed(patch: Any) -> None:
     patch.setattr(Lease, "is_before", lambda self, known: False)
+    patch.setattr(Election, "_was_newer", lambda *_: False)
 
 
 # --- 11: order ----------------------------------------------------------------------------------------------

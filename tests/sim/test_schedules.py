@@ -294,6 +294,25 @@ FOUND = {
         services=8,
         hold_down=3,
     ),
+    "etcd was set back to when a lease was there that had gone, before who knew it had renewed": Schedule(
+        mode="Withdraw",
+        disasters=(
+            Disaster(after=300, kind="endpoints", node=0, lasts=1755, much=17),
+            Disaster(after=1715, kind="stop", node=0, lasts=1327, much=42),
+            Disaster(after=45, kind="restore", node=4, lasts=270, much=60),
+            Disaster(after=15, kind="service", node=0, lasts=361, much=45),
+            Disaster(after=565, kind="split", node=4, lasts=5000, much=23),
+            Disaster(after=197, kind="cut", node=2, lasts=2048, much=39),
+            Disaster(after=134, kind="services lag", node=2, lasts=1685, much=21),
+            Disaster(after=64, kind="requests late", node=1, lasts=119, much=32),
+            Disaster(after=626, kind="errors", node=2, lasts=2532, much=9),
+        ),
+        seed=1048576,
+        nodes=5,
+        services=8,
+        gateway=True,
+        hold_down=3,
+    ),
 }
 
 

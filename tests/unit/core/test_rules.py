@@ -1314,6 +1314,28 @@ def test_rule_10_any_lease_that_a_list_shows_older_begins_a_new_epoch(which: str
     rewound(alone)
 
 
+@pytest.mark.parametrize("known", ["newer", "gone"])
+def test_rule_10_any_lease_that_a_read_shows_older_begins_a_new_epoch(known: str) -> None:
+    alone = holding(allocates=True)
+    older = alone.store[VIP_LEASE]
+    if known == "newer":
+        alone.show(replace(older, labels={"later": "1"}))
+        alone.now += MILLISECOND
+        alone.store[VIP_LEASE] = older
+        alone.post(ev.Removed(Lease, VIP_LEASE))
+    else:
+        alone.post(ev.Removed(Service, ("default", "web")))
+        alone.live(2 * SECOND)
+        assert VIP_LEASE not in alone.store
+        alone.store[VIP_LEASE] = older
+        lock = alone.agent._locks.want(VIP_LEASE)
+        assert lock is not None
+        lock.wants = {SERVICES: "default/web"}
+    alone.done.clear()
+    alone.live(SECOND)
+    assert [e.kind for e in alone.effects(fx.Relist)] == list(KINDS)
+
+
 def test_rule_10_a_list_that_was_asked_for_before_may_be_older() -> None:
     alone = holding(allocates=True)
     older, asked = dict(alone.store), alone.now

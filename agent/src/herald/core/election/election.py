@@ -109,7 +109,7 @@ class Election:
         self._unaware = Unaware(observer)
         self._moves = Moves(settings.hold_down_ns, candidates)
         self.rewound = False
-        """A list showed a lease as it had been before: the API server's time ran backwards (rule 10)."""
+        """A list or an answer showed a lease as it had been before: the API server's time ran backwards (rule 10)."""
         self.synced = False
         """Everything that placement depends on has been listed: only then is anything claimed or given up."""
         self._requests: dict[int, str] = {}
@@ -588,6 +588,7 @@ class Election:
             if outcome.created and request.purpose != "create":
                 # A PUT made the object anew: it had gone meanwhile, and this is not what was claimed.
                 request = replace(request, epoch=None)
+            self.rewound = self.rewound or self._was_newer(lock, outcome.lease, answer.sent)
             self.seen(outcome.lease, now)
             if outcome.lease.deleting and not outcome.lease.finalizers:
                 newest = lock.lease == outcome.lease
@@ -600,6 +601,13 @@ class Election:
                 self._claimed(lock, outcome.lease, request, now)
             elif request.purpose == "verify" and lock.holder != self._presence.epoch:
                 self._verifier.ask(lock, outcome.lease, now)
+
+    def _was_newer(self, lock: Lock, lease: Lease, sent: int) -> bool:
+        """Whether something newer of that lease was known before it was asked for."""
+        if lock.lease is not None and lock.seen_at < sent:
+            return lease.resource_version < lock.lease.resource_version
+        version, known_at = self._gone.get(lock.name, (0, 0))
+        return known_at < sent and lease.resource_version <= version
 
     def _refused(self, lock: Lock, request: Request, outcome: Refused, sent: int, now: int) -> None:
         lock.unsure = False
