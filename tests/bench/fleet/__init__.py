@@ -160,9 +160,10 @@ class Agent:
             lambda: self._client.start(KINDS),
         )
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self.dead = False
+        self.dead = True
 
     def start(self) -> None:
+        self.dead = False
         self._inbox.post(KernelRead(Session(), {}))
         device = Interface(
             IFINDEX, "host0", self.mac, up=True, carrier=True, addresses=(self.address,)
@@ -210,6 +211,11 @@ class Fleet:
 
     def announced(self) -> set[Address]:
         return {address for agent in self.living for address in agent.kernel.addresses}
+
+    def start(self) -> None:
+        """All of them."""
+        for agent in self.agents.values():
+            agent.start()
 
     def kill(self) -> None:
         """All of them, at the end."""
