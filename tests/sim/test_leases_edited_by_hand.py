@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from tests.sim.cluster import Cluster
-from tests.sim.disasters import Mode
+from tests.sim.disasters import MODES, Mode
 from tests.sim.test_life_of_an_address import served_cluster
 
 from herald.core.leases import DURATION, EPOCH, INSTANCE, PRESENCE, RELEASED
@@ -99,11 +99,22 @@ def _is_a_copy_of_when_its_holder_let_go_before(cluster: Cluster) -> Callable[[]
     return lambda: cluster.edit(VIP, {EPOCH: None, RELEASED: epoch}, holder="", transitions=before)
 
 
+def _is_a_copy_of_when_one_that_is_drained_had_it(cluster: Cluster) -> Callable[[], None]:
+    before = cluster.api.lease(VIP)
+    assert before is not None
+    cluster.drain(before.holder, drain=True)
+    cluster.run_until(lambda: _holder(cluster) not in ("", before.holder), 3)
+    cluster.run(1)
+    return lambda: cluster.edit(
+        VIP, dict(before.annotations), holder=before.holder, transitions=before.transitions
+    )
+
+
 def _is_torn_out(cluster: Cluster) -> Callable[[], None]:
     return lambda: cluster.tear_out(VIP)
 
 
-@pytest.mark.parametrize("mode", ["Hold", "Withdraw"])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize(
     "hand",
@@ -113,6 +124,7 @@ def _is_torn_out(cluster: Cluster) -> Callable[[], None]:
         _names_an_earlier_one_of_the_same_node,
         _is_a_copy_of_when_another_let_go,
         _is_a_copy_of_when_its_holder_let_go_before,
+        _is_a_copy_of_when_one_that_is_drained_had_it,
         _is_torn_out,
     ],
 )
@@ -305,14 +317,42 @@ def test_a_lease_torn_out_with_its_service_leaves_no_entry_where_the_kernel_refu
     assert cluster.answering() == {}
 
 
-def test_a_fenced_presence_that_a_hand_brings_back_lets_no_agent_go_on_in_its_epoch() -> None:
-    cluster, _ = served_cluster()
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("lives", [False, True])
+def test_a_fenced_presence_that_a_hand_brings_back_lets_no_agent_go_on_in_its_epoch(
+    mode: Mode, lives: bool
+) -> None:
+    cluster, _ = served_cluster(settings=Settings(on_api_loss=mode))
     cluster.run(5)
     machine = cluster.machines[cluster.holder("web0")]
-    machine.kill()
+    if lives:
+        machine.cut()
+        machine.unplug()
+    else:
+        machine.kill()
     cluster.run(3)
     assert cluster.holder("web0") != machine.name
     cluster.edit(f"presence-{machine.node}", {}, holder=machine.node)
-    machine.start()
+    if lives:
+        machine.lag = 1900 * MILLISECOND  # its watches show late who has claimed the address
+        machine.join()
+        machine.plug()
+    else:
+        machine.start()
     cluster.run(5)
+    assert cluster.served("web0")
+
+
+@pytest.mark.parametrize("name", ["", "nobody"])
+def test_a_holders_name_that_a_hand_takes_off_is_written_back(name: str) -> None:
+    cluster, _ = served_cluster()
+    cluster.run(5)
+    holder = cluster.holder("web0")
+    cluster.edit(VIP, {}, holder=name)
+    cluster.run_until(lambda: _holder(cluster) == holder, 1)
+    cluster.run(2)
+    assert cluster.holder("web0") == holder
+    cluster.edit(VIP, {}, holder=name)
+    cluster.drain(holder, drain=True)
+    cluster.run_until(lambda: _holder(cluster) not in ("", name, holder), 3)
     assert cluster.served("web0")

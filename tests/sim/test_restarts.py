@@ -79,3 +79,14 @@ def test_an_agent_that_cannot_look_where_it_is_attached_goes_on_with_what_it_has
     for _ in range(300):
         cluster.run(0.05)
         assert cluster.answering()[VIP] == [machine.name]
+
+
+def test_an_agent_that_comes_after_its_deadline_claims_what_it_had_at_once() -> None:
+    cluster, _ = served_cluster(nodes=1, gateway=True)
+    cluster.run(5)
+    (machine,) = cluster.machines.values()
+    machine.kill()
+    cluster.run(3)
+    assert not cluster.served("web0")
+    machine.start()
+    cluster.run_until(lambda: cluster.served("web0"), 1)

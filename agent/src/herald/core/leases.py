@@ -391,3 +391,8 @@ def is_free(lease: Lease) -> bool:
 def counted(transitions: int) -> int:
     """The next ``leaseTransitions``, an int32 in the API."""
     return (transitions + 1) % 2**31
+
+
+def is_counted_on(before: int, transitions: int) -> bool:
+    """Whether these ``leaseTransitions`` are later ones."""
+    return 0 < (transitions - before) % 2**31 < 2**30

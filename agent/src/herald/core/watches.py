@@ -118,6 +118,8 @@ class Watches:
             self._leases_listed(event, now)
         for change in self._world.replace(event):
             if event.kind is Lease:
+                if isinstance(change, tuple):
+                    self._misread.gone(Lease, str(change[1]))
                 continue
             if isinstance(change, tuple):
                 self._gone(change[0], change[1], now)

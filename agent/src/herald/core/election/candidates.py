@@ -165,7 +165,7 @@ class Candidates:
 
     def better_placed(self, lock: Lock) -> bool:
         """Whether another node comes first for a lock."""
-        return self.place(lock).order[:1] != (self._node,)
+        return self.place(lock).order[:1] not in ((), (self._node,))
 
     def follows(self, holder: str, lock: Lock) -> bool:
         """Whether this node is the best placed one but for the present holder."""

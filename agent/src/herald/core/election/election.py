@@ -335,11 +335,11 @@ class Election:
             if not self._candidates.knows(lock):
                 return Sight.BUSY
             return Sight.UNWANTED if self._unwanted(lock, lock.lease, now) else Sight.OURS
-        if holder is not None and self._observer.lives(holder):
+        if holder is None or holder in self._presence.past:
+            return Sight.FREE
+        if self._observer.lives(holder):
             return Sight.OTHERS
-        if holder is not None and self._observer.over_since(holder) is None:
-            return Sight.UNKNOWN
-        return Sight.FREE
+        return Sight.UNKNOWN if self._observer.over_since(holder) is None else Sight.FREE
 
     def _own(self, lock: Lock) -> Own:
         if lock.held:
@@ -463,7 +463,8 @@ class Election:
     def _free_since(self, lock: Lock, lease: Lease) -> int:
         """From when on a lease that nobody has may be claimed."""
         if lock.holder is not None:
-            since = self._observer.over_since(lock.holder) or 0
+            own = lock.holder in self._presence.past
+            since = 0 if own else self._observer.over_since(lock.holder) or 0
         elif is_free(lease) or lock.robbed:
             since = lock.seen_at
         else:
@@ -526,7 +527,16 @@ class Election:
             if lock.unable:
                 self._release(lock, now)
                 return
-        self._give(lock, lease, now)
+        if not self._sign(lock, lease, now):
+            self._give(lock, lease, now)
+
+    def _sign(self, lock: Lock, lease: Lease, now: int) -> bool:
+        """Somebody took this node's name off its lease: write it back, for people, and since only who is named may let
+        go of it. True while that is under way."""
+        if lease.holder == self._node:
+            return False
+        self._send(lock, "update", replace(lease, holder=self._node), "sign", now)
+        return True
 
     def _release(self, lock: Lock, now: int) -> None:
         """Withdraw; once the kernel has confirmed, clear the holder in one PUT (rule 5)."""
@@ -537,10 +547,12 @@ class Election:
         if lock.address is not None and self._kernel.may_answer(lock.address):
             self._kernel.withdraw([lock.address])
             return
+        if self._sign(lock, lease, now):
+            return
         reason = self._unwanted(lock, lease, now)
-        base = without_finalizer(lease) if lease.deleting else lease
+        # A lease that is being deleted keeps its finalizer for one more write: others are to see that it was let go of.
         text = f"{self._node}: {reason}"
-        if not self._send(lock, "update", released(base, text), "release", now):
+        if not self._send(lock, "update", released(lease, text), "release", now):
             return
         if lock.held:
             self._out.note("release", lease=lock.name, reason=reason)

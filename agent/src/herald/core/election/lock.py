@@ -111,7 +111,9 @@ class Pair:
     """It took neither: not to be tried again before; 0: it did."""
 
 
-Purpose = Literal["read", "verify", "create", "give", "delete", "let go", "claim", "release"]
+Purpose = Literal[
+    "read", "verify", "create", "give", "delete", "let go", "claim", "sign", "release"
+]
 
 GIVING = frozenset[Purpose](("create", "give", "delete", "let go"))
 """What changes to whom an address is given."""

@@ -87,11 +87,6 @@ class Observer:
     def lives(self, epoch: Epoch) -> bool:
         return any(t.presence.epoch == epoch and t.presence.alive for t in self._tracks.values())
 
-    def lives_in(self, node: str, epoch: Epoch) -> bool:
-        """Whether that node lives in that epoch."""
-        track = self._tracks.get(presence_lease_name(node)) if node else None
-        return track is not None and track.presence.alive and track.presence.epoch == epoch
-
     def mark_over(self, epoch: Epoch, now: int) -> None:
         """Reads in the right order (the VIP lease, then the presence) have shown that it is over.
 

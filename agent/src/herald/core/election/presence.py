@@ -33,6 +33,7 @@ The phases, and what leads out of each::
 from __future__ import annotations
 
 import enum
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -69,7 +70,9 @@ RETRY = 100 * MILLISECOND
 """At least, after a failed request. A read that is refused (401, 403) is asked again five times slower; a renewal is
 not, since the deadline draws near."""
 RENEWED = 4
-"""A presence that has changed so often, and was never still for its D, is renewed by a process: one does so in D."""
+"""A presence that has changed so often under one nonce, and was never still for its D, is renewed by a process: one
+does so in D."""
+PAST_KEPT = 64
 SET_BACK = "the API server was set back to an earlier state"
 
 Verb = Literal["get", "create", "update"]
@@ -120,6 +123,8 @@ class OwnPresence:
         """Why this node is not live, for people."""
         self._ended = False
         """An epoch of ours ended otherwise than by its end being read: others may count it as over."""
+        self.past: deque[Epoch] = deque(maxlen=PAST_KEPT)
+        """Earlier epochs of this machine and boot: over, by the kernel's word, before this agent is in another."""
         self._contested = False
         """Another process's nonce was found in our presence since we joined."""
         self.rewound = False
@@ -132,7 +137,7 @@ class OwnPresence:
         self._still_for = 0
         """How long the presence must be unchanged before it is fenced, as observers count."""
         self._changes = 0
-        """How often it has changed since it is watched."""
+        """How often it has changed since it is watched, and bears this nonce."""
         self._report: PresenceReport | None = None
         self._renewed_at = 0
         """When the last successful renewal was sent."""
@@ -342,6 +347,8 @@ class OwnPresence:
             self._join("update", lease, now, duration)
         elif self._silent():
             # Whatever ends an epoch, and so the next one's beginning, leaves in silence (rule 2).
+            if ours:
+                self.past.append(presence.epoch)
             if not lease.deleting:
                 following = replace(lease, transitions=counted(lease.transitions))
                 self._join("update", following, now, self.wanted_duration)
@@ -353,7 +360,7 @@ class OwnPresence:
 
     def _answers(self, now: int) -> bool:
         """Whether the kernel may still answer by an epoch that is to be gone on with. One that it is past may have
-        been fenced, and its presence have come back by a hand: it is ended in silence, at no cost."""
+        been fenced, and its presence have come back by a hand: it is ended in silence, which costs a claim of each."""
         return now < max(self._kernel.answers_until, self._kernel.intended.fuse)
 
     def _counted_on(self, lease: Lease) -> Lease:
@@ -374,7 +381,8 @@ class OwnPresence:
         """``before``: as it was when last read."""
         begins = self.phase is not Phase.WATCH
         if begins or presence.lease.resource_version != before.lease.resource_version:
-            self._changes = 0 if begins else self._changes + 1
+            same = presence.nonce == before.nonce
+            self._changes = self._changes + 1 if same and not begins else 0
             if self._contested and self._changes >= RENEWED:
                 self._stop_for_good(presence)
                 return
@@ -494,6 +502,9 @@ class OwnPresence:
         if lease.deleting or presence.epoch != self.epoch or not presence.alive:
             self.lease = self._counted_on(lease)
             self._lose("deleted" if lease.deleting else "fenced")
+        elif not self._answers(now):
+            self.lease = lease
+            self._lose("past the deadline")
         else:
             self.lease = lease
             self._due = now
@@ -543,6 +554,8 @@ class OwnPresence:
         self._out.note("epoch lost", level="warning", epoch=str(self.epoch), reason=reason)
         self.problem = f"epoch lost: {reason}"
         self._ended = True
+        if self.epoch is not None:
+            self.past.append(self.epoch)
         self.epoch = None
         self._pending = None
         self.phase = Phase.END

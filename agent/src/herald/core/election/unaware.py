@@ -2,16 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may not know yet that a lease was taken from him by hand, and until when his kernel may answer by it.
 
-A lease leaves its holder by his own release, or by a claim after his epoch. Whatever else takes it from an epoch that
-counts (an edited epoch, an old copy put back, the lease torn out) was a hand, and the holder finds out by a watch that
-may be late, or by its deadline. So what such an epoch had is claimed by nobody else before that time has passed, or
-before the epoch is over, whichever comes first; whatever the lease has come to say meanwhile.
+A lease leaves its holder by his own release, or by a claim after his epoch, which counts its transitions on. Whatever
+else takes it from an epoch that counts (an edited epoch, an old copy put back, the lease torn out) was a hand, and the
+holder finds out by a watch that may be late, or by its deadline. So what such an epoch had is claimed by nobody else
+before that time has passed, or before the epoch is over, whichever comes first; whatever the lease has come to say
+meanwhile.
 """
 
 from __future__ import annotations
 
 from herald.core.election.observer import Observer
-from herald.core.leases import RELEASED, Epoch, held_by
+from herald.core.leases import RELEASED, Epoch, held_by, is_counted_on
 from herald.core.model import Lease
 
 
@@ -26,32 +27,21 @@ class Unaware:
         before = held_by(known)
         if before is None or before == own or self._is_over(before, now):
             return
-        if lease is not None and self._explains(known, lease, before, own):
+        if lease is not None and _explains(known, lease, before, own):
             return
+        waits = self._until.pop(known.name, {})
         self._prune(now)
-        self._until.setdefault(known.name, {})[before] = now + self._observer.patience(known.holder)
-
-    def _explains(self, known: Lease, lease: Lease, before: Epoch, own: Epoch | None) -> bool:
-        """Whether the lease is what its holder, or a claim after him, would have made of it."""
-        holder = held_by(lease)
-        if holder == before:
-            return True
-        if holder is None:
-            word = lease.annotations.get(RELEASED, "")
-            return word == str(before) and lease.transitions == known.transitions
-        # What went before a claim may have gone unseen. That of this node would be known to it.
-        return (
-            holder != own
-            and self._observer.lives_in(lease.holder, holder)
-            and lease.transitions != known.transitions
-        )
+        self._until[known.name] = {
+            **{epoch: until for epoch, until in waits.items() if until >= now},
+            before: now + self._observer.patience(known.holder),
+        }
 
     def _is_over(self, epoch: Epoch, now: int) -> bool:
         since = self._observer.over_since(epoch)
         return since is not None and since <= now
 
     def _prune(self, now: int) -> None:
-        """In the order in which they came; what waits behind a longer one goes with it."""
+        """In the order in which they were last added to; what waits behind a longer one goes with it."""
         while self._until:
             oldest = next(iter(self._until))
             if max(self._until[oldest].values()) >= now:
@@ -72,3 +62,15 @@ class Unaware:
 
     def forget(self) -> None:
         self._until.clear()
+
+
+def _explains(known: Lease, lease: Lease, before: Epoch, own: Epoch | None) -> bool:
+    """Whether the lease is what its holder, or those who claimed it after him, would have made of it."""
+    holder = held_by(lease)
+    if holder == before:
+        return True
+    if is_counted_on(known.transitions, lease.transitions):
+        # By a claim, of which all that went before may have gone unseen; but one of this node would be known to it.
+        return holder != own and (holder is not None or bool(lease.annotations.get(RELEASED, "")))
+    word = lease.annotations.get(RELEASED, "")
+    return holder is None and word == str(before) and lease.transitions == known.transitions
