@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 
 import pytest
@@ -70,6 +71,9 @@ def test_a_fence_of_who_was_well_is_a_violation_though_it_was_alone_on_its_segme
     cluster.run(6)
     presence = cluster.api.lease(f"presence-{second.name}")
     assert presence is not None
+    assert second.agent is not None
+    # It does not claim at once what it had: the other does, as if it had been lost.
+    second.agent._presence.past = deque(maxlen=0)
     cluster.execute(fx.LeaseRequest(0, "update", replace(presence, holder=""), 0))
     with pytest.raises(Violation, match=r"moved from .* for no reason .* was lost"):
         cluster.run(6)
