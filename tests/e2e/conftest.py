@@ -23,7 +23,8 @@ from herald_lab import ansible, layout
 from herald_lab.api import Api
 
 # Ahead of their import: of what these assert, too, pytest says what it found.
-pytest.register_assert_rewrite("harm", "hosts", "tokens", "watched", "witnessed")
+pytest.register_assert_rewrite("harm", "hosts", "kubectl", "tokens", "watched", "witnessed")
+from kubectl import NAMESPACE, Kubectl, namespace  # noqa: E402
 from watched import LEASES, Watched, await_health, lease_name  # noqa: E402
 
 if TYPE_CHECKING:
@@ -227,6 +228,17 @@ def service(herald: Lab) -> Iterator[Callable[..., Service]]:
     yield make
     for name in made:
         herald("service", name, "--delete")
+
+
+@pytest.fixture
+def kubectl(herald: Lab, tmp_path: Path, wait_for: Callable[..., None]) -> Iterator[Kubectl]:
+    """A namespace of the test's own; all that was applied goes with it."""
+    found = Kubectl(herald, tmp_path, wait_for)
+    found.apply(namespace(NAMESPACE))
+    try:
+        yield found
+    finally:
+        found.remove()
 
 
 @pytest.fixture

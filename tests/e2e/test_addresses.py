@@ -4,203 +4,47 @@
 
 from __future__ import annotations
 
-import json
-import re
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from conftest import NODES
 from harm import configured
 from herald_lab.api import MERGE
+from kubectl import (
+    CHECKED,
+    NAMESPACE,
+    OTHERS,
+    Kubectl,
+    namespace,
+    no_agent,
+    policy,
+    pool,
+    service,
+    span,
+)
 from watched import LEASES, agent_status, await_health, linger, targets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import Lab
+    from kubectl import Json
 
 pytestmark = pytest.mark.lab
 
-Json = dict[str, Any]
-
-NAMESPACE = "addresses"
-OTHERS = "others"
 V4, V6 = "192.168.77.", "fd77:77::"
 CLIENT_MAC = "02:77:00:00:00:09"
-CHECKED = {
-    "type": "example.com/Checked",
-    "status": "True",
-    "reason": "Checked",
-    "message": "by somebody else",
-    "lastTransitionTime": "2026-01-01T00:00:00Z",
-}
-
-
-def service(
-    name: str,
-    annotations: dict[str, str] | None = None,
-    port: int = 80,
-    spec: Json | None = None,
-    labels: dict[str, str] | None = None,
-) -> Json:
-    """kube-proxy leaves it alone: nobody asks it for a page here. `name`: of another namespace after a slash."""
-    namespace, _, name = name.rpartition("/")
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
-            "name": name,
-            "namespace": namespace or NAMESPACE,
-            "labels": {"service.kubernetes.io/service-proxy-name": "nobody", **(labels or {})},
-            "annotations": {
-                key if "/" in key else f"herald.dev/{key}": text
-                for key, text in (annotations or {}).items()
-            },
-        },
-        "spec": {"type": "LoadBalancer", "ports": [{"port": port}], **(spec or {})},
-    }
-
-
-def namespace(name: str) -> Json:
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-
-
-def policy(name: str, **spec: object) -> Json:
-    return {
-        "apiVersion": "herald.dev/v1alpha1",
-        "kind": "L2AnnouncementPolicy",
-        "metadata": {"name": name},
-        "spec": spec,
-    }
-
-
-def pool(name: str, *blocks: Json, **spec: object) -> Json:
-    return {
-        "apiVersion": "herald.dev/v1alpha1",
-        "kind": "LoadBalancerIPPool",
-        "metadata": {"name": name},
-        "spec": {"blocks": list(blocks), **spec},
-    }
-
-
-class Kubectl:
-    """What a user types."""
-
-    def __init__(self, lab: Lab, folder: Path, wait_for: Callable[..., None]) -> None:
-        self.lab = lab
-        self._file = folder / "objects.json"
-        self._wait_for = wait_for
-        self.applied: list[Json] = []
-
-    def apply(self, *objects: Json) -> None:
-        self.applied += objects
-        whole = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
-        self._file.write_text(json.dumps(whole))
-        self.lab.kubectl("apply", "--filename", str(self._file))
-
-    def __call__(self, *words: str) -> str:
-        return self.lab.kubectl(*words, "--namespace", NAMESPACE)
-
-    def patch(self, kind: str, name: str, patch: Json) -> None:
-        self("patch", kind, name, "--type", "merge", "--patch", json.dumps(patch))
-
-    def get(self, name: str) -> Json:
-        """A Service; of another namespace than the test's by `namespace/name`."""
-        namespace, _, single = name.rpartition("/")
-        found = self.lab.api.get(f"/api/v1/namespaces/{namespace or NAMESPACE}/services/{single}")
-        assert found is not None, name
-        return found
-
-    def addresses(self, name: str) -> list[str]:
-        return [
-            entry.get("ip", "")
-            for entry in self.get(name)["status"]["loadBalancer"].get("ingress", [])
-        ]
-
-    def show(self, name: str, *addresses: str) -> None:
-        """Write these into the Service's status, as another load balancer would."""
-        self._show(name, [{"ip": address} for address in addresses])
-
-    def show_name(self, name: str, hostname: str) -> None:
-        """The same of a load balancer that is reached by a name."""
-        self._show(name, [{"hostname": hostname}])
-
-    def _show(self, name: str, ingress: list[Json]) -> None:
-        self._patch_status(name, {"loadBalancer": {"ingress": ingress}})
-
-    def tell(self, name: str, condition: Json) -> None:
-        """Write one more condition into the Service's status, as another controller would."""
-        self._patch_status(name, {"conditions": [condition]})
-
-    def _patch_status(self, name: str, status: Json) -> None:
-        patch = json.dumps({"status": status})
-        self("patch", "service", name, "--subresource", "status", "--patch", patch)
-
-    def glance(self, kind: str, name: str) -> dict[str, str]:
-        """What `kubectl get` shows of one object, by the heads of its columns."""
-        head, row = (re.split(r" {2,}", each) for each in self("get", kind, name).splitlines())
-        return dict(zip(head, row, strict=True))
-
-    def pool_status(self, name: str) -> str:
-        """How many addresses the pool can ever give, whether it is in conflict, and with whom."""
-        conflict = '.status.conditions[?(@.type=="Conflict")]'
-        shown = f"{{.status.ipsTotal}} {{{conflict}.status}} {{{conflict}.message}}"
-        return self("get", "lbpool", name, "--output", f"jsonpath={shown}").strip()
-
-    def condition(self, name: str, kind: str = "Allocated") -> tuple[str, str]:
-        """Reason and message; empty where it says nothing."""
-        for each in self.get(name)["status"].get("conditions", []):
-            if each["type"] == f"herald.dev/{kind}":
-                return each["reason"], each["message"]
-        return "", ""
-
-    def await_reason(self, name: str, reason: str, words: str = "") -> None:
-        self._wait_for(
-            f"{name}: {reason} {words!r}; found {self.condition(name)}",
-            lambda: self.condition(name)[0] == reason and words in self.condition(name)[1],
-        )
-
-    def await_addresses(self, name: str, *addresses: str) -> None:
-        self._wait_for(
-            f"{name} to have {addresses}", lambda: self.addresses(name) == list(addresses)
-        )
-
-    def await_pool(self, name: str, says: str) -> None:
-        self._wait_for(f"pool {name}: {says}", lambda: self.pool_status(name) == says)
 
 
 @pytest.fixture
-def kubectl(herald: Lab, tmp_path: Path, wait_for: Callable[..., None]) -> Iterator[Kubectl]:
-    """A namespace of the test's own; all that was applied goes with it."""
-    found = Kubectl(herald, tmp_path, wait_for)
-    found.apply(
-        namespace(NAMESPACE),
-        pool("few", {"start": V4 + "190", "stop": V4 + "191"}, autoAssign=False),
-    )
-    try:
-        yield found
-    finally:
-        for kind in ("loadbalancerippool", "l2announcementpolicy", "namespace"):
-            names = [o["metadata"]["name"] for o in found.applied if o["kind"].lower() == kind]
-            if names:
-                herald.kubectl("delete", kind, *names, "--ignore-not-found")
-        wait_for(
-            "the addresses to be freed",
-            lambda: (
-                not [
-                    lease
-                    for lease in herald.get("lease", namespace="herald-system")["items"]
-                    if re.search(rf"({NAMESPACE}|{OTHERS})/", str(lease["metadata"]))
-                    and lease["metadata"]["name"].startswith("vip-")
-                ]
-            ),
-            seconds=90,  # one that is set aside is asked about every 60 s
-        )
+def kubectl(kubectl: Kubectl) -> Kubectl:
+    """With a pool of two addresses, for who asks for it."""
+    kubectl.apply(pool("few", span(V4 + "190", V4 + "191"), autoAssign=False))
+    return kubectl
 
 
 @dataclass(frozen=True)
@@ -365,10 +209,6 @@ class Turn:
     """In the order of the Services; nothing is left then."""
 
 
-def span(first: str, last: str) -> Json:
-    return {"start": first, "stop": last}
-
-
 TURNS = [
     Turn(
         "a",
@@ -499,22 +339,6 @@ def test_who_prefers_both_families_gains_the_second_when_a_pool_has_it(kubectl: 
     kubectl.patch("lbpool", "dual", {"spec": {"blocks": [four, six]}})
     kubectl.await_addresses("prefers", "fd77:78::", "10.78.9.0")
     kubectl.await_addresses("requires", "fd77:78::1", "10.78.9.1")
-
-
-def test_who_edits_himself_out_of_an_address_leaves_it_to_his_partners(
-    kubectl: Kubectl, herald: Lab, wait_for: Callable[..., None]
-) -> None:
-    keyed = {"pool": "few", "sharing-key": "k"}
-    kubectl.apply(service("stays", keyed))
-    kubectl.await_addresses("stays", V4 + "190")
-    kubectl.apply(service("edited", keyed, port=443))
-    kubectl.await_addresses("edited", V4 + "190")
-    kubectl.patch("service", "edited", {"spec": {"ports": [{"port": 80}]}})
-    kubectl.await_addresses("edited", V4 + "191")
-    wait_for(
-        "the record to name one", lambda: services_of(herald, V4 + "190") == [f"{NAMESPACE}/stays"]
-    )
-    assert kubectl.addresses("stays") == [V4 + "190"]
 
 
 def test_kubectl_get_shows_pools_and_policies_at_a_glance(
@@ -834,19 +658,6 @@ def test_an_etcd_restored_from_a_backup_is_the_truth_and_nothing_else_is_answere
     with herald.meter("answers", moved, file=tmp_path / "silence.json") as silence:
         linger(1)
     assert silence["verdict"] == "nobody"
-
-
-@contextmanager
-def no_agent(lab: Lab) -> Iterator[None]:
-    """No agent runs; then all are well again."""
-    try:
-        for node in NODES:
-            lab.exec(node, "systemctl", "stop", "herald-agent")
-        yield
-    finally:
-        for node in NODES:
-            lab.exec(node, "systemctl", "start", "herald-agent")
-        await_health(lab)
 
 
 def tear_out_records(lab: Lab) -> None:
