@@ -509,45 +509,129 @@ def test_update(
 
 
 BY_HAND = [
-    # what somebody made of a lease with kubectl, what an agent makes of it, what the refusal names
+    # name, what somebody made of a lease of OTHER with kubectl, what ME makes of it, what the refusal names
     pytest.param(
+        "vip-192.0.2.5",
         {"spec__acquireTime": None},
         {"spec__acquireTime": LATER},
         "",
         id="say since when another holds, which nothing did",
     ),
     pytest.param(
+        "vip-192.0.2.5",
         {"spec__holderIdentity": None},
         {"spec__acquireTime": None},
         "",
         id="forget since when nobody holds",
     ),
     pytest.param(
+        "vip-192.0.2.5",
         {"metadata__finalizers": []},
         {"spec__holderIdentity": ME, "metadata__finalizers": [FINALIZER]},
         "",
         id="claim, and hold on to what is claimed",
     ),
     pytest.param(
+        "vip-192.0.2.5",
         {"metadata__finalizers": []},
         {"metadata__finalizers": [FINALIZER]},
         "metadata.finalizers",
         id="hold on to what another holds",
     ),
+    pytest.param(
+        "vip-192.0.2.5",
+        {"spec__leaseTransitions": None},
+        {"spec__leaseTransitions": 0},
+        "",
+        id="count none of another's holders, where nothing did",
+    ),
+    pytest.param(
+        "vip-192.0.2.5",
+        {"spec__leaseTransitions": 0},
+        {"spec__leaseTransitions": None},
+        "",
+        id="count another's holders no more, of which there were none",
+    ),
+    pytest.param(
+        "vip-192.0.2.5",
+        {"spec__leaseTransitions": None},
+        {"spec__leaseTransitions": 1},
+        "another change",
+        id="count another's holders, where nothing did",
+    ),
+    pytest.param(
+        f"presence-{OTHER}",
+        {"spec__leaseTransitions": None},
+        {"spec__holderIdentity": None, "spec__leaseTransitions": 0},
+        "",
+        id="fence that says the first epoch, where nothing did",
+    ),
+    pytest.param(
+        f"presence-{OTHER}",
+        {"spec__leaseTransitions": None},
+        {"spec__holderIdentity": None, "spec__leaseTransitions": 1},
+        "fence",
+        id="fence that says another epoch, where nothing did",
+    ),
+    pytest.param(
+        f"presence-{OTHER}",
+        {"spec__leaseDurationSeconds": None},
+        {"spec__holderIdentity": None},
+        "",
+        id="fence of what says no duration",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("hand", "changes", "refused"), BY_HAND)
+@pytest.mark.parametrize(("name", "hand", "changes", "refused"), BY_HAND)
 def test_update_of_what_was_edited_by_hand(
     agents: dict[str, Bearer],
     there: Callable[..., Object],
+    name: str,
     hand: dict[str, Any],
     changes: dict[str, Any],
     refused: str,
 ) -> None:
-    name = "vip-192.0.2.5"
     found = there(change(lease(name, OTHER), **hand))
     judge(agents[ME]("PUT", leases(name), change(found, **changes)), 200, refused)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "refused"),
+    [
+        pytest.param(f"presence-{OTHER}", {"spec__holderIdentity": None}, "fence", id="fence"),
+        pytest.param(
+            "vip-192.0.2.5",
+            {"metadata__annotations": {"herald.dev/epoch": "u/3", "herald.dev/services": "c/d"}},
+            "another change",
+            id="say what another's address is for",
+        ),
+    ],
+)
+def test_nobody_drops_an_owner_of_anothers(
+    herald: Lab,
+    agents: dict[str, Bearer],
+    there: Callable[..., Object],
+    name: str,
+    changes: dict[str, Any],
+    refused: str,
+) -> None:
+    """(An owner that is there, or the garbage collector would take the lease.)"""
+    space = herald.api.get(f"/api/v1/namespaces/{SPACE}")
+    assert space is not None
+    owner = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "name": SPACE,
+        "uid": space["metadata"]["uid"],
+        "blockOwnerDeletion": False,
+    }
+    found = there(lease(name, OTHER, ownerReferences=[owner]))
+    less = {key: value for key, value in owner.items() if key != "blockOwnerDeletion"}
+    for owners in (None, [less]):
+        changed = change(found, **changes, metadata__ownerReferences=owners)
+        judge(agents[ME]("PUT", leases(name), changed), 200, refused)
+    judge(agents[ME]("PUT", leases(name), change(found, **changes)), 200, "")
 
 
 DELETE = [

@@ -117,7 +117,30 @@ def test_a_presence_says_what_was_written() -> None:
     assert presence.alive
     assert lease.duration_seconds == 3
     assert lease.finalizers == (FINALIZER,)
-    assert lease.owner == Owner("n1", "uid")
+    assert lease.owners == (Owner("n1", "uid"),)
+
+
+OTHER = Owner("a", "w", "apps/v1", "Deployment")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((), (Owner("n1", "uid"),)),
+        ((Owner("n1", "earlier"),), (Owner("n1", "uid"),)),
+        ((OTHER, Owner("n1", "earlier")), (OTHER, Owner("n1", "uid"))),
+        ((Owner("n2", "v"),), (Owner("n2", "v"), Owner("n1", "uid"))),
+        (
+            (Owner("n1", "uid", block_owner_deletion=True), OTHER),
+            (Owner("n1", "uid", block_owner_deletion=True), OTHER),
+        ),
+    ],
+    ids=["none", "the node as it was", "another besides", "another node", "the very one"],
+)
+def test_a_presence_is_owned_by_its_node_besides_what_others_named(before, after) -> None:
+    base = Lease("presence-n1", owners=before)
+    assert presence_lease(base, IDENTITY, REPORT, SECOND, Owner("n1", "uid")).owners == after
+    assert presence_lease(base, IDENTITY, REPORT, SECOND, None).owners == before
 
 
 def test_a_fenced_presence_is_not_alive() -> None:
@@ -183,6 +206,16 @@ def test_a_claim_counts_a_transition_only_when_the_holder_changes() -> None:
     again = claimed(first, "n1", EPOCH_1, "")
     other = claimed(again, "n2", Epoch("uid-2", 0), "")
     assert [lease.transitions for lease in (first, again, other)] == [1, 1, 2]
+
+
+THEN = "2026-01-01T00:00:00.000000Z"
+
+
+@pytest.mark.parametrize(("before", "since"), [("n1", THEN), ("n2", ""), ("", "")])
+def test_since_when_it_is_held_begins_with_a_holder_and_stays_with_it(before, since) -> None:
+    lease = Lease("x", holder=before, acquired=THEN)
+    assert claimed(lease, "n1", EPOCH_1, "").acquired == since
+    assert presence_lease(lease, IDENTITY, REPORT, SECOND, None).acquired == since
 
 
 @pytest.mark.parametrize("text", ["", "uid", "uid/", "/3", "uid/x", "uid/-1", "uid/٣"])

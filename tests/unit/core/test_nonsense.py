@@ -265,7 +265,7 @@ def write(alone: Alone, kind: ev.Kind, written: Json) -> None:
 
 
 def as_json(lease: Lease) -> Json:
-    return encode.lease(lease, "herald-system", acquired="", renewed="")
+    return encode.lease(lease, "herald-system", "")
 
 
 def live(alone: Alone, seconds: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ from herald.core.model import (
     ServicePort,
     Taint,
 )
-from herald.kube.decode import decode, key_of
+from herald.kube.decode import decode, decode_lease, key_of
 from herald.kube.fields import Undecodable
 
 SERVICE: dict[str, Any] = {
@@ -174,7 +175,14 @@ LEASE: dict[str, Any] = {
         "annotations": {"herald.dev/presence": "{", "other": "kept"},
         "finalizers": ["herald.dev/lease", "example.com/x"],
         "ownerReferences": [
-            {"apiVersion": "apps/v1", "kind": "Node", "name": "no", "uid": "no"},
+            {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "name": "d",
+                "uid": "du",
+                "controller": True,
+                "blockOwnerDeletion": False,
+            },
             {"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "nu"},
         ],
         "deletionTimestamp": "2026-01-02T00:00:00Z",
@@ -185,6 +193,8 @@ LEASE: dict[str, Any] = {
         "leaseTransitions": 4,
         "acquireTime": "2026-01-01T00:00:00.000000Z",
         "renewTime": "2026-01-01T00:00:01.000000Z",
+        "strategy": "OldestEmulationVersion",
+        "preferredHolder": "n2",
     },
 }
 
@@ -297,8 +307,11 @@ EXAMPLES: list[tuple[Kind, dict[str, Any], object]] = [
             labels={"l": "1"},
             annotations={"herald.dev/presence": "{", "other": "kept"},
             finalizers=("herald.dev/lease", "example.com/x"),
-            owner=Owner("n1", "nu"),
+            owners=(Owner("d", "du", "apps/v1", "Deployment", True, False), Owner("n1", "nu")),
             deleting=True,
+            acquired="2026-01-01T00:00:00.000000Z",
+            strategy="OldestEmulationVersion",
+            preferred_holder="n2",
         ),
     ),
     (Endpoints, SLICE, Endpoints("web-x", ("shop", "web"), frozenset({"n1"}))),
@@ -364,8 +377,10 @@ def test_a_node_is_ready_or_not_or_nobody_says(status, ready) -> None:
 def test_whoever_writes_a_lease_with_a_clock_that_is_years_off_is_read_as_any_other(
     time: str, year: str
 ) -> None:
-    stamped = {**LEASE["spec"], time: f"{year}-01-01T00:00:00.000000Z"}
-    assert decode(Lease, LEASE | {"spec": stamped}) == decode(Lease, LEASE)
+    stamped = {**LEASE["spec"], time: (stamp := f"{year}-01-01T00:00:00.000000Z")}
+    read, usual = decode_lease(LEASE | {"spec": stamped}), decode_lease(LEASE)
+    assert read.acquired == (stamp if time == "acquireTime" else usual.acquired)
+    assert replace(read, acquired=usual.acquired) == usual
 
 
 def endpoint(node: str | None, **conditions: bool | None) -> dict[str, Any]:

@@ -116,6 +116,57 @@ def test_an_update_carries_uid_and_version(writer_to) -> None:
     assert (body["metadata"]["uid"], body["metadata"]["resourceVersion"]) == ("u", "3")
 
 
+def owner(name: str, uid: str, version: str = "v1", kind: str = "Node", **more: bool) -> Any:
+    return {"apiVersion": version, "kind": kind, "name": name, "uid": uid, **more}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "spec"),
+    [
+        pytest.param({}, {"leaseDurationSeconds": 2, "leaseTransitions": 3}, id="held"),
+        pytest.param({}, {"acquireTime": "2026-01-01T00:00:00.000000Z"}, id="since when"),
+        pytest.param({"labels": {"a": ""}, "annotations": {"b": ""}}, {}, id="empty texts"),
+        pytest.param({"finalizers": ["a.example/b"]}, {}, id="another's finalizer"),
+        pytest.param({}, {"strategy": "OldestEmulationVersion"}, id="a strategy"),
+        pytest.param({}, {"strategy": "a", "preferredHolder": "n2"}, id="a preferred holder"),
+        pytest.param({"ownerReferences": [owner("n1", "u")]}, {}, id="its node"),
+        pytest.param(
+            {"ownerReferences": [owner("n2", "v"), owner("n1", "u")]}, {}, id="two nodes, unsorted"
+        ),
+        pytest.param(
+            {"ownerReferences": [owner("a", "w", "apps/v1", "Deployment")]}, {}, id="another kind"
+        ),
+        pytest.param(
+            {
+                "ownerReferences": [
+                    owner("n1", "u", controller=True, blockOwnerDeletion=False),
+                    owner("n2", "v", controller=False, blockOwnerDeletion=True),
+                ]
+            },
+            {},
+            id="flags of an owner",
+        ),
+    ],
+)
+def test_an_update_carries_all_that_was_read(writer_to, inbox, metadata, spec) -> None:
+    """Also what no agent writes: a PUT that lost it would be a change of it, which admission lets no other make."""
+    read = fakes.lease(
+        "presence-n1", 4, "n1", **{"acquireTime": "2026-01-02T00:00:00.000000Z"} | spec
+    )
+    read["metadata"] |= metadata
+    transport = FakeTransport(says(200, read), says(500))
+    writer = writer_to(transport)
+    writer.submit(ask("get"))
+    outcome = answered(inbox)
+    assert isinstance(outcome, Done)
+    assert outcome.lease is not None
+    writer.submit(ask("update", outcome.lease))
+    answered(inbox)
+    _, (_, _, _, body) = sent(transport), sent(transport)
+    del body["spec"]["renewTime"], body["metadata"]["managedFields"]
+    assert (body["metadata"], body["spec"]) == (read["metadata"], read["spec"])
+
+
 # --- Leases: what comes back ------------------------------------------------------------------------------
 
 HELD = fakes.lease("presence-n1", 4, "n1")
@@ -450,13 +501,11 @@ def test_an_event_is_told_once_and_answers_nobody(writer_to, inbox) -> None:
 def test_acquire_time_begins_with_a_holder_and_stays_with_it(writer_to, inbox, year) -> None:
     """Also where the clock of whoever wrote it was years off."""
     since = f"{year}-01-01T00:00:00.000000Z"
-    times = Times()
-    times.seen(Lease, fakes.lease("presence-n1", 3, "n1", acquireTime=since))
     transport = FakeTransport(says(409), says(409), says(409))
-    writer = writer_to(transport, times=times)
+    writer = writer_to(transport)
     stamps = []
-    for holder in ("n1", "n2", ""):
-        writer.submit(ask("update", replace(PRESENCE, holder=holder)))
+    for holder, acquired in (("n1", since), ("n2", ""), ("", since)):
+        writer.submit(ask("update", replace(PRESENCE, holder=holder, acquired=acquired)))
         answered(inbox)
         stamps.append(sent(transport)[3]["spec"])
     same, other, none = stamps
@@ -464,6 +513,27 @@ def test_acquire_time_begins_with_a_holder_and_stays_with_it(writer_to, inbox, y
     assert other["acquireTime"] == other["renewTime"] != same["acquireTime"]
     assert "acquireTime" not in none
     assert same["renewTime"] > "2026-01-01"
+
+
+def test_acquire_time_is_that_of_the_version_that_is_changed(writer_to, inbox) -> None:
+    """Whatever was heard since of an earlier one: a read that was overtaken, a late watch."""
+    first, then = (f"2026-01-01T00:00:0{second}.000000Z" for second in (0, 1))
+    newer = fakes.lease("vip-192.0.2.1", 5, "n2", acquireTime=then)
+    older = fakes.lease("vip-192.0.2.1", 4, "n1", acquireTime=first)
+    transport = FakeTransport(says(200, newer), says(200, older), says(500))
+    writer = writer_to(transport)
+    read = []
+    for _ in range(2):
+        writer.submit(ask("get", Lease("vip-192.0.2.1")))
+        outcome = answered(inbox)
+        assert isinstance(outcome, Done)
+        assert outcome.lease is not None
+        read.append(outcome.lease)
+    assert [(each.holder, each.resource_version) for each in read] == [("n2", 5), ("n1", 4)]
+    writer.submit(ask("update", replace(read[0], annotations={"herald.dev/services": "a/b"})))
+    answered(inbox)
+    *_, (_, _, _, body) = [sent(transport) for _ in range(3)]
+    assert (body["spec"]["holderIdentity"], body["spec"]["acquireTime"]) == ("n2", then)
 
 
 def test_a_condition_keeps_its_time_while_its_status_stays(writer_to, inbox) -> None:

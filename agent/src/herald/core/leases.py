@@ -265,8 +265,7 @@ def presence_lease(
 ) -> Lease:
     """The presence that this agent writes over ``base``; its epoch stays that of ``base``."""
     return replace(
-        base,
-        holder=identity.node,
+        base.with_holder(identity.node),
         duration_seconds=-(-duration // SECOND),
         annotations={
             **base.annotations,
@@ -275,8 +274,17 @@ def presence_lease(
             DURATION: str(duration // MILLISECOND),
         },
         finalizers=with_finalizer(base.finalizers),
-        owner=owner or base.owner,
+        owners=_owned_by(owner, base.owners) if owner is not None else base.owners,
     )
+
+
+def _owned_by(node: Owner, owners: tuple[Owner, ...]) -> tuple[Owner, ...]:
+    """With this Node among the owners, and no earlier one of its name; others' stay."""
+    if any(each.uid == node.uid for each in owners):
+        return owners
+    called = (node.api_version, node.kind, node.name)
+    others = (each for each in owners if (each.api_version, each.kind, each.name) != called)
+    return (*others, node)
 
 
 def with_finalizer(finalizers: tuple[str, ...]) -> tuple[str, ...]:
@@ -365,8 +373,7 @@ def claimed(lease: Lease, node: str, epoch: Epoch, reason: str) -> Lease:
     """``lease`` as this node claims it in ``epoch``."""
     kept = {key: text for key, text in lease.annotations.items() if key != RELEASED}
     return replace(
-        lease,
-        holder=node,
+        lease.with_holder(node),
         transitions=counted(lease.transitions) if lease.holder != node else lease.transitions,
         annotations={**kept, EPOCH: str(epoch), REASON: reason},
         finalizers=with_finalizer(lease.finalizers),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Literal, TypeAlias
 
@@ -282,17 +282,23 @@ class PolicyStatus:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The Node that owns a presence (ownerReference), so that it goes with it."""
+    """One of an object's ``ownerReferences``; by default a Node's, with which its presence goes."""
 
     name: str
     uid: str
+    api_version: str = "v1"
+    kind: str = "Node"
+    controller: bool | None = None
+    """None, here and below: it is not said."""
+    block_owner_deletion: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
     """A ``coordination.k8s.io/v1`` Lease of our namespace, complete: a PUT of it loses nothing.
 
-    Its times (``renewTime``, ``acquireTime``) are for people: the writer stamps them, nobody reads them.
+    Its times are for people, and no decision reads them: the writer stamps ``renewTime``, and ``acquireTime`` where
+    ``acquired`` is empty.
     """
 
     name: str
@@ -304,12 +310,21 @@ class Lease:
     labels: Labels = field(default_factory=dict)
     annotations: Labels = field(default_factory=dict)
     finalizers: tuple[str, ...] = ()
-    owner: Owner | None = None
+    owners: tuple[Owner, ...] = ()
     deleting: bool = False
+    acquired: str = ""
+    """Since when ``holder`` holds; empty: from this write on, or nobody said."""
+    strategy: str = ""
+    """Others' alone, as what follows: kept as it is."""
+    preferred_holder: str = ""
 
     @property
     def key(self) -> str:
         return self.name
+
+    def with_holder(self, node: str) -> Lease:
+        """Held by this node: since now, unless it was before."""
+        return replace(self, holder=node, acquired=self.acquired if node == self.holder else "")
 
     def is_before(self, known: Lease) -> bool:
         """Whether it is an earlier state of the same object."""

@@ -262,10 +262,6 @@ def _conditions(status: Fields, prefix: str = "") -> Iterator[Condition]:
 
 def _lease(json: Fields) -> Lease:
     metadata, spec = json.record("metadata"), json.record("spec")
-    owner = None
-    for reference in metadata.records("ownerReferences"):
-        if reference.text("kind") == "Node" and reference.text("apiVersion") == "v1":
-            owner = Owner(reference.text("name"), reference.text("uid"))
     return Lease(
         name=metadata.required("name"),
         uid=metadata.text("uid"),
@@ -276,8 +272,22 @@ def _lease(json: Fields) -> Lease:
         labels=mapping_once(metadata.labels("labels")),
         annotations=metadata.labels("annotations"),
         finalizers=once(metadata.texts("finalizers")),
-        owner=owner,
+        owners=tuple(_owner(each) for each in metadata.records("ownerReferences")),
         deleting="deletionTimestamp" in metadata,
+        acquired=spec.text("acquireTime"),
+        strategy=spec.word("strategy"),
+        preferred_holder=spec.word("preferredHolder"),
+    )
+
+
+def _owner(json: Fields) -> Owner:
+    return Owner(
+        name=json.word("name"),
+        uid=json.text("uid"),
+        api_version=json.word("apiVersion"),
+        kind=json.word("kind"),
+        controller=json.flag_said("controller"),
+        block_owner_deletion=json.flag_said("blockOwnerDeletion"),
     )
 
 

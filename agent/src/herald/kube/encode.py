@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from herald.core.effects import EmitEvent, PatchPolicy, PatchPool, PatchService
-from herald.core.model import Condition, Lease
+from herald.core.model import Condition, Lease, Owner
 from herald.kube.transport import Json
 
 COMPONENT = "herald"
@@ -19,8 +19,8 @@ _UNTRACKED: list[object] = [{}]
 """As ``managedFields``: forget them, and note none until somebody applies."""
 
 
-def lease(value: Lease, namespace: str, *, acquired: str, renewed: str) -> Json:
-    """A whole Lease, for create and update.
+def lease(value: Lease, namespace: str, now: str) -> Json:
+    """A whole Lease, for create and update; ``now``: its ``renewTime``, and the ``acquireTime`` of a new holder.
 
     No holder is a ``holderIdentity`` that is absent; uid and resourceVersion are there where the value has them,
     so that an update can neither overwrite another's write nor create the Lease anew. An update also ends that the API
@@ -39,23 +39,38 @@ def lease(value: Lease, namespace: str, *, acquired: str, renewed: str) -> Json:
         metadata["annotations"] = dict(value.annotations)
     if value.finalizers:
         metadata["finalizers"] = list(value.finalizers)
-    if value.owner is not None:
-        metadata["ownerReferences"] = [
-            {"apiVersion": "v1", "kind": "Node", "name": value.owner.name, "uid": value.owner.uid}
-        ]
-    spec: dict[str, object] = {"leaseTransitions": value.transitions, "renewTime": renewed}
+    if value.owners:
+        metadata["ownerReferences"] = [_owner(each) for each in value.owners]
+    spec: dict[str, object] = {"leaseTransitions": value.transitions, "renewTime": now}
     if value.holder:
         spec["holderIdentity"] = value.holder
+        spec["acquireTime"] = value.acquired or now
     if value.duration_seconds:
         spec["leaseDurationSeconds"] = value.duration_seconds
-    if acquired:
-        spec["acquireTime"] = acquired
+    if value.strategy:
+        spec["strategy"] = value.strategy
+    if value.preferred_holder:
+        spec["preferredHolder"] = value.preferred_holder
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
         "metadata": metadata,
         "spec": spec,
     }
+
+
+def _owner(value: Owner) -> Json:
+    reference: dict[str, object] = {
+        "apiVersion": value.api_version,
+        "kind": value.kind,
+        "name": value.name,
+        "uid": value.uid,
+    }
+    if value.controller is not None:
+        reference["controller"] = value.controller
+    if value.block_owner_deletion is not None:
+        reference["blockOwnerDeletion"] = value.block_owner_deletion
+    return reference
 
 
 def delete_options(value: Lease) -> Json:

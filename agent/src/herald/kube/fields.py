@@ -89,9 +89,14 @@ class Fields:
         return value
 
     def flag(self, name: str, default: bool) -> bool:
+        value = self.flag_said(name)
+        return default if value is None else value
+
+    def flag_said(self, name: str) -> bool | None:
+        """None where it is absent."""
         value = self._json.get(name)
         if value is None:
-            return default
+            return None
         if not isinstance(value, bool):
             raise self._wrong(name, "true or false", value)
         return value

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The times in objects that people read and no decision does: since when a holder holds, a condition stands.
+"""Since when a condition of a pool or policy stands, which people read and no decision does.
 
-The decider's values carry none, so what a whole write would lose is remembered here, from every object that
-passes: one short text for each Lease with a holder, one for each condition of a pool or policy.
+The decider's values do not carry it, so what a write of all conditions would lose is remembered here, from every pool
+and policy that passes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
 from herald.core.events import Key, Kind
-from herald.core.model import Condition, Lease, Policy, Pool
+from herald.core.model import Condition, Policy, Pool
 from herald.kube.fields import Fields, Undecodable
 from herald.kube.transport import Json
 
@@ -23,43 +23,27 @@ class Times:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._acquired: dict[str, tuple[str, str]] = {}
         self._since: dict[tuple[Kind, str], dict[str, tuple[str, str]]] = {}
 
     def seen(self, kind: Kind, json: Json) -> None:
         """An object came from the API server. Whatever cannot be read is not remembered."""
+        if kind not in (Pool, Policy):
+            return
         try:
-            if kind is Lease:
-                self._seen_lease(Fields(json))
-            elif kind in (Pool, Policy):
-                self._seen_conditions(kind, Fields(json))
+            self._seen_conditions(kind, Fields(json))
         except Undecodable:
             pass
 
     def gone(self, kind: Kind, key: Key) -> None:
         if isinstance(key, str):
             with self._lock:
-                if kind is Lease:
-                    self._acquired.pop(key, None)
-                else:
-                    self._since.pop((kind, key), None)
+                self._since.pop((kind, key), None)
 
     def only(self, kind: Kind, keys: AbstractSet[Key]) -> None:
         """A list of all objects of this kind came: forget those that are not in it."""
         with self._lock:
-            if kind is Lease:
-                for name in self._acquired.keys() - keys:
-                    del self._acquired[name]
             for each in [each for each in self._since if each[0] is kind and each[1] not in keys]:
                 del self._since[each]
-
-    def acquired(self, lease: Lease, now: str) -> str:
-        """When this holder got this Lease; empty for no holder."""
-        if not lease.holder:
-            return ""
-        with self._lock:
-            holder, since = self._acquired.get(lease.name, ("", ""))
-        return since if holder == lease.holder and since else now
 
     def since(
         self, kind: Kind, name: str, conditions: Iterable[Condition], now: str
@@ -72,15 +56,6 @@ class Times:
             status, since = before.get(condition.type, ("", ""))
             times[condition.type] = since if status == condition.status and since else now
         return times
-
-    def _seen_lease(self, json: Fields) -> None:
-        name, spec = json.record("metadata").required("name"), json.record("spec")
-        holder, since = spec.word("holderIdentity"), spec.text("acquireTime")
-        with self._lock:
-            if holder and since:
-                self._acquired[name] = holder, since
-            else:
-                self._acquired.pop(name, None)
 
     def _seen_conditions(self, kind: Kind, json: Fields) -> None:
         name = json.record("metadata").required("name")

@@ -143,9 +143,7 @@ class Writer:
                 )
 
     def _lease_body(self, lease: Lease) -> bytes:
-        now = micro_time()
-        acquired = self._times.acquired(lease, now)
-        return _bytes(encode.lease(lease, self._namespace, acquired=acquired, renewed=now))
+        return _bytes(encode.lease(lease, self._namespace, micro_time()))
 
     def _lease_done(self, effect: LeaseRequest) -> Callable[[Reply], Done | Failed]:
         def done(reply: Reply) -> Done | Failed:
@@ -156,7 +154,6 @@ class Writer:
                 lease = decode_lease(item)
             except (AttributeError, ValueError, RecursionError) as error:
                 return Failed(f"{reply.status}, but no Lease: {error}")
-            self._times.seen(Lease, item)
             if effect.verb != "get":
                 self._wrote(lease.resource_version)
             return Done(lease, created=reply.status == _CREATED)
