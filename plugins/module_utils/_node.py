@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 OLDEST_KERNEL = (5, 8)
 """The ring buffer map, and CAP_BPF."""
@@ -14,8 +14,7 @@ OLDEST_PYTHON = (3, 11)
 TESTED = {("debian", "12"), ("debian", "13")}
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What was found on the node; versions as tuples of numbers, () for not there."""
 
     kernel: str

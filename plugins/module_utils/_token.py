@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class Claims:
+class Claims(NamedTuple):
     """Whose a token is, and until when. C(expires) is in seconds since 1970, 0 for a token without an end."""
 
     subject: str
@@ -24,7 +22,7 @@ class Claims:
 
     def as_dict(self) -> dict[str, Any]:
         """For a module's return value."""
-        return asdict(self)
+        return self._asdict()
 
 
 def claims(token: str) -> Claims | None:

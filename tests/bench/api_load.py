@@ -16,7 +16,6 @@ Exit status: 0 measured, and within --limit requests a second; 1 beyond it; 2 co
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 import time
@@ -27,10 +26,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab" / "meter"))
 
-from driver import LAB, DriverError, call
+from driver import DriverError
 from fleet import Fleet
-from fleet.cluster import agents_stopped, fleet, namespace, nodes, services, until
-from herald_lab import network
+from fleet.cluster import agents_stopped, fleet, lab_entered, namespace, nodes, services, until
 from herald_lab.api import Api
 from herald_lab.commands import LabError
 from herald_lab.layout import Lab
@@ -128,11 +126,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     wanted = arguments()
-    lab = Lab(os.environ.get("HERALD_LAB", "lab"))
     try:
-        if call(LAB, "status").returncode:
-            raise DriverError(f"lab {lab.name} is not up: `{LAB} up`, then playbooks/site.yml")
-        with network.entered(lab.netns):  # and so for every thread that begins in here
+        with lab_entered() as lab:
             wrong = measure(lab, wanted)
     except (DriverError, LabError) as error:
         print(f"api_load: {error}", file=sys.stderr)

@@ -28,7 +28,7 @@ import json
 import statistics
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,22 +110,21 @@ def run(
 @contextmanager
 def living_by(duration: int | None) -> Iterator[None]:
     """Every agent with this D (ms; None: the one that it has), then with the one that it had."""
-    altered: list[str] = []
-    try:
+    setting = f"duration_ms = {duration}"
+    with ExitStack() as undo:
         for node in status()["nodes"] if duration else ():
             on_node(node, "cp", "--preserve", CONFIG, f"{CONFIG}.bench")
-            altered.append(node)
-            on_node(node, "sed", "-i", f"s/^duration_ms = .*/duration_ms = {duration}/", CONFIG)
-            on_node(
-                node, "grep", "-x", f"duration_ms = {duration}", CONFIG
-            )  # there was such a line
+            undo.callback(give_back, node)
+            on_node(node, "sed", "-i", f"s/^duration_ms = .*/{setting}/", CONFIG)
+            on_node(node, "grep", "-x", setting, CONFIG)  # there was such a line
             start_anew(node)
         yield
-    finally:
-        heal_all()
-        for node in altered:
-            on_node(node, "mv", f"{CONFIG}.bench", CONFIG)
-            start_anew(node)
+
+
+def give_back(node: str) -> None:
+    """The configuration that the node's agent had."""
+    on_node(node, "mv", f"{CONFIG}.bench", CONFIG)
+    start_anew(node)
 
 
 def start_anew(node: str) -> None:
@@ -159,6 +158,17 @@ def make_service(backends: Sequence[str], count: int) -> list[str]:
     copies = ("--copies", str(count), "--annotation", "herald.dev/pool=many", "--wait", "60")
     words = (LAB, "service", SERVICE, "--udp", "--backends", ",".join(backends), *copies)
     return read(*words).split()
+
+
+@contextmanager
+def served(count: int) -> Iterator[list[str]]:
+    """An address of each of so many Services, with backends on every node; then all nodes are well, and they go."""
+    with ExitStack() as undo:
+        undo.callback(read, LAB, "kubectl", "delete", "--ignore-not-found", "--filename", str(POOL))
+        read(LAB, "kubectl", "apply", "--filename", str(POOL))
+        undo.callback(read, LAB, "service", SERVICE, "--delete")
+        undo.callback(heal_all)
+        yield make_service(list(status()["nodes"]), count)
 
 
 def gather(holder: str, others: Sequence[str], addresses: Sequence[str]) -> None:
@@ -247,18 +257,17 @@ def arguments() -> argparse.Namespace:
 def measure(wanted: argparse.Namespace) -> list[Result]:
     """Every run, printed as it is done."""
     results: list[Result] = []
-    read(LAB, "kubectl", "apply", "--filename", str(POOL))
-    addresses = make_service(list(status()["nodes"]), wanted.addresses)
-    for fault in wanted.fault or ["power", "switch"]:
-        named = addresses[0] if wanted.addresses == 1 else f"{wanted.addresses} addresses"
-        print(f"{fault}: node -> successor, outage of {named}", flush=True)
-        for number in range(1, wanted.runs + 1):
-            place = ROOT / "build" / "bench" / "failover" / f"{fault}-{number}"
-            results.append(run(addresses, fault, place, wanted.watch, wanted.beyond, wanted.rate))
-            print(line(number, results[-1]), flush=True)
-        print(summary(fault, [r.outage for r in results if r.fault == fault]), flush=True)
-    read(LAB, "service", SERVICE, "--delete")
-    read(LAB, "kubectl", "delete", "--filename", str(POOL))
+    with served(wanted.addresses) as addresses:
+        for fault in wanted.fault or ["power", "switch"]:
+            named = addresses[0] if wanted.addresses == 1 else f"{wanted.addresses} addresses"
+            print(f"{fault}: node -> successor, outage of {named}", flush=True)
+            for number in range(1, wanted.runs + 1):
+                place = ROOT / "build" / "bench" / "failover" / f"{fault}-{number}"
+                results.append(
+                    run(addresses, fault, place, wanted.watch, wanted.beyond, wanted.rate)
+                )
+                print(line(number, results[-1]), flush=True)
+            print(summary(fault, [r.outage for r in results if r.fault == fault]), flush=True)
     return results
 
 

@@ -22,7 +22,6 @@ import argparse
 import http.client
 import json
 import math
-import os
 import ssl
 import sys
 import time
@@ -37,10 +36,18 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab" / "meter"))
 
-from driver import LAB, DriverError, call
+from driver import DriverError
 from fleet import Fleet
-from fleet.cluster import NAMESPACE, agents_stopped, fleet, namespace, nodes, services, until
-from herald_lab import network
+from fleet.cluster import (
+    NAMESPACE,
+    agents_stopped,
+    fleet,
+    lab_entered,
+    namespace,
+    nodes,
+    services,
+    until,
+)
 from herald_lab.api import Api
 from herald_lab.commands import LabError
 from herald_lab.layout import API_PORT, Lab
@@ -189,11 +196,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     wanted = arguments()
-    lab = Lab(os.environ.get("HERALD_LAB", "lab"))
     try:
-        if call(LAB, "status").returncode:
-            raise DriverError(f"lab {lab.name} is not up: `{LAB} up`, then playbooks/site.yml")
-        with network.entered(lab.netns):  # and so for every thread and process that begins in here
+        with lab_entered() as lab:
             found = measure(lab, wanted)
     except (DriverError, LabError) as error:
         print(f"takeover: {error}", file=sys.stderr)

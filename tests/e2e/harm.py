@@ -60,9 +60,7 @@ class Fault:
     settings: dict[str, str] = field(default_factory=dict)  # of agent.toml, on every node
     essential: bool = False  # runs in `make e2e`, on many addresses
     displaced: bool = False  # begins where the placement does not want the first address
-    recovers: float | None = (
-        None  # ms from the last blow to when all is served and answered for good
-    )
+    recovers: float | None = None  # ms from the last blow till all is served and answered for good
     silent: float | None = None  # s for which nobody answers, up to when the harm is healed
 
     @property
@@ -114,7 +112,7 @@ def flapping(watched: Watched, node: str) -> Iterator[float]:
     for _ in range(20):
         with watched.lab.fault(node, "cable"):
             linger(0.3)
-            plugged = time.time()
+        plugged = time.time()
         linger(0.3)
     linger(LOST_NODE / 1000)
     yield plugged
@@ -309,19 +307,20 @@ def configured(lab: Lab, settings: dict[str, str]) -> Iterator[None]:
     if not settings:
         yield
         return
-    altered: list[str] = []
-    try:
+    with ExitStack() as undo:
         for host in NODES:
             lab.exec(host.name, "cp", "--preserve", CONFIG, f"{CONFIG}.lab")
-            altered.append(host.name)
+            undo.callback(give_back, lab, host.name)
             for name, value in settings.items():
                 edit = f"grep -q '^{name} = ' {CONFIG} && sed -i 's|^{name} = .*|{name} = {value}|' {CONFIG}"
                 lab.exec(host.name, "sh", "-c", edit)
             lab.exec(host.name, "systemctl", "restart", "herald-agent")
             await_health(lab, [host.name])
         yield
-    finally:
-        for node in altered:
-            lab.exec(node, "mv", f"{CONFIG}.lab", CONFIG)
-            lab.exec(node, "systemctl", "restart", "herald-agent")
-            await_health(lab, [node])
+
+
+def give_back(lab: Lab, node: str) -> None:
+    """The configuration that the node's agent had."""
+    lab.exec(node, "mv", f"{CONFIG}.lab", CONFIG)
+    lab.exec(node, "systemctl", "restart", "herald-agent")
+    await_health(lab, [node])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from herald_lab import network
+from herald_lab.api import MERGE
 from herald_lab.layout import API_PORT
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ CONDITION = {
     "message": "",
     "lastTransitionTime": "2026-01-01T00:00:00Z",
 }
-MERGE = "application/merge-patch+json"
 NO_AGENT = "wanted the ServiceAccount of an agent"
 
 

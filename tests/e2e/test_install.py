@@ -134,7 +134,7 @@ def test_node_has_the_dependencies_from_an_index_where_one_is_named(
     cache = tmp_path / "cache"
     with (
         package_index(herald, tmp_path) as (index, asked),
-        altered(herald, "n1", trust, "rm /etc/pip.conf"),
+        altered(herald, "n1", trust, "rm -f /etc/pip.conf"),
     ):
         told = {"herald_agent_index": index, "herald_agent_wheel": str(older_wheel)}
         arguments = (SITE, "--limit", "n1", "--extra-vars", json.dumps(told))
@@ -155,12 +155,19 @@ def test_node_has_the_dependencies_from_an_index_where_one_is_named(
 
 @contextmanager
 def altered(lab: Lab, node: str, do: str, undo: str) -> Iterator[None]:
-    """Something about the node is not as it should be, as long as the block."""
-    lab.exec(node, "sh", "-ec", do)
+    """Something about the node is not as it should be, as long as the block. `undo` also undoes what was half done."""
     try:
+        lab.exec(node, "sh", "-ec", do)
         yield
     finally:
         lab.exec(node, "sh", "-ec", undo)
+
+
+def unmount(*places: str) -> str:
+    """The command that does it, of those that are mounted."""
+    return (
+        f"for place in {' '.join(places)}; do ! mountpoint -q $place || umount --lazy $place; done"
+    )
 
 
 def test_full_disk_is_said_and_a_rerun_with_room_installs(
@@ -173,7 +180,7 @@ def test_full_disk_is_said_and_a_rerun_with_room_installs(
         "mount --bind /run/small /opt/herald"
     )
     away = (
-        "systemctl stop herald-agent; umount /opt/herald /run/small; rmdir /run/small; "
+        f"systemctl stop herald-agent; {unmount('/opt/herald', '/run/small')}; rm -df /run/small; "
         "systemctl start herald-agent"
     )
 
@@ -207,7 +214,7 @@ def test_disk_that_is_full_at_a_nodes_turn_is_said_and_a_rerun_with_room_complet
         "mkdir /run/small; mount -t tmpfs -o size=64k tmpfs /run/small; cp -a /etc/herald/. /run/small; "
         "cat /dev/zero >/run/small/full || :; mount --bind /run/small /etc/herald"
     )
-    away = "umount --lazy /etc/herald /run/small; rmdir /run/small"
+    away = f"{unmount('/etc/herald', '/run/small')}; rm -df /run/small"
     told = (SITE, "--extra-vars", "herald_log_level=debug")
     settings = ("sh", "-c", "cat /etc/herald/agent.toml")
     before = {node: (main_process(herald, node), herald.exec(node, *settings)) for node in NODES}
@@ -252,7 +259,7 @@ def test_disk_that_is_full_at_a_nodes_turn_is_said_and_a_rerun_with_room_complet
         ),
         pytest.param(
             "ip link add kube-ipvs0 type veth peer name herald-test",
-            "ip link delete kube-ipvs0",
+            "[ ! -e /sys/class/net/kube-ipvs0 ] || ip link delete kube-ipvs0",
             {},
             REFUSAL,
             "wanted ipvs.strictARP true",
@@ -299,7 +306,7 @@ def test_a_configuration_that_the_agent_would_refuse_is_refused_before_anything_
 def test_another_distribution_is_named_as_untested_and_goes_on(herald: Lab, tmp_path: Path) -> None:
     said = "ID=slackware\\nVERSION_ID=15.0\\n"
     do = f"printf '{said}' >/run/os-release; mount --bind /run/os-release /etc/os-release"
-    undo = "umount /etc/os-release; rm /run/os-release"
+    undo = f"{unmount('/etc/os-release')}; rm -f /run/os-release"
     with altered(herald, "n1", do, undo):
         run = succeed(herald, tmp_path, SITE, "--limit", "n1")
     assert "should run here too (slackware 15.0)" in run.said

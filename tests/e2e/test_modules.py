@@ -15,7 +15,6 @@ import ssl
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
@@ -27,7 +26,7 @@ from conftest import NODES, Lab
 from herald_lab import layout, network
 from herald_lab.api import MERGE
 from watched import NAMESPACE as HERALD
-from witnessed import foretold
+from witnessed import RBAC, foretold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -244,13 +243,13 @@ class Book:
     def herald(self, name: str, module: str, options: Json, **more: Any) -> None:
         self.add(name, f"baremetal.herald.{module}", options, **more)
 
-    def look(self, name: str) -> None:
+    def look(self, name: str, **more: Any) -> None:
         """Keep every object's resourceVersion."""
         columns = "custom-columns=:.kind,:.metadata.name,:.metadata.resourceVersion"
         get = f"kubectl get --all-namespaces --no-headers --output {columns}"
         ours = "--selector app.kubernetes.io/component=agent"
-        script = f"{get} {KINDS}; {get} {IDENTITIES} {ours} 2>&1"
-        self.add(name, "ansible.builtin.shell", {"cmd": script})
+        script = f"{get} {KINDS} && {get} {IDENTITIES} {ours}"
+        self.add(name, "ansible.builtin.shell", {"cmd": script}, **more)
 
     def count(self, name: str) -> None:
         """Keep how many requests the API server has served."""
@@ -294,6 +293,8 @@ def results(bare: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Js
     book.herald("no version", "manifest", {"definitions": [policies], "state": "absent"})
     book.herald("crds", "manifest", {"definitions": crds})
     book.herald("rights", "manifest", {"definitions": RIGHTS})
+    # The API server tells which kinds there are, as kubectl asks it, a moment after it serves them.
+    book.look("kinds", retries=30, delay=1)
 
     for name, (module, options) in CHANGES.items():
         book.look(f"{name}: before")
@@ -335,6 +336,13 @@ def results(bare: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Js
     return book.run(bare, tmp_path_factory.mktemp("modules"))
 
 
+def seen(result: Json) -> str:
+    """What a look saw, which must not have failed."""
+    assert not result["failed"], result
+    found: str = result["stdout"]
+    return found
+
+
 def lasting(result: Json) -> Json:
     """A module's result without what the API server gives anew each time."""
     gone = {"uid", "resourceVersion", "creationTimestamp"}
@@ -355,8 +363,11 @@ def test_check_mode_changes_nothing_and_foretells_the_run(
     checked, ran = results[f"{name}: check"], results[f"{name}: run"]
     assert not ran["failed"], ran
     assert ran["changed"]
-    assert results[f"{name}: checked"]["stdout"] == results[f"{name}: before"]["stdout"]
-    assert results[f"{name}: done"]["stdout"] != results[f"{name}: before"]["stdout"]
+    before, after_check, after_run = (
+        seen(results[f"{name}: {when}"]) for when in ("before", "checked", "done")
+    )
+    assert after_check == before
+    assert after_run != before
     assert lasting(checked) == lasting(ran)
 
 
@@ -365,7 +376,7 @@ def test_second_run_is_ok(results: dict[str, Json], name: str) -> None:
     again = results[f"{name}: again"]
     assert not again["failed"], again
     assert not again["changed"]
-    assert results[f"{name}: done again"]["stdout"] == results[f"{name}: done"]["stdout"]
+    assert seen(results[f"{name}: done again"]) == seen(results[f"{name}: done"])
 
 
 def test_second_run_of_many_sends_no_write(results: dict[str, Json]) -> None:
@@ -486,11 +497,11 @@ def meddled(lab: Lab, path: str, meddle: Callable[[Lab, str, int], None]) -> Ite
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
+        def _pass_on(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if writes := self.command != "GET":
                 meddle(lab, path, next(numbers))
-            server = HTTPSConnection("127.0.0.1", layout.API_PORT, context=lab.api._tls, timeout=30)
+            server = lab.api.new_connection()
             with network.entered(place.netns):
                 server.connect()
             kind = self.headers.get("Content-Type", "application/json")
@@ -505,7 +516,7 @@ def meddled(lab: Lab, path: str, meddle: Callable[[Lab, str, int], None]) -> Ite
             self.end_headers()
             self.wfile.write(text)
 
-        do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 - http.server's names
+        do_GET = do_POST = do_PUT = do_DELETE = _pass_on  # noqa: N815 - http.server's names
 
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
@@ -604,11 +615,15 @@ def test_check_mode_foretells_what_waits_for_agents(herald: Lab, tmp_path: Path)
     tasks.append({"baremetal.herald.agent_identities": {"nodes": [*NODES]}})
     file = tmp_path / "play.json"
     file.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
-    left = dict(zip(IDENTITIES.split(","), identity("n9"), strict=True))
-    for kind, body in left.items():
-        group = "/api/v1" if kind == "serviceaccounts" else "/apis/rbac.authorization.k8s.io/v1"
-        herald.api.apply(f"{group}/namespaces/{HERALD}/{kind}/agent-n9", body)
+    account, role, binding = identity("n9")
+    left = {
+        f"/api/v1/namespaces/{HERALD}/serviceaccounts/agent-n9": account,
+        f"{RBAC}/namespaces/{HERALD}/roles/agent-n9": role,
+        f"{RBAC}/namespaces/{HERALD}/rolebindings/agent-n9": binding,
+    }
     try:
+        for path, body in left.items():
+            herald.api.apply(path, body)
         assert len(foretold(herald, tmp_path, file).changed) == len(tasks)
         for kind in ("lbpool", "l2policy"):
             status = herald.get(kind, "foretold")["status"]
@@ -616,3 +631,5 @@ def test_check_mode_foretells_what_waits_for_agents(herald: Lab, tmp_path: Path)
     finally:
         for kind in ("lbpool", "l2policy"):
             herald.kubectl("delete", kind, "foretold", "--ignore-not-found")
+        for path in left:
+            herald.api.delete(path)

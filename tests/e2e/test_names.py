@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tokens
+from harm import CONFIG
 from watched import (
     BEYOND,
     HERALDCTL,
@@ -95,23 +96,23 @@ def test_node_announces_under_a_name_of_253_characters(
         await_health(renamed)
 
 
-CONFIG = "/etc/herald/agent.toml"
-
-
 @contextmanager
 def called(lab: Lab, node: str, name: str) -> Iterator[None]:
     """The agent of a node has another's node name, and its token, inside the block."""
     files = f"{CONFIG} {tokens.FILE}"
-    lab.exec(node, "systemctl", "stop", "herald-agent")
-    lab.exec(node, "sh", "-c", f"for file in {files}; do cp --archive $file $file.own; done")
+    # What is written here and by the agent is put in the place of a file, never into it.
+    keep = f"for file in {files}; do ln $file $file.own; done"
+    give_back = f"for file in {files}; do [ ! -e $file.own ] || mv $file.own $file; done"
     try:
+        lab.exec(node, "systemctl", "stop", "herald-agent")
+        lab.exec(node, "sh", "-ec", keep)
         lab.exec(node, "sed", "--in-place", f's/^node = .*/node = "{name}"/', CONFIG)
         tokens.hand(lab, node, tokens.held(lab, name))
         lab.exec(node, "systemctl", "start", "--no-block", "herald-agent")
         yield
     finally:
         lab.exec(node, "systemctl", "stop", "herald-agent")
-        lab.exec(node, "sh", "-c", f"for file in {files}; do mv $file.own $file; done")
+        lab.exec(node, "sh", "-ec", give_back)
         lab.exec(node, "systemctl", "start", "herald-agent")
 
 

@@ -212,9 +212,9 @@ def test_agents_whose_api_server_ends_go_on_with_another(
 @contextmanager
 def one_more_api_server(lab: Lab) -> Iterator[None]:
     """A second API server, on the same data, at another port."""
-    lab("api", "another", "start")
     ready = ("run", "--", "curl", "-sk", f"https://127.0.0.1:{ANOTHER_PORT}/readyz")
     try:
+        lab("api", "another", "start")
         wait_for("one more API server", lambda: lab.attempt(*ready).stdout == "ok", seconds=60)
         yield
     finally:

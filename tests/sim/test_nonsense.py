@@ -12,6 +12,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from tests.nonsense import json_of
 from tests.sim.cluster import Cluster
 
 from herald.core import events as ev
@@ -42,11 +43,7 @@ WORDS = (
     *(",".join(f"10.{n}.0.1" for n in range(200)), "(", "[", "(?P<a>", "a{999999}", "^host0$"),
 )
 texts = st.sampled_from(WORDS) | st.text(max_size=20)
-anything: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
-    max_leaves=5,
-)
+anything = json_of(texts)
 NAMED = {"name": "x", "uid": "x", "resourceVersion": "1"}
 names = st.sampled_from(("x", "y", "n" * 253, "web"))
 labels = st.dictionaries(texts, texts, max_size=3)

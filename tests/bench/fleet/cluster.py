@@ -6,6 +6,7 @@ identities, Services that want addresses, and the lab's own agents out of the wa
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from driver import LAB, ROOT, DriverError, read
+from driver import LAB, ROOT, DriverError, call, read
+from herald_lab import network
 from herald_lab.api import Api
 from herald_lab.layout import API, API_PORT, NODES, Lab
 
@@ -32,6 +34,17 @@ def until(what: str, condition: Callable[[], bool], seconds: float) -> float:
             raise DriverError(f"waited {seconds:g} s in vain: {what}")
         time.sleep(0.05)
     return time.monotonic() - begun
+
+
+@contextmanager
+def lab_entered() -> Iterator[Lab]:
+    """The lab that HERALD_LAB names, in whose network this thread is meanwhile, and whatever thread or process it
+    begins."""
+    lab = Lab(os.environ.get("HERALD_LAB", "lab"))
+    if call(LAB, "status").returncode:
+        raise DriverError(f"lab {lab.name} is not up: `{LAB} up`, then playbooks/site.yml")
+    with network.entered(lab.netns):
+        yield lab
 
 
 @contextmanager

@@ -44,7 +44,7 @@ class Api:
     ) -> Object:
         """One request; its answer. Refusals are `Refused`, an unreachable server a LabError."""
         kept: http.client.HTTPSConnection | None = getattr(self._kept, "connection", None)
-        connection = kept or self._new_connection()
+        connection = kept or self.new_connection()
         try:
             if connection.sock is None:
                 with network.entered(self._lab.netns):
@@ -67,13 +67,14 @@ class Api:
     @contextmanager
     def kept(self) -> Iterator[None]:
         """This thread's requests go over one connection: for one that makes many."""
-        with closing(self._new_connection()) as self._kept.connection:
+        with closing(self.new_connection()) as self._kept.connection:
             try:
                 yield
             finally:
                 del self._kept.connection
 
-    def _new_connection(self) -> http.client.HTTPSConnection:
+    def new_connection(self) -> http.client.HTTPSConnection:
+        """One that is not connected yet, which is to be done inside the lab's network namespace."""
         return http.client.HTTPSConnection("127.0.0.1", API_PORT, context=self._tls, timeout=30)
 
     def get(self, path: str) -> Object | None:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.nonsense import json_of
 from tests.unit.core.alone import ETH0, VIP_LEASE, Alone, holding, peer
 
 from herald.core import effects as fx
@@ -105,11 +106,7 @@ WORDS = (
     ),
 )
 words = st.sampled_from(WORDS) | st.text(max_size=12)
-anything: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | words,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
-    max_leaves=5,
-)
+anything = json_of(words)
 ADDRESSES = (
     "herald.dev/ips",
     "lbipam.cilium.io/ips",

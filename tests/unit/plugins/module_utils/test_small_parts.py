@@ -7,7 +7,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -176,7 +175,7 @@ OBSTACLES = [
 
 @pytest.mark.parametrize(("facts", "words"), OBSTACLES)
 def test_obstacles(facts: dict[str, Any], words: list[str]) -> None:
-    said = _node.obstacles(replace(GOOD, **facts))
+    said = _node.obstacles(GOOD._replace(**facts))
     assert len(said) == len(words)
     for text, word in zip(said, words):
         assert word in text
@@ -184,7 +183,7 @@ def test_obstacles(facts: dict[str, Any], words: list[str]) -> None:
 
 def test_missing() -> None:
     assert _node.missing(GOOD) == []
-    bare = replace(GOOD, has_venv=False, has_bcc=False, has_headers=False)
+    bare = GOOD._replace(has_venv=False, has_bcc=False, has_headers=False)
     assert _node.missing(bare) == ["venv", "bcc", "headers"]
 
 
