@@ -634,7 +634,13 @@ def renewal_untimed(patch: Any) -> None:
     Step("errors", lasts=(500, 1500), much=(1, 3)),
 )
 def renewal_untried(patch: Any) -> None:
-    patch.setattr(OwnPresence, "_pause", lambda self, pending: 3600 * SECOND)
+    pause = OwnPresence._pause
+
+    def untried(self: OwnPresence, pending: Any, *least: int) -> int:
+        renews = self.phase is Phase.LIVE and pending.purpose == "renew"
+        return 3600 * SECOND if renews else pause(self, pending, *least)
+
+    patch.setattr(OwnPresence, "_pause", untried)
 
 
 # --- 10: time running backwards -----------------------------------------------------------------------------
