@@ -220,6 +220,11 @@ class Cluster:
         self.api.put(services.service(**{"name": name, "uid": f"svc-{name}", **fields}))
 
     def delete_service(self, name: str) -> None:
+        for address in self.addresses():
+            # Also of one that it has not been told of.
+            lease = self.api.lease(vip_lease_name(address))
+            if lease is not None and ("default", name) in services_of(lease):
+                self.invariants.unneeded(address)
         for text in self.get(name).ingress:
             self.invariants.unneeded(ip_address(text))
         self.api.remove(Service, ("default", name))

@@ -67,6 +67,7 @@ class _Given:
     """Somebody wrote the lease by hand."""
     quiet: float = 0.0
     """When its holder let go of it last: for how long nothing had changed by which placement goes."""
+    let_go_at: int = NEVER
     waits: int | None = None
     """Nobody has claimed it since its lease was edited, or came back with a backup: that takes as long as it takes to
     see what was done, and then this D, the longest that any presence has said meanwhile. None: somebody has."""
@@ -253,6 +254,13 @@ class Invariants:
                     f" bound {bound / SECOND:.2f} s, eligible: {_names(eligible)}"
                 )
 
+    def ended(self, machine: Machine) -> None:
+        """No agent ends untold, but where another one lives under its node's name."""
+        machines = self._cluster.machines.values()
+        alone = all(other.node != machine.node for other in machines if other is not machine)
+        if alone and not machine.stopping:
+            self._fail(f"the agent of {machine.name} ends, and nobody told it to")
+
     def _longest(self) -> int:
         """The D by which those live that hold something, as it is set, or stretched by the budget for renewals; by the
         slowest of their clocks."""
@@ -352,7 +360,11 @@ class Invariants:
 
     def _recently(self, when: int) -> bool:
         """Whether what happened then may still be what moves an address."""
-        return self._cluster.now - when < (REMEMBERED + 2) * self._cluster.settings.duration_ns
+        return self._cluster.now - when < self._remembered
+
+    @property
+    def _remembered(self) -> int:
+        return (REMEMBERED + 2) * self._cluster.settings.duration_ns
 
     def edited(self, address: Address) -> None:
         """Somebody writes its lease by hand, of which whoever held it may not know yet."""
@@ -382,7 +394,7 @@ class Invariants:
         # By a clock that may run faster than ours.
         quiet = (self._cluster.now - self.changed_at) * FASTEST
         if held_by(lease) is None:
-            given.quiet = quiet
+            given.quiet, given.let_go_at = quiet, self._cluster.now
         if held_by(lease) is None or lease.holder == given.holder:
             return
         old, given.holder = given.holder, lease.holder
@@ -398,7 +410,8 @@ class Invariants:
         elif reason.startswith(f"{old}: externalTrafficPolicy is Local"):
             excused = excused or self._recently(given.rehomed_at)
         elif reason == f"{old}: no Service needs it":
-            excused = self._recently(given.unneeded_at)
+            # Whoever claims it then may have been kept from it for long.
+            excused = given.let_go_at - given.unneeded_at < self._remembered
         elif reason != f"{old} was lost":
             excused = bool(reason) and (excused or self._cluster.is_out(old))
         if not excused:

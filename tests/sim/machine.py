@@ -374,6 +374,7 @@ class Machine:
             case fx.SetAttachments():
                 self._attach(effect)
             case fx.Finish():
+                self.cluster.invariants.ended(self)
                 self.kill()
                 self.finished = effect
             case fx.Relist():
