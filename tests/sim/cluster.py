@@ -45,6 +45,7 @@ from herald.core.model import (
     vip_address,
     vip_lease_name,
 )
+from herald.core.selectors import matches
 from herald.core.settings import Settings
 from herald.core.world import KINDS
 
@@ -219,6 +220,11 @@ class Cluster:
         self.api.put(services.service(**{"name": name, "uid": f"svc-{name}", **fields}))
 
     def delete_service(self, name: str) -> None:
+        for address in self.addresses():
+            # Also of one that it has not been told of.
+            lease = self.api.lease(vip_lease_name(address))
+            if lease is not None and ("default", name) in services_of(lease):
+                self.invariants.unneeded(address)
         for text in self.get(name).ingress:
             self.invariants.unneeded(ip_address(text))
         self.api.remove(Service, ("default", name))
@@ -247,11 +253,13 @@ class Cluster:
             self.api.remove(Lease, name)
 
     def _by_hand(self, lease: Lease) -> None:
-        """What hangs on it may have to wait, or to move."""
+        """What hangs on it may have to wait, or to move: an address, or what a node announces."""
         self.disturbed()
-        address = vip_address(lease.name)
-        for each in [address] if address is not None else self.addresses():
-            self.invariants.edited(each, loose=each == address)
+        if (address := vip_address(lease.name)) is not None:
+            self.invariants.edited(address)
+        for machine in self.machines.values():
+            if lease.name == presence_lease_name(machine.node):
+                self.invariants.trouble[machine.node] = self.now
 
     def endpoints(self, service: str, *nodes: str) -> None:
         """Where its ready endpoints are."""
@@ -272,14 +280,14 @@ class Cluster:
 
     def register(self, name: str) -> None:
         """As a kubelet that finds no Node of its name; each makes another one."""
-        self._placed_otherwise(name)
+        self._placed_otherwise()
         self.api.put(Node(name, f"node-{name}-{self.api.revision}", {}, {}, (), ready=True))
 
     def change_node(self, name: str, **fields: object) -> None:
         """Of what placement reads of it, if it is there."""
         if (node := self.node(name)) is not None:
-            self._placed_otherwise(name)
             self.api.put(replace(node, **fields))  # type: ignore[arg-type]
+            self._placed_otherwise(name)
 
     @property
     def policy(self) -> Policy:
@@ -298,14 +306,15 @@ class Cluster:
 
     def delete_node(self, name: str) -> None:
         """kubectl delete node: the garbage collector asks for what the Node owns to be deleted."""
-        self._placed_otherwise(name)
         self.api.remove(Node, name)
+        self._placed_otherwise(name)
         self.api.delete_lease(presence_lease_name(name))
 
     def _placed_otherwise(self, *nodes: str) -> None:
-        """Something has changed by which placement goes; it may be that these are to announce no longer."""
+        """Something has changed by which placement goes, of these Nodes: those that are out by it are to announce no
+        longer."""
         self.invariants.changed_at = self.now
-        self.invariants.trouble.update(dict.fromkeys(nodes, self.now))
+        self.invariants.trouble.update((name, self.now) for name in nodes if self.is_out(name))
 
     def get(self, name: str) -> Service:
         found = self.api.objects[Service, ("default", name)]
@@ -356,22 +365,30 @@ class Cluster:
             for each in self.api.objects.values()
         )
 
+    def _policies(self) -> list[Policy]:
+        return [obj for obj in self.api.objects.values() if isinstance(obj, Policy)]
+
     def _every_node_may_announce(self) -> bool:
-        policies = [obj for (kind, _), obj in self.api.objects.items() if kind is Policy]
         return any(
-            isinstance(policy, Policy)
-            and policy.load_balancer_ips
+            policy.load_balancer_ips
             and policy.service_selector == policy.node_selector == Selector()
             and not policy.interfaces
-            for policy in policies
+            for policy in self._policies()
         )
 
     def is_out(self, name: str) -> bool:
         """Whether nothing is to be announced by that node, where another one can."""
         node = self.node(name)
-        if node is None or node.ready is False or EXCLUDE_LABEL in node.labels:
+        if node is None or node.ready is False or node.annotations.get(DRAIN_ANNOTATION) == "true":
             return True
-        if node.annotations.get(DRAIN_ANNOTATION) == "true":
+        return self.is_barred(name)
+
+    def is_barred(self, name: str) -> bool:
+        """Whether nothing is to be announced by that node, though no other one can."""
+        node = self.node(name)
+        if node is None or EXCLUDE_LABEL in node.labels:
+            return True
+        if not any(matches(policy.node_selector, node.labels) for policy in self._policies()):
             return True
         if any(taint.key == OUT_OF_SERVICE_TAINT for taint in node.taints):
             return True

@@ -477,6 +477,15 @@ def hand_on_instance(cluster: Cluster, machine: Machine, much: int) -> None:
     _by_hand(cluster, name, lambda name: cluster.edit(name, {INSTANCE: f"{whose}/process"}))
 
 
+@kind("hand brings back")
+def hand_brings_back(cluster: Cluster, machine: Machine, much: int) -> None:
+    """Somebody puts a node's name back into a presence that was fenced, or released, or that he has cleared himself."""
+    name = presence_lease_name(machine.node)
+    lease = cluster.api.lease(name)
+    if lease is not None and not lease.holder:
+        _by_hand(cluster, name, lambda name: cluster.edit(name, {}, holder=machine.node))
+
+
 def _by_hand(cluster: Cluster, name: str, edit: Callable[[str], object]) -> None:
     if cluster.api.lease(name) is not None:
         edit(name)
@@ -532,7 +541,7 @@ def schedules(mode: Mode) -> st.SearchStrategy[Schedule]:
 
 
 def pattern(
-    mode: Mode, steps: tuple[Step, ...], nodes: int, renew_budget: int = 50
+    mode: Mode, steps: tuple[Step, ...], nodes: int, renew_budget: int = 50, hold_down: int = 120
 ) -> st.SearchStrategy[Schedule]:
     """The same things happen to one node after the other, at other times."""
 
@@ -557,6 +566,7 @@ def pattern(
         seed=st.integers(0, 1 << 20),
         nodes=st.just(nodes),
         services=st.just(8),
+        hold_down=st.just(hold_down),
         renew_budget=st.just(renew_budget),
     )
 

@@ -32,6 +32,7 @@ from herald.core.model import (
     vip_address,
     vip_lease_name,
 )
+from herald.core.settings import LATE_NEWS
 
 if TYPE_CHECKING:
     from tests.sim.cluster import Cluster
@@ -66,8 +67,10 @@ class _Given:
     """Somebody wrote the lease by hand."""
     quiet: float = 0.0
     """When its holder let go of it last: for how long nothing had changed by which placement goes."""
-    loose: bool = False
-    """And it has had no announcer since: that takes as long as it takes to see what was done, and then a long D."""
+    let_go_at: int = NEVER
+    waits: int | None = None
+    """Nobody has claimed it since its lease was edited, or came back with a backup: that takes as long as it takes to
+    see what was done, and then this D, the longest that any presence has said meanwhile. None: somebody has."""
     unneeded_at: int = NEVER
     """Its Service was deleted."""
     rehomed_at: int = NEVER
@@ -97,6 +100,8 @@ class Invariants:
         for all is none: who was well before is not lost when it is back.)"""
         self._alone_at: dict[str, int] = {}
         """By node: when nobody on its segment could answer it, last."""
+        self._said: dict[str, tuple[int, int, int]] = {}
+        """By presence: its resourceVersion when last looked at, the D that it says, and that which it said before."""
         self._alone_since: dict[str, int] = {}
         self._latched: set[str] = set()
         """Machines that were alone past their deadline, and have not been valid since."""
@@ -228,32 +233,55 @@ class Invariants:
             for m in cluster.machines.values()
         )
         calm = cluster.api_well and cluster.segment.whole and bool(eligible) and not hindered
+        said = self._longest_said()
         for address, given in self._given.items():
-            served = self._served(address)
-            given.loose = given.loose and not served
-            if not calm or served or not cluster.wanted(address, names):
+            if given.waits is not None:
+                given.waits = max(given.waits, said)
+            if not calm or self._served(address) or not cluster.wanted(address, names):
                 given.dark_since = None
                 continue
             if given.dark_since is None:
                 given.dark_since = now
             since = max(given.dark_since, self.disturbed_at)
             lost = len(cluster.machines) - len(eligible)
-            bound = self._longest() + SETTLING + FURTHER * max(0, lost - 1)
-            if self._recently(max(given.edited_at, self.disturbed_at if given.loose else NEVER)):
-                continue
+            wait = self._longest()
+            if given.waits is not None:
+                wait = self._by_the_slowest(LATE_NEWS + given.waits)
+            bound = wait + SETTLING + FURTHER * max(0, lost - 1)
             if now - since > bound + EVERY:
                 self._fail(
                     f"{address} has had no announcer for {(now - since) / SECOND:.2f} s,"
                     f" bound {bound / SECOND:.2f} s, eligible: {_names(eligible)}"
                 )
 
+    def ended(self, machine: Machine) -> None:
+        """No agent ends untold, but where another one lives under its node's name."""
+        machines = self._cluster.machines.values()
+        alone = all(other.node != machine.node for other in machines if other is not machine)
+        if alone and not machine.stopping:
+            self._fail(f"the agent of {machine.name} ends, and nobody told it to")
+
     def _longest(self) -> int:
         """The D by which those live that hold something, as it is set, or stretched by the budget for renewals; by the
         slowest of their clocks."""
         settings = self._cluster.settings
         stretched = 4 * len(self._cluster.machines) * SECOND // settings.renew_budget
-        slowest = min(machine.rate for machine in self._cluster.machines.values())
-        return int(max(settings.duration_ns, stretched) / slowest)
+        return self._by_the_slowest(max(settings.duration_ns, stretched))
+
+    def _by_the_slowest(self, duration: int) -> int:
+        """How long that is by the slowest of the nodes' clocks."""
+        return int(duration / min(machine.rate for machine in self._cluster.machines.values()))
+
+    def _longest_said(self) -> int:
+        """The longest D that any presence says, or has said just before: agents count by the longer one."""
+        default = self._cluster.settings.duration_ns
+        known, self._said = self._said, {}
+        for lease in self._cluster.presences():
+            said = known.get(lease.name, (0, default, default))
+            if lease.resource_version != said[0]:
+                said = lease.resource_version, Presence(lease).duration(default), said[1]
+            self._said[lease.name] = said
+        return max((max(last, before) for _, last, before in self._said.values()), default=default)
 
     def _served(self, address: Address) -> bool:
         return any(machine.plugged for machine in self._answering(address))
@@ -308,6 +336,8 @@ class Invariants:
             self._moved(address, obj, new=before is None)
             if isinstance(before, Lease):
                 self._claimed_lawfully(address, obj, before)
+                if held_by(obj) is not None and obj.transitions != before.transitions:
+                    self._given[address].waits = None
 
     def _given_once(self, service: Service, new: set[str]) -> None:
         """No two Services that do not share it have it, and the lease of what is new says whose it is."""
@@ -330,12 +360,16 @@ class Invariants:
 
     def _recently(self, when: int) -> bool:
         """Whether what happened then may still be what moves an address."""
-        return self._cluster.now - when < (REMEMBERED + 2) * self._cluster.settings.duration_ns
+        return self._cluster.now - when < self._remembered
 
-    def edited(self, address: Address, *, loose: bool = False) -> None:
-        """``loose``: the lease itself was, so that whoever held it may not know yet."""
+    @property
+    def _remembered(self) -> int:
+        return (REMEMBERED + 2) * self._cluster.settings.duration_ns
+
+    def edited(self, address: Address) -> None:
+        """Somebody writes its lease by hand, of which whoever held it may not know yet."""
         given = self._given.setdefault(address, _Given())
-        given.edited_at, given.loose = self._cluster.now, given.loose or loose
+        given.edited_at, given.waits = self._cluster.now, given.waits or 0
 
     def freed(self, address: Address) -> None:
         """No agent frees what a Service has."""
@@ -360,7 +394,7 @@ class Invariants:
         # By a clock that may run faster than ours.
         quiet = (self._cluster.now - self.changed_at) * FASTEST
         if held_by(lease) is None:
-            given.quiet = quiet
+            given.quiet, given.let_go_at = quiet, self._cluster.now
         if held_by(lease) is None or lease.holder == given.holder:
             return
         old, given.holder = given.holder, lease.holder
@@ -376,7 +410,8 @@ class Invariants:
         elif reason.startswith(f"{old}: externalTrafficPolicy is Local"):
             excused = excused or self._recently(given.rehomed_at)
         elif reason == f"{old}: no Service needs it":
-            excused = self._recently(given.unneeded_at)
+            # Whoever claims it then may have been kept from it for long.
+            excused = given.let_go_at - given.unneeded_at < self._remembered
         elif reason != f"{old} was lost":
             excused = bool(reason) and (excused or self._cluster.is_out(old))
         if not excused:

@@ -150,7 +150,7 @@ class Machine:
 
     def may_announce(self) -> bool:
         """Well, and its agent lives, knows the cluster, and may be chosen."""
-        if not self.well or self.agent is None or self.cluster.is_out(self.node):
+        if not self.well or self.agent is None or self.cluster.is_barred(self.node):
             return False
         presence, election = self.agent._presence, self.agent._election
         knows = election.synced and all(watch.sound for watch in self.watches)
@@ -374,6 +374,7 @@ class Machine:
             case fx.SetAttachments():
                 self._attach(effect)
             case fx.Finish():
+                self.cluster.invariants.ended(self)
                 self.kill()
                 self.finished = effect
             case fx.Relist():

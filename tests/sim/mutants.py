@@ -18,7 +18,8 @@ from tests.sim.machine import Machine
 
 from herald.core.allocation.allocator import Allocator
 from herald.core.effects import LeaseRequest
-from herald.core.election import election, lock
+from herald.core.election import election, lock, presence
+from herald.core.election.candidates import Candidates
 from herald.core.election.election import Election
 from herald.core.election.filling import Filler
 from herald.core.election.lock import ACTIONS, Action, Own, Pair, Sight
@@ -48,6 +49,7 @@ class Mutant:
     """What befalls one node after the other."""
     nodes: int
     renew_budget: int
+    hold_down: int
 
 
 CUT = Step("cut", lasts=(2500, 6000), much=(0, 1))
@@ -63,9 +65,10 @@ def mutant(
     mode: Mode = "Withdraw",
     nodes: int = 3,
     renew_budget: int = 50,
+    hold_down: int = 120,
 ) -> Callable[[Plant], Plant]:
     def register(plant: Plant) -> Plant:
-        MUTANTS[name] = Mutant(name, rule, plant, mode, steps, nodes, renew_budget)
+        MUTANTS[name] = Mutant(name, rule, plant, mode, steps, nodes, renew_budget, hold_down)
         return plant
 
     return register
@@ -200,6 +203,15 @@ def put_without_uid(patch: Any) -> None:
     patch.setattr(OwnPresence, "answer", believe)
 
 
+@mutant(
+    "stops-at-a-hand",
+    "2: whoever finds another nonce in its presence stops at once, whether or not it is renewed",
+    Step("hand on instance"),
+)
+def stops_at_a_hand(patch: Any) -> None:
+    patch.setattr(presence, "RENEWED", 0)
+
+
 # --- 3: fencing ---------------------------------------------------------------------------------------------
 
 
@@ -256,6 +268,25 @@ def counts_out_of_touch(patch: Any) -> None:
 )
 def over_at_once(patch: Any) -> None:
     patch.setattr(Observer, "over_since", lambda self, epoch: 0 if epoch in self._over else None)
+
+
+@mutant(
+    "over-for-ever",
+    "3: an epoch that a hand ended and set again ends at once when it ends next",
+    Step("lag", lasts=(9000, 9000), much=(30, 39)),
+    Step("hand on presence", after=(0, 500), much=(0, 0)),
+    Step("hand brings back", after=(20, 100)),
+    Step("hand on presence", after=(2500, 3000), much=(0, 0)),
+)
+def over_for_ever(patch: Any) -> None:
+    seen = Observer.seen
+
+    def remember(self: Observer, lease: Lease, now: int) -> None:
+        over = dict(self._over)
+        seen(self, lease, now)
+        self._over = {**self._over, **over}
+
+    patch.setattr(Observer, "seen", remember)
 
 
 # --- 4: claiming --------------------------------------------------------------------------------------------
@@ -444,6 +475,17 @@ def moves_at_once(patch: Any) -> None:
     patch.setattr(Moves, "unsettle", at_once)
 
 
+@mutant(
+    "nodes-unsettle-nothing",
+    "5: moved for a better placement although what placement reads of a Node was not quiet",
+    Step("power", after=(4000, 4000), lasts=(500, 1000)),
+    Step("node", after=(2500, 4000), lasts=(9000, 9000), much=(3, 3)),
+    hold_down=3,
+)
+def nodes_unsettle_nothing(patch: Any) -> None:
+    patch.setattr(Candidates, "inputs", lambda self: ())
+
+
 # --- 6: allocating ------------------------------------------------------------------------------------------
 
 
@@ -481,6 +523,16 @@ def joined_unwritten(patch: Any) -> None:
         self._accept(lease, now, self.wanted_duration, now)
 
     patch.setattr(OwnPresence, "_judge", believe)
+
+
+@mutant(
+    "resumed-past-deadline",
+    "7: an epoch is gone on with that the kernel does not answer by any more",
+    Step("kill", lasts=(3500, 5000), much=(0, 0)),
+    Step("hand brings back", after=(2800, 3400)),
+)
+def resumed_past_deadline(patch: Any) -> None:
+    patch.setattr(OwnPresence, "_answers", lambda self, now: True)
 
 
 # --- 8: the API server lost ---------------------------------------------------------------------------------
@@ -634,7 +686,13 @@ def renewal_untimed(patch: Any) -> None:
     Step("errors", lasts=(500, 1500), much=(1, 3)),
 )
 def renewal_untried(patch: Any) -> None:
-    patch.setattr(OwnPresence, "_pause", lambda self, pending: 3600 * SECOND)
+    pause = OwnPresence._pause
+
+    def untried(self: OwnPresence, pending: Any, *least: int) -> int:
+        renews = self.phase is Phase.LIVE and pending.purpose == "renew"
+        return 3600 * SECOND if renews else pause(self, pending, *least)
+
+    patch.setattr(OwnPresence, "_pause", untried)
 
 
 # --- 10: time running backwards -----------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def catch(mutant: Mutant, *, shrink: bool = False) -> tuple[Schedule, Violation]
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )
-    @given(pattern(mutant.mode, mutant.steps, mutant.nodes, mutant.renew_budget))
+    @given(pattern(mutant.mode, mutant.steps, mutant.nodes, mutant.renew_budget, mutant.hold_down))
     def hold(schedule: Schedule) -> None:
         nonlocal caught
         try:
