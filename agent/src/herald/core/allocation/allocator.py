@@ -342,7 +342,7 @@ class Allocator:
             if not self._are_gone(lock.external):
                 continue
             self._out.note("free", address=str(address))
-            if self._externals.services(address):
+            if self._externals.has(address):
                 lock.wants = {SERVICES: "", POOL: ""}
             else:
                 lock.doomed = True
@@ -396,10 +396,12 @@ class Allocator:
 
     def _tend_external(self, address: Address) -> None:
         """Make the address's lease say for whom it is external; nobody: it goes, unless it was given to somebody."""
-        services = self._externals.services(address)
         name = vip_lease_name(address)
-        lock = self._locks.want(name) if services else self._locks.get(name)
-        if lock is None or lock.external == services or not self._are_gone(lock.external):
+        lock = self._locks.want(name) if self._externals.has(address) else self._locks.get(name)
+        if lock is None:
+            return
+        services = self._externals.named(address, lock.external)
+        if lock.external == services or not self._are_gone(lock.external):
             return
         # Who holds it goes by what it says, and lets go of it; then it can be deleted.
         aside = {CONFLICT: "", TRIED_FOR: ""}

@@ -9,11 +9,17 @@ makes a VIP lease of each, like those of addresses that it gives, so that one no
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable
+from itertools import chain, islice
 
 from herald.core.allocation.addresses import Malformed, parse_address
 from herald.core.election.placement import policies_for
 from herald.core.model import Address, Policy, Service, ServiceKey, ServiceKeys
+
+NAMED_MAX = 500
+"""So many Services the lease of an external address names at most: beside as many as can share it (``SHARERS_MAX``),
+each with up to 128 characters, the API server takes no more."""
 
 
 def external_addresses(
@@ -40,19 +46,19 @@ class Externals:
 
     def __init__(self) -> None:
         self._addresses: dict[ServiceKey, frozenset[Address]] = {}
-        self._services: dict[Address, ServiceKeys] = {}
+        self._services: dict[Address, list[ServiceKey]] = {}
+        """In the order of names."""
 
     def put(self, key: ServiceKey, addresses: Collection[Address]) -> frozenset[Address]:
         """What the Service wants announced from now on; the addresses of which that is news."""
         old, new = self.of(key), frozenset(addresses)
         for address in old - new:
-            rest = tuple(each for each in self.services(address) if each != key)
-            if rest:
-                self._services[address] = rest
-            else:
+            keys = self._services[address]
+            del keys[bisect_left(keys, key)]
+            if not keys:
                 del self._services[address]
         for address in new - old:
-            self._services[address] = tuple(sorted((*self.services(address), key)))
+            insort(self._services.setdefault(address, []), key)
         if new:
             self._addresses[key] = new
         else:
@@ -62,5 +68,13 @@ class Externals:
     def of(self, key: ServiceKey) -> frozenset[Address]:
         return self._addresses.get(key, frozenset())
 
-    def services(self, address: Address) -> ServiceKeys:
-        return self._services.get(address, ())
+    def has(self, address: Address) -> bool:
+        """Whether it is to be announced for any Service."""
+        return address in self._services
+
+    def named(self, address: Address, before: ServiceKeys) -> ServiceKeys:
+        """The Services that its lease is to name: of those that it named before whoever is still there, so that nobody
+        loses a say to who comes later; then others by name, up to NAMED_MAX."""
+        staying = dict.fromkeys(key for key in before if address in self.of(key))
+        others = (key for key in self._services.get(address, ()) if key not in staying)
+        return tuple(sorted(islice(chain(staying, others), NAMED_MAX)))
