@@ -7,6 +7,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -589,6 +590,54 @@ def test_a_service_costs_no_walk_through_all_pools(case: str) -> None:
     assert ten(1000) < 1.5 * ten(50)
 
 
+def test_of_pools_that_withhold_an_address_only_the_first_is_looked_at() -> None:
+    """One of them may have a block that spans those of all others."""
+    laid = Pools()
+    laid.put(pool("z", "10.0.0.0/8, banana"))
+    laid.put(pool("a", "10.0.0.0/16, banana"))
+    for number in range(300):
+        laid.put(one_each(number, exclude=f"10.{number >> 8}.{number & 255}.1"))
+    laid.lay_out({4: Runs(), 6: Runs()})
+    found = [laid.withholding(ip_address(text)) for text in ("10.0.7.1", "10.1.7.1", "10.1.7.2")]
+    assert [plan and plan.name for plan in found] == ["a", "p00263", "z"]
+    assert all(one.last < other.first for one, other in pairwise(laid._withheld[4]._parts))
+
+
+def test_who_joins_a_partner_costs_no_look_at_each_address_of_the_key() -> None:
+    def joins(count: int) -> int:
+        """On the first no port is left, the others do not lie side by side."""
+        ipam = Ipam(True, ())
+        ipam.put_pool(pool("p", "10.0.0.0/16"))
+        for number in range(count):
+            address = f"10.0.{number >> 7}.{2 * (number & 127)}"
+            ipam.put_service(service(f"s{number:05}", key="k", ips=address))
+        ipam.put_service(service("x", key="k", ports="443"))
+        work_off(ipam)
+        ipam.put_service(service("y", key="k", ports="443"))
+        cost = calls(lambda: work_off(ipam))
+        assert ipam.decide(key_of("y")).addresses == (ip_address("10.0.0.2"),)
+        return cost
+
+    assert joins(1000) < 1.5 * joins(50)
+
+
+def test_of_what_pools_give_to_whom_the_oldest_is_forgotten_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("herald.core.allocation.pools._REMEMBERED", 9)
+    laid = Pools()
+    for number in range(4):
+        laid.put(one_each(number, select={"pool": f"p{number}"}))
+    laid.put(one_each(9))
+    laid.lay_out({4: Runs(), 6: Runs()})
+    asked = [laid.choice({"pool": f"p{number}"}, 4) for number in range(3)]
+    assert laid.choice({"pool": "p0"}, 4) is asked[0]
+    laid.choice({"pool": "p3"}, 4)
+    assert laid.choice({"pool": "p0"}, 4) is asked[0]
+    assert laid.choice({"pool": "p2"}, 4) is asked[2]
+    assert laid.choice({"pool": "p1"}, 4) is not asked[1]
+
+
 def full(count: int) -> Ipam:
     """So many pools of one address, and as many Services that wait as there are that have one."""
     ipam = Ipam(True, ())
@@ -618,6 +667,16 @@ def test_who_waits_for_all_pools_costs_no_walk_through_them() -> None:
         return cost
 
     assert one_more(full(1000)) < 1.5 * one_more(full(50))
+
+
+def test_the_pools_that_somebody_waits_for_are_the_same_object_after_a_change_of_another() -> None:
+    """Else each who waits would have all of them compared."""
+    ipam = full(20)
+    (before,) = ipam._hungry
+    for number in range(3):
+        ipam.put_pool(pool("z", f"192.0.2.{number}", select={"pool": "z"}))
+        work_off(ipam)
+        assert ipam._book.pools.choice({}, 4).lines is before
 
 
 def test_an_address_that_is_freed_costs_no_walk_through_all_who_wait() -> None:

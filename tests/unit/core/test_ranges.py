@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 from hypothesis import given
@@ -19,7 +20,7 @@ ranges = st.tuples(st.integers(0, MOST), st.integers(0, 12)).map(
 many = st.lists(ranges, max_size=6)
 
 
-def numbers(parts: list[Range]) -> list[int]:
+def numbers(parts: Iterable[Range]) -> list[int]:
     return [number for part in parts for number in range(part.first, part.last + 1)]
 
 

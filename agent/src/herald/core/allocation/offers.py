@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from herald.core import selectors
 from herald.core.allocation.addresses import family, make_address, shown
 from herald.core.allocation.book import STRANGERS_MAX, Record
-from herald.core.allocation.pools import Choice
 from herald.core.model import by_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from herald.core.allocation.book import Book, Known
-    from herald.core.allocation.pools import LineName, Plan
+    from herald.core.allocation.pools import Choice, LineName, Plan
     from herald.core.allocation.ranges import Version
     from herald.core.model import Address, Labels, ServiceKey
 
@@ -149,7 +148,7 @@ class Offers:
         if not self.selected_by(plan):
             text = f"{field_name}: wanted pool {wanted}, whose serviceSelector does not select the Service"
             return Problem("SelectorMismatch", text)
-        return Choice([plan], version)
+        return self.book.pools.only(plan, version)
 
     def _willing(self, version: Version) -> Choice | Problem:
         """The pools that give to this Service without being asked; or why there are none."""

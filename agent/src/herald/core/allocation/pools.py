@@ -17,11 +17,12 @@ Which pools give to a Service is worked out once for all Services that look alik
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from heapq import merge
-from itertools import accumulate, islice
+from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
+from weakref import WeakKeyDictionary, ref
 
 from herald.core import selectors
 from herald.core.allocation.addresses import Malformed, Span, parse_block
@@ -43,12 +44,15 @@ if TYPE_CHECKING:
 
 LineName: TypeAlias = tuple[str, Version]
 """A pool, and a family that it gives."""
+_Interned: TypeAlias = "WeakKeyDictionary[frozenset[LineName], ref[frozenset[LineName]]]"
+"""The lines that somebody waits for, each set once: two that are the same object are compared at once."""
 
 VERSIONS: tuple[Version, Version] = (4, 6)
 OVERLAPS_NAMED = 3
 """So many of its overlaps a pool tells."""
-_REMEMBERED = 100_000
-"""Of so many pools, all in all, it is remembered that they give to Services of certain labels."""
+_REMEMBERED = 500_000
+"""Of so many pools, all in all, it is remembered that they give to Services of certain labels: eight bytes each, or
+some 120 where all are full and somebody waits."""
 
 
 @dataclass(slots=True, eq=False)
@@ -75,7 +79,7 @@ class Plan:
     def giving(self) -> bool:
         return not (self.pool.disabled or self.pool.deleting or self.problems)
 
-    def withheld(self, version: Version) -> list[Range]:
+    def withheld(self, version: Version) -> Iterator[Range]:
         """What of its blocks it does not claim: excluded, or not understood."""
         return without(self.blocks[version], self.claims[version])
 
@@ -83,16 +87,30 @@ class Plan:
 class Choice:
     """Pools that would give a Service an address, in the order in which they are asked."""
 
-    __slots__ = ("_asked", "_given_back", "_version", "lines", "plans")
+    __slots__ = ("_asked", "_given_back", "_interned", "_lines", "_version", "plans")
 
-    def __init__(self, plans: Iterable[Plan], version: Version) -> None:
+    def __init__(self, plans: Iterable[Plan], version: Version, interned: _Interned) -> None:
         self.plans = tuple(plans)
-        self.lines = frozenset((plan.name, version) for plan in self.plans)
-        """Of which one must get an address back where all are full."""
         self._version = version
+        self._interned = interned
+        self._lines: frozenset[LineName] | None = None
         self._asked = 0
         """So many of the first are full, unless an address was given back since."""
         self._given_back = 0
+
+    @property
+    def lines(self) -> frozenset[LineName]:
+        """Of which one must get an address back where all are full: as long as anybody keeps them, the same object for
+        all choices of these pools."""
+        if self._lines is None:
+            lines = frozenset((plan.name, self._version) for plan in self.plans)
+            self._lines = self._interned.setdefault(lines, ref(lines))() or lines
+        return self._lines
+
+    @property
+    def size(self) -> int:
+        """What it counts for where it is remembered."""
+        return 1 + len(self.plans)
 
     def first_free(self, given_back: int) -> Plan | None:
         """The first that has an address left. ``given_back``: how many were given back so far, to any pool."""
@@ -134,7 +152,7 @@ def read_pool(pool: Pool) -> Plan:
     for version in VERSIONS:
         holes = union(span.range for span in exclude if span.version == version)
         spans = [span for span in blocks if span.version == version and not problems]
-        usable[version] = without(in_order(_inner(span, pool) for span in spans), holes)
+        usable[version] = list(without(in_order(_inner(span, pool) for span in spans), holes))
         claims[version] = union(without((span.range for span in spans), holes))
     all_blocks = {
         version: union(span.range for span in blocks if span.version == version)
@@ -160,8 +178,12 @@ class Pools:
         self._changed: set[str] = set()
         self.given_back = 0
         """How many addresses were given back to lines so far."""
+        self._interned: _Interned = WeakKeyDictionary()
         # What is remembered until pools change.
-        self._choices: dict[tuple[Version, tuple[tuple[str, str], ...]], Choice] = {}
+        self._choices: OrderedDict[tuple[Version, tuple[tuple[str, str], ...]], Choice] = (
+            OrderedDict()
+        )
+        """What was asked for longest ago first."""
         self._remembered = 0
         self._by_family: dict[Version, tuple[list[str], list[str]]] = {}
         self._withheld: dict[Version, _Withheld] = {}
@@ -244,13 +266,18 @@ class Pools:
         choice = self._choices.get((version, seen))
         if choice is None:
             plans = (plan for plan in self.selecting(labels) if _gives_unasked(plan, version))
-            choice = Choice(plans, version)
-            self._remembered += len(choice.plans)
-            if self._remembered > _REMEMBERED:
-                self._choices.clear()
-                self._remembered = len(choice.plans)
-            self._choices[version, seen] = choice
+            choice = self._choices[version, seen] = Choice(plans, version, self._interned)
+            self._remembered += choice.size
+            while self._remembered > _REMEMBERED and len(self._choices) > 1:
+                _, oldest = self._choices.popitem(last=False)
+                self._remembered -= oldest.size
+        else:
+            self._choices.move_to_end((version, seen))
         return choice
+
+    def only(self, plan: Plan, version: Version) -> Choice:
+        """This pool and no other: it was asked for."""
+        return Choice((plan,), version, self._interned)
 
     def selecting(self, labels: Labels) -> Iterator[Plan]:
         """The pools whose selector selects these labels, in the order in which they are asked."""
@@ -363,22 +390,21 @@ class _Withheld:
     """Which pools have an address in their blocks, and do not claim it."""
 
     def __init__(self, version: Version, pools: Pools) -> None:
-        found = ((part, plan.name, plan) for plan in pools for part in plan.withheld(version))
-        parts = sorted(found, key=lambda each: each[:2])
-        self._plans = [plan for *_, plan in parts]
-        self._parts = [part for part, *_ in parts]
-        self._lasts = list(accumulate((part.last for part in self._parts), max))
-        """The greatest so far."""
+        seen = Runs()
+        found: list[tuple[Range, Plan]] = []
+        for plan in sorted(pools, key=lambda plan: plan.name):
+            for part in plan.withheld(version):
+                found += ((rest, plan) for rest in without((part,), seen))
+                seen.add(*part)
+        found.sort(key=lambda each: each[0])
+        self._parts = [part for part, _ in found]
+        """Disjoint: of several pools the first by name has an address."""
+        self._plans = [plan for _, plan in found]
 
     def of(self, number: int) -> Plan | None:
         """The first by name."""
-        found = []
         index = bisect_right(self._parts, number, key=lambda part: part.first) - 1
-        while index >= 0 and self._lasts[index] >= number:
-            if self._parts[index].last >= number:
-                found.append(self._plans[index])
-            index -= 1
-        return min(found, key=lambda plan: plan.name, default=None)
+        return self._plans[index] if index >= 0 and number <= self._parts[index].last else None
 
 
 def _spans(name: str, blocks: Sequence[Block], problems: list[str]) -> list[Span]:

@@ -112,18 +112,16 @@ def union(ranges: Iterable[Range]) -> Runs:
     return runs
 
 
-def without(ranges: Iterable[Range], holes: Runs) -> list[Range]:
+def without(ranges: Iterable[Range], holes: Runs) -> Iterator[Range]:
     """What of the ranges is not in the holes; their order stays."""
-    rest = []
     for each in ranges:
         first = each.first
         for hole in holes.within(each):
             if first < hole.first:
-                rest.append(Range(first, hole.first - 1))
+                yield Range(first, hole.first - 1)
             first = hole.last + 1
         if first <= each.last:
-            rest.append(Range(first, each.last))
-    return rest
+            yield Range(first, each.last)
 
 
 def common(ranges: Iterable[Range], bounds: Runs) -> list[Range]:
