@@ -126,11 +126,6 @@ def test_a_fenced_presence_is_not_alive() -> None:
     assert not Presence(replace(lease, holder="somebody")).alive
 
 
-def test_no_duration_written_by_hand_keeps_a_lost_node_for_years() -> None:
-    lease = Lease("presence-n1", annotations={DURATION: "garbage"}, duration_seconds=2**31 - 1)
-    assert Presence(lease).duration(2 * SECOND) == 3600 * SECOND
-
-
 @pytest.mark.parametrize("text", ["", "-5", "1e9", "٣", "99999999999999999999", "2000.5"])
 def test_a_duration_that_is_garbage_is_the_default(text: str) -> None:
     lease = Lease("presence-n1", annotations={DURATION: text})
