@@ -1,26 +1,35 @@
 # Copyright: (c) 2026, Herald contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Which of the Services that have an external address its lease names: only so many, and who is named stays."""
+"""What an allocator makes of external addresses: whom their leases name, and what of them it tells."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import pytest
-from tests.unit.core.alone import VIP, VIP_LEASE, Alone, joined, service
+from tests.unit.core.alone import VIP, VIP_LEASE, Alone, joined, peer, service
 
 from herald.core import effects as fx
 from herald.core import events as ev
 from herald.core.allocation import externals
 from herald.core.allocation.externals import Externals
 from herald.core.allocation.sharing import SHARERS_MAX
-from herald.core.leases import EPOCH, EXTERNAL, POOL, REASON, SERVICES, external_to, services_text
-from herald.core.model import SECOND, Policy, Service
+from herald.core.leases import (
+    EPOCH,
+    EXTERNAL,
+    POOL,
+    REASON,
+    SERVICES,
+    Presence,
+    external_to,
+    services_text,
+)
+from herald.core.model import IPAM_LEASE, SECOND, Lease, Policy, Service
 
 
-def allocating() -> Alone:
+def allocating(*others: Lease) -> Alone:
     """An allocator, a policy that has external addresses announced, and Services of all types are listed."""
-    alone = joined(allocates=True)
+    alone = joined(*others, allocates=True)
     alone.post(ev.Changed(Policy("all", "p", 2, 2, load_balancer_ips=True, external_ips=True)))
     alone.post(ev.Listed(Service, ()))
     alone.live(SECOND)
@@ -81,3 +90,33 @@ def test_a_lease_that_names_more_is_cut(monkeypatch: pytest.MonkeyPatch) -> None
     alone.post(ev.Changed(external("d")))
     alone.live(SECOND)
     assert external_to(alone.store[VIP_LEASE]) == (("default", "a"), ("default", "b"))
+
+
+def test_what_of_them_is_no_address_is_not_told_again_by_the_next_allocator() -> None:
+    """Of a Service of any type, as far as its lease or condition says that one before knew it."""
+    other = peer("n2", 2, duration=5 * SECOND)
+    alone = allocating(other)
+    odd = [
+        replace(external(name), external_ips=(text, "010.0.0.1"), type=kind)
+        for name, kind, text in (("a", "ClusterIP", str(VIP)), ("b", "LoadBalancer", ""))
+    ]
+    alone.post(*map(ev.Changed, odd))
+    alone.live(2 * SECOND)
+
+    def told() -> list[str]:
+        why = "wanted an IPv4 or IPv6 address, found '010.0.0.1'"
+        return sorted(
+            each.service[1] for each in alone.effects(fx.EmitEvent) if each.message.endswith(why)
+        )
+
+    assert told() == ["a", "b"]
+    alone.show(
+        replace(
+            alone.store[IPAM_LEASE], holder="n2", annotations={EPOCH: str(Presence(other).epoch)}
+        )
+    )
+    alone.live(SECOND)
+    assert not alone.agent._allocator.active
+    alone.live(10 * SECOND)
+    assert alone.agent._allocator.active
+    assert told() == ["a", "b"]

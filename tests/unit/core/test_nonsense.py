@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import IPv6Address
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from herald.core import effects as fx
 from herald.core import events as ev
 from herald.core.allocation.addresses import Malformed, parse_address
 from herald.core.allocation.ipam import ALLOCATED
-from herald.core.allocation.requests import ANNOTATIONS
+from herald.core.allocation.requests import ANNOTATIONS, LOAD_BALANCER_IP
 from herald.core.leases import (
     CONFLICT,
     DURATION,
@@ -510,23 +511,30 @@ def test_what_has_no_meaning_in_a_request_is_told(annotations: dict[str, str], i
     written["metadata"]["annotations"] = annotations
     write(alone, Service, written)
     live(alone, 2)
-    wrong = [
-        field
-        for field, texts in (asked(annotations), ("spec.loadBalancerIP", ip))
+    read = [
+        (field, parse_address(text))
+        for field, texts in (asked(annotations), (LOAD_BALANCER_IP, ip))
         if texts
         for text in list(filter(None, map(str.strip, texts.split(",")))) or ["none"]
-        if isinstance(parse_address(text), Malformed)
+    ]
+    # The Service is of IPv4; that is told after what is no address.
+    wrong = [field for field, each in read if isinstance(each, Malformed)]
+    wrong += [field for field, each in read if isinstance(each, IPv6Address)]
+    told = [
+        condition
+        for effect in alone.effects(fx.PatchService)
+        if effect.service.name == "odd"
+        for condition in effect.conditions
+        if condition.type == ALLOCATED
     ]
     if wrong:
-        (told,) = (
-            condition
-            for effect in alone.effects(fx.PatchService)
-            if effect.service.name == "odd"
-            for condition in effect.conditions
-            if condition.type == ALLOCATED
-        )
-        assert (told.status, told.reason) == ("False", "InvalidRequest")
-        assert re.match(f"{re.escape(wrong[0])}: wanted .+, found ", told.message)
+        (why,) = told
+        assert (why.status, why.reason) == ("False", "InvalidRequest")
+        assert re.match(f"{re.escape(wrong[0])}: wanted .+, found ", why.message)
+    else:
+        assert not [
+            each for each in told if each.message.startswith((*ADDRESSES, LOAD_BALANCER_IP))
+        ]
 
 
 def asked(annotations: dict[str, str]) -> tuple[str, str]:

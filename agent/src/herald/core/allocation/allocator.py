@@ -158,10 +158,8 @@ class Allocator:
                 self.lease_changed(name)
             for service in self._world.services.values():
                 self._ipam.put_service(service)
-                told = any(condition.type == ALLOCATED for condition in service.conditions)
-                self._tell_notes(
-                    self._ipam, service, self._put_external(self._ipam, service), told=told
-                )
+                problems = self._put_external(self._ipam, service)
+                self._tell_notes(self._ipam, service, problems, told=self._was_known(service))
 
     def decision(self, key: ServiceKey) -> Decision | None:
         """What the Service shall hold; None where this agent does not allocate."""
@@ -233,6 +231,15 @@ class Allocator:
         for note in notes if not told else ():
             if note not in before:
                 self._out.add(EmitEvent(service.key, service.uid, "Warning", "Notice", note))
+
+    def _was_known(self, service: Service) -> bool:
+        """Whether an allocator before this one knew the Service, by its condition or a lease that names it.
+
+        Not exactly: what was edited while nobody allocated is never told, and what was told of a Service that has
+        neither (of another type, without an address that could be announced) is told again.
+        """
+        decided = any(condition.type == ALLOCATED for condition in service.conditions)
+        return decided or bool(self._locks.of_service(service.key))
 
     def external(self, key: ServiceKey) -> frozenset[Address]:
         """The external addresses that are to be announced for a Service."""
