@@ -336,7 +336,7 @@ class Invariants:
             self._moved(address, obj, new=before is None)
             if isinstance(before, Lease):
                 self._claimed_lawfully(address, obj, before)
-                if held_by(obj) is not None and obj.transitions != before.transitions:
+                if held_by(obj) not in (None, held_by(before)):
                     self._given[address].waits = None
 
     def _given_once(self, service: Service, new: set[str]) -> None:
