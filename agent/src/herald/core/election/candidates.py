@@ -243,14 +243,15 @@ class Candidates:
         Where it was given to Services it is theirs: who has it as an external one besides has no say.
         """
         found = []
+        given, external = bool(lock.services), frozenset(lock.external)
         for key in lock.services or lock.external:
             service = self._world.services.get(key)
             if service is not None:
                 policies = policies_for(
                     service,
                     self._world.policies.values(),
-                    given=key in lock.services,
-                    external=key in lock.external,
+                    given=given,
+                    external=key in external,
                 )
                 if policies:
                     found.append((service, policies))
