@@ -337,7 +337,12 @@ class Invariants:
             if isinstance(before, Lease):
                 self._claimed_lawfully(address, obj, before)
                 if held_by(obj) not in (None, held_by(before)):
-                    self._given[address].waits = None
+                    self._claimed_after_hand(self._given[address])
+
+    def _claimed_after_hand(self, given: _Given) -> None:
+        """From now on it is as any other: what it had no announcer for was the wait."""
+        if given.waits is not None:
+            given.waits = given.dark_since = None
 
     def _given_once(self, service: Service, new: set[str]) -> None:
         """No two Services that do not share it have it, and the lease of what is new says whose it is."""
