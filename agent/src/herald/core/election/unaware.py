@@ -24,6 +24,9 @@ class Unaware:
 
     def seen(self, known: Lease, lease: Lease | None, own: Epoch | None, now: int) -> None:
         """``known`` has become ``lease`` (None: is gone). ``own``: this node's epoch, which knows of itself."""
+        if lease is not None and (holder := held_by(lease)) is not None:
+            # Whoever has it again lets go of it by its own word, or another hand takes it.
+            self._until.get(known.name, {}).pop(holder, None)
         before = held_by(known)
         if before is None or before == own or self._is_over(before, now):
             return
@@ -44,7 +47,7 @@ class Unaware:
         """In the order in which they were last added to; what waits behind a longer one goes with it."""
         while self._until:
             oldest = next(iter(self._until))
-            if max(self._until[oldest].values()) >= now:
+            if max(self._until[oldest].values(), default=0) >= now:
                 return
             del self._until[oldest]
 
