@@ -69,8 +69,9 @@ class Fault:
 
     @property
     def unanswered(self) -> float | None:
-        """For how long nobody may answer for an address (ms; 0: every question is answered; None: nothing is
-        promised). Whoever hands over loses nothing, as the old one forwards on, but it is silent first."""
+        """For how long nobody may answer for an address (ms; 0: no two questions in a row remain without an answer;
+        None: nothing is promised). Whoever hands over loses nothing, as the old one forwards on, but it is silent
+        first."""
         return HAND_OVER if self.lossless and self.moves is not False else self.unserved
 
 
