@@ -312,8 +312,10 @@ class Cluster:
 
     def _placed_otherwise(self, *nodes: str) -> None:
         """Something has changed by which placement goes, of these Nodes: those that are out by it are to announce no
-        longer."""
-        self.invariants.changed_at = self.now
+        longer. A Node whose agent does not live puts no move off."""
+        presences = [self.api.lease(presence_lease_name(name)) for name in nodes]
+        if not nodes or any(presence is not None and presence.holder for presence in presences):
+            self.invariants.changed_at = self.now
         self.invariants.trouble.update((name, self.now) for name in nodes if self.is_out(name))
 
     def get(self, name: str) -> Service:

@@ -313,6 +313,29 @@ FOUND = {
         gateway=True,
         hold_down=3,
     ),
+    "etcd was set back while a node was frozen, whose watch then waited for what was long past": Schedule(
+        mode="Hold",
+        disasters=(
+            Disaster(after=70, kind="errors", node=3, lasts=1000, much=32),
+            Disaster(after=884, kind="freeze", node=1, lasts=1719, much=49),
+            Disaster(after=152, kind="lag", node=2, lasts=364, much=23),
+            Disaster(after=122, kind="drain", node=2, lasts=2905, much=37),
+            Disaster(after=10, kind="restore", node=4, lasts=1709, much=19),
+            Disaster(after=951, kind="api", node=4, lasts=648, much=28),
+            Disaster(after=56, kind="freeze", node=4, lasts=2847, much=49),
+            Disaster(after=882, kind="hand on epoch", node=0, lasts=259, much=30),
+            Disaster(after=694, kind="hand on presence", node=3, lasts=2525, much=8),
+            Disaster(after=54, kind="split", node=4, lasts=152, much=31),
+            Disaster(after=697, kind="unplug", node=2, lasts=362, much=41),
+            Disaster(after=51, kind="lag", node=4, lasts=1388, much=3),
+        ),
+        seed=9561,
+        nodes=4,
+        services=1,
+        drift=False,
+        gateway=True,
+        hold_down=3,
+    ),
 }
 
 

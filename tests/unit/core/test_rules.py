@@ -1336,6 +1336,16 @@ def test_rule_10_any_lease_that_a_read_shows_older_begins_a_new_epoch(known: str
     assert [e.kind for e in alone.effects(fx.Relist)] == list(KINDS)
 
 
+def test_rule_10_a_renewal_that_is_older_than_what_was_known_before_begins_a_new_epoch() -> None:
+    """Where this node's presence had not been written since the backup, and its watch waits for what is long past."""
+    alone = holding(peer("n2", 2, duration=D), allocates=True)
+    alone.post(ev.Changed(replace(alone.store["presence-n2"], resource_version=1 << 40)))
+    alone.done.clear()
+    request = renewal(alone)
+    alone.answer(request, alone.outcome(request))
+    rewound(alone)
+
+
 def test_rule_10_a_list_that_was_asked_for_before_may_be_older() -> None:
     alone = holding(allocates=True)
     older, asked = dict(alone.store), alone.now

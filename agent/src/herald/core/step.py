@@ -304,7 +304,7 @@ class Decider:
         """Time ran backwards (rule 10): the presence falls silent and begins a new epoch; whatever else was seen of
         leases is forgotten, and nothing is claimed for the longest D. Every kind is listed again: a watch from a
         resourceVersion of the future says nothing, neither what is there again nor what is no more."""
-        self._presence.rewound = False
+        self._presence.begin_anew()
         self._out.note("time ran backwards", level="warning", node=self._node)
         self._claims_from = now + self._observer.longest()
         self._observer.forget()

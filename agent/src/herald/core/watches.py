@@ -135,6 +135,7 @@ class Watches:
         self._election.listed(
             {n: v for n, v in leases.items() if n not in presences}, event.asked, now
         )
+        self._presence.saw(max((lease.resource_version for lease in leases.values()), default=0))
         own = leases.get(self._presence.lease.name)
         if own is not None:
             self._presence.seen(own, now)
@@ -157,6 +158,7 @@ class Watches:
                 self._locks.recheck()
 
     def _lease_changed(self, lease: Lease, now: int) -> None:
+        self._presence.saw(lease.resource_version)
         if not lease.name.startswith(PRESENCE_PREFIX):
             self._election.seen(lease, now)
             return

@@ -93,6 +93,8 @@ class _Pending:
     id: int
     purpose: str
     duration: int
+    newest: int
+    """The highest resourceVersion of any Lease that was known when it was sent."""
 
 
 class OwnPresence:
@@ -127,6 +129,8 @@ class OwnPresence:
         """Earlier epochs of this machine and boot: over, by the kernel's word, before this agent is in another."""
         self._contested = False
         """Another process's nonce was found in our presence since we joined."""
+        self._newest = 0
+        """The highest resourceVersion of any Lease that was seen."""
         self.rewound = False
         """A read showed our presence as it had been before: the API server's time ran backwards (rule 10)."""
         self._may_hold = False
@@ -474,6 +478,9 @@ class OwnPresence:
             if outcome.created or outcome.lease.uid != self.lease.uid:
                 self.lease = outcome.lease
                 self._lose("the presence was deleted")
+            elif pending.purpose == "renew" and outcome.lease.resource_version < pending.newest:
+                # What is written is newer than all that there was before.
+                self.rewind()
             elif pending.purpose == "renew":
                 self._accept(outcome.lease, answer.sent, pending.duration, now)
             else:
@@ -509,8 +516,18 @@ class OwnPresence:
             self.lease = lease
             self._due = now
 
+    def saw(self, version: int) -> None:
+        """A Lease with that resourceVersion, anybody's."""
+        self._newest = max(self._newest, version)
+
+    def begin_anew(self) -> None:
+        """What was known of Leases is forgotten."""
+        self.rewound = False
+        self._newest = 0
+
     def rewind(self) -> None:
-        """The API server's time ran backwards, as another lease shows: this epoch may not be what it seems."""
+        """The API server's time ran backwards, as another lease shows, or what a write became: this epoch may not be
+        what it seems."""
         self.rewound = True
         self._forget_version()
         if self.phase is Phase.LIVE:
@@ -625,5 +642,5 @@ class OwnPresence:
         if self.phase is Phase.LIVE and self.valid_until > now + limit // 10:
             deadline = min(deadline, self.valid_until)
         number = self._out.new_id()
-        self._pending = _Pending(number, purpose, duration)
+        self._pending = _Pending(number, purpose, duration, self._newest)
         self._out.add(LeaseRequest(number, verb, lease, deadline, own_connection=True))
