@@ -260,9 +260,8 @@ class Election:
 
         One that is in no epoch yet may go on with what a process before it held.
         """
-        epoch = self._presence.epoch
-        return epoch is not None and not any(
-            lock.held or lock.request is not None or lock.unsure or lock.holder == epoch
+        return self._presence.epoch is not None and not any(
+            lock.request is not None or self._may_hold(lock)
             for lock in self._locks.by_name.values()
         )
 
@@ -270,12 +269,14 @@ class Election:
     def handed_over(self) -> bool:
         """Whether this node holds nothing, no lease says that it does, and no claim is outstanding that could."""
         return not any(
-            lock.held
-            or lock.name in self.claiming
-            or lock.unsure
-            or (lock.holder is not None and lock.holder == self._presence.epoch)
+            lock.name in self.claiming or self._may_hold(lock)
             for lock in self._locks.by_name.values()
         )
+
+    def _may_hold(self, lock: Lock) -> bool:
+        """Whether this node holds it, a lease says so, or an answer that could is outstanding."""
+        ours = lock.holder is not None and lock.holder == self._presence.epoch
+        return lock.held or lock.unsure or ours
 
     # --- what is due -----------------------------------------------------------------------------------------
 
