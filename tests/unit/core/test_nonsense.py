@@ -394,7 +394,7 @@ def test_nonsense_in_leases_ends_no_loop_and_heals(data: st.DataObject, allocate
 
 # --- what is told -----------------------------------------------------------------------------------------
 
-NAME = "[a-z0-9]([-.a-z0-9]*[a-z0-9])?"
+NAME = "[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?"
 KEYS = rf"\s*({NAME}/{NAME})?\s*(,\s*({NAME}/{NAME})?\s*)*"
 UNDERSTOOD = {
     EPOCH: r"(?s).+/[0-9]{1,10}",
