@@ -149,9 +149,13 @@ class Kubectl:
         self("patch", "service", name, "--subresource", "status", "--patch", patch)
 
     def glance(self, kind: str, name: str) -> dict[str, str]:
-        """What `kubectl get` shows of one object, by the heads of its columns."""
-        head, row = (re.split(r" {2,}", each) for each in self("get", kind, name).splitlines())
-        return dict(zip(head, row, strict=True))
+        """What `kubectl get` shows of one object, by the heads of its columns; a cell may be empty yet."""
+        heads, row = self("get", kind, name).splitlines()
+        found = [(head.group(), head.start()) for head in re.finditer(r"\S+(?: \S+)*", heads)]
+        ends = [start for _, start in found[1:]] + [len(row)]
+        return {
+            head: row[start:end].strip() for (head, start), end in zip(found, ends, strict=True)
+        }
 
     def pool_status(self, name: str) -> str:
         """How many addresses the pool can ever give, whether it is in conflict, and with whom."""

@@ -184,7 +184,7 @@ def release_unsilenced(patch: Any) -> None:
 @mutant(
     "put-without-uid",
     "2: the uid is neither sent nor compared",
-    Step("lag", lasts=(9000, 9000), much=(2, 9)),
+    Step("lag", lasts=(9000, 9000), much=(25, 39)),
     Step("hand on presence", much=(5, 5)),
 )
 def put_without_uid(patch: Any) -> None:
@@ -389,7 +389,7 @@ def late_answer_fills(patch: Any) -> None:
 @mutant(
     "epoch-not-compared",
     "4: an epoch lives as long as its presence, whichever epoch that is in",
-    Step("hand on presence", much=(0, 0)),
+    Step("power"),
     nodes=1,
 )
 def epoch_not_compared(patch: Any) -> None:
