@@ -75,6 +75,7 @@ class Cluster:
         """``drift``: clocks run at the fastest and the slowest rate that is allowed, and began years apart."""
         self.now = 0
         self.rng = random.Random(seed)
+        self._away = 0
         self.settings = settings or Settings(on_api_loss="Withdraw")
         self.gateway = gateway
         self.api = Api()
@@ -122,13 +123,16 @@ class Cluster:
         self.invariants.disturbed_at = self.now
 
     def api_away(self) -> None:
+        """Until it is back as often as it went."""
+        self._away += 1
         self.api.up = False
         for machine in self.machines.values():
             for watch in machine.watches:
                 watch.reset("connection reset")
 
     def api_back(self) -> None:
-        self.api.up = True
+        self._away -= 1
+        self.api.up = not self._away
 
     def reset_watches(self, machine: Machine) -> None:
         for watch in machine.watches:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from hypothesis import strategies as st
+from tests.sim.api import Backup
 from tests.sim.cluster import Cluster
 from tests.sim.invariants import Violation
 from tests.sim.machine import Machine
@@ -38,6 +39,8 @@ from herald.core.settings import Settings
 Mode = Literal["Withdraw", "Hold"]
 MODES: tuple[Mode, ...] = ("Withdraw", "Hold")
 
+RESTORING = 5 * SECOND // 2
+"""How long the API server is away at the least while etcd is restored: longer than D."""
 HEALED = 30.0
 """Seconds for which a cluster is looked at after everything was mended."""
 SERVED = 15.0
@@ -279,21 +282,39 @@ def compact(cluster: Cluster, machine: Machine, much: int) -> None:
 
 @kind("restore")
 def restore(cluster: Cluster, machine: Machine, much: int) -> Undo:
-    """etcd is restored from a backup that was made when this began. Whoever had written since, but for Herald, does so
-    again; what Herald wrote into Services is lost as well."""
+    """etcd is restored from a backup that was made when this began, for which the API server is stopped. Whoever had
+    written since, but for Herald, does so again; what Herald wrote into Services is lost as well."""
     backup = cluster.api.backup()
 
-    def set_back() -> None:
-        there = dict(cluster.api.objects)
-        cluster.restore(backup)
-        for key, obj in list(cluster.api.objects.items()):
-            if not isinstance(obj, Lease) and key not in there:
-                _removed_again(cluster, obj)
-        for key, obj in there.items():
-            if not isinstance(obj, Lease):
-                _written_again(cluster, obj, cluster.api.objects.get(key))
+    def stop() -> None:
+        cluster.api_away()
+        cluster.after(RESTORING, start)
 
-    return set_back
+    def start() -> None:
+        _set_back(cluster, backup)
+        cluster.api_back()
+        cluster.disturbed()
+
+    return stop
+
+
+@kind("restore at once")
+def restore_at_once(cluster: Cluster, machine: Machine, much: int) -> Undo:
+    """The same from one request to the next, which the protocol takes for impossible; most of rule 10 holds all the
+    same."""
+    backup = cluster.api.backup()
+    return lambda: _set_back(cluster, backup)
+
+
+def _set_back(cluster: Cluster, backup: Backup) -> None:
+    there = dict(cluster.api.objects)
+    cluster.restore(backup)
+    for key, obj in list(cluster.api.objects.items()):
+        if not isinstance(obj, Lease) and key not in there:
+            _removed_again(cluster, obj)
+    for key, obj in there.items():
+        if not isinstance(obj, Lease):
+            _written_again(cluster, obj, cluster.api.objects.get(key))
 
 
 def _removed_again(cluster: Cluster, obj: ev.KubeObject) -> None:
@@ -495,7 +516,7 @@ def _by_hand(cluster: Cluster, name: str, edit: Callable[[str], object]) -> None
 
 WEIGHTS = {
     "power": 2, "kill": 3, "pause": 3, "cut": 3, "unplug": 2, "stop": 2, "segment": 2, "freeze": 2,
-    "answers lost": 2, "requests late": 2, "api": 2,
+    "answers lost": 2, "requests late": 2, "api": 2, "restore at once": 0,
 }  # fmt: skip
 
 

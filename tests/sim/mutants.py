@@ -281,9 +281,9 @@ def over_at_once(patch: Any) -> None:
 def over_for_ever(patch: Any) -> None:
     seen = Observer.seen
 
-    def remember(self: Observer, lease: Lease, now: int) -> None:
+    def remember(self: Observer, lease: Lease, now: int, *, skipped: bool = False) -> None:
         over = dict(self._over)
-        seen(self, lease, now)
+        seen(self, lease, now, skipped=skipped)
         self._over = {**self._over, **over}
 
     patch.setattr(Observer, "seen", remember)
@@ -699,7 +699,7 @@ def renewal_untried(patch: Any) -> None:
 
 SET_BACK = (
     # Its addresses go to others after the backup, of which one is cut off when etcd is restored.
-    Step("restore", lasts=(3000, 4000)),
+    Step("restore at once", lasts=(3000, 4000)),
     Step("drain", after=(200, 1000), lasts=(9000, 9000)),
     Step("cut", after=(1000, 1700), lasts=(3000, 5000), much=(0, 1), neighbour=1),
 )

@@ -130,3 +130,36 @@ def test_a_node_whose_node_object_is_gone_hands_over_what_it_holds() -> None:
     cluster.api.put(replace(known, uid="made-anew"))
     cluster.run(5)
     assert cluster.machines[holder].may_announce()
+
+
+def test_a_node_that_is_removed_while_its_agent_runs_leaves_nothing_behind() -> None:
+    cluster, _ = served_cluster()
+    cluster.run(5)
+    removed = cluster.machines[cluster.holder("web0")]
+    cluster.delete_node(removed.node)
+    cluster.run(5)
+    assert cluster.served("web0")
+    assert removed.agent is not None
+    problems = removed.agent.status(removed.clock()).problems
+    assert any(each.startswith(f"there is no Node {removed.node}") for each in problems), problems
+    removed.power_off()
+    cluster.run(15)
+    assert f"presence-{removed.node}" not in presences(cluster)
+
+
+def test_a_node_that_is_renamed_within_one_boot_leaves_nothing_of_the_old_name() -> None:
+    """Its kernel still has entries and a deadline when the agent begins under the other name."""
+    cluster, _ = served_cluster()
+    cluster.run(5)
+    machine = cluster.machines[cluster.holder("web0")]
+    machine.kill()
+    old, machine.node = machine.node, "renamed"
+    cluster.api.put(Node("renamed", "renamed-uid", {}, {}, (), ready=True))
+    cluster.delete_node(old)
+    cluster.run(0.5)
+    assert machine.kernel.entries
+    machine.start()
+    cluster.run_until(machine.may_announce, 15)
+    cluster.run(10)
+    assert cluster.served("web0")
+    assert presences(cluster) == {f"presence-{each.node}" for each in cluster.machines.values()}

@@ -90,3 +90,19 @@ def test_an_agent_that_comes_after_its_deadline_claims_what_it_had_at_once() -> 
     assert not cluster.served("web0")
     machine.start()
     cluster.run_until(lambda: cluster.served("web0"), 1)
+
+
+def test_who_starts_after_a_fence_waits_for_no_more_than_the_lost_node_s_own_duration() -> None:
+    """Whoever fenced it may not announce, and lives by five times as long. (The invariants say for how long.)"""
+    cluster, _ = served_cluster(nodes=3)
+    cluster.run(5)
+    lost = cluster.holder("web0")
+    bystander, late = (machine for machine in cluster.machines.values() if machine.name != lost)
+    cluster.change_node(bystander.node, labels={EXCLUDE_LABEL: ""})
+    late.stop()
+    cluster.run(15)
+    cluster.machines[lost].power_off()
+    cluster.run_until(lambda: not cluster.api.lease(f"presence-{lost}").holder, 5)  # type: ignore[union-attr]
+    late.start()
+    cluster.run(15)
+    assert cluster.served("web0")

@@ -9,6 +9,7 @@ compacted. A connection that was cut for a shorter time delivers late what was s
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from herald.core import events as ev
@@ -55,7 +56,11 @@ class Watch:
         """Connect, after one way to the API server."""
         connection = self._connection
 
-        def arrive() -> None:
+        def ask(latency: int) -> None:
+            asked = self.machine.clock()
+            self._cluster.after(latency, lambda: arrive(asked))
+
+        def arrive(asked: int) -> None:
             if not self._current or self._connected or connection != self._connection:
                 return
             refused = self._version is None and self._cluster.refuses_list(self.machine, self.kind)
@@ -64,18 +69,18 @@ class Watch:
                 or not self.machine.api_answers()
                 or self._cluster.draw(self._cluster.errors)
             ):
-                self._cluster.after(RETRY, arrive)
+                ask(RETRY)
                 return
             since = self._version
             if since is None or since < self._cluster.api.compacted:
                 since = self._cluster.api.revision
-                self._post(self._cluster.api.list(self.kind), since)
+                self._post(replace(self._cluster.api.list(self.kind), asked=asked), since)
             elif self._broken:
                 self._post(ev.WatchResumed(self.kind), since)
             self._sent, self._connected, self._broken = since, True, False
             self.news()
 
-        self._cluster.after(self._cluster.latency(), arrive)
+        ask(self._cluster.latency())
 
     def news(self) -> None:
         """Send what has happened since the last was sent."""

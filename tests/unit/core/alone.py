@@ -115,6 +115,8 @@ class Alone:
         """The newest."""
         self.neighbours = True
         """Whoever is asked on the segment answers."""
+        self.silent = 0
+        """Nobody does on that device."""
         self.post(ev.KernelRead(self.session, dict(self.entries)))
 
     # --- what happens to it -------------------------------------------------------------------------------
@@ -172,7 +174,9 @@ class Alone:
                 return [ev.Answer(effect.id, self.now, self._read(effect))]
             case fx.SendSolicitations() if self.neighbours:
                 return [
-                    ev.SegmentHeard(p.ifindex, p.target, self.now) for p in effect.solicitations
+                    ev.SegmentHeard(p.ifindex, p.target, self.now)
+                    for p in effect.solicitations
+                    if p.ifindex != self.silent
                 ]
         return []
 

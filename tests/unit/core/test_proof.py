@@ -16,15 +16,16 @@ from tests.unit.core.alone import (
     Alone,
     holding,
     joined,
+    node,
     peer,
     service,
 )
 
 from herald.core.effects import Finish, Note, SetAttachments
-from herald.core.events import ApiTimed, Changed, InterfacesSeen, ProxySeen, Stop
+from herald.core.events import ApiTimed, Changed, InterfacesSeen, Listed, ProxySeen, Stop
 from herald.core.kernel import EntryKey
 from herald.core.leases import Presence
-from herald.core.model import MILLISECOND, SECOND, Endpoints, Interface
+from herald.core.model import MILLISECOND, SECOND, Endpoints, Interface, Node
 from herald.core.settings import Settings
 
 LO = Interface(1, "lo", b"", up=True, carrier=True, addresses=(IPv4Interface("127.0.0.1/8"),))
@@ -61,6 +62,7 @@ def gone_on(before: Alone, settings: Settings) -> Alone:
 
 def test_a_node_with_nobody_to_ask_is_proven_as_soon_as_all_is_listed() -> None:
     alone = Alone()
+    alone.post(Listed(Node, (node("n1"),)))
     alone.serve()
     assert said(alone).report.unproven != ""
     alone.learn()
@@ -82,6 +84,7 @@ def test_a_node_asks_its_segment_first() -> None:
 
 def test_a_node_without_carrier_has_proven_nothing() -> None:
     alone = Alone()
+    alone.post(Listed(Node, (node("n1"),)))
     alone.serve()
     alone.post(InterfacesSeen((replace(ETH0, carrier=False),)))
     assert said(alone).report.unproven == "no device has carrier"

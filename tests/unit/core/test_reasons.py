@@ -351,6 +351,7 @@ def told_addresses(alone: Alone) -> list[tuple[str, ...]]:
 
 def test_an_api_server_that_does_not_answer_is_one_problem_not_two() -> None:
     alone = holding()
+    alone.show(peer("n2", 2))
     alone.post(WatchBroken(Lease, "reset"))
     assert alone.agent.status(alone.now).problems == ("the API server does not answer",)
     alone.advance(SECOND)

@@ -40,7 +40,7 @@ from herald.core.election.placement import (
 )
 from herald.core.election.placement import order as order_of
 from herald.core.election.presence import RENEWED
-from herald.core.kernel import EntryFlags, EntryValue, Session
+from herald.core.kernel import EntryFlags, EntryKey, EntryValue, Session
 from herald.core.leases import (
     DURATION,
     EPOCH,
@@ -59,8 +59,11 @@ from herald.core.model import (
     MILLISECOND,
     SECOND,
     Address,
+    Interface,
     Lease,
     Node,
+    Policy,
+    Selector,
     Service,
     Taint,
     vip_lease_name,
@@ -406,6 +409,33 @@ def test_rule_2_a_presence_whose_instance_was_edited_is_fenced_in_silence_by_who
     assert alone.store[PRESENCE_LEASE].transitions == lease.transitions + 1
 
 
+def test_rule_2_a_presence_that_bears_another_name_by_hand_is_taken_up_again_at_once() -> None:
+    alone = holding(settings=HOLD)
+    alone.show(replace(alone.store[PRESENCE_LEASE], holder="nobody"))
+    assert alone.entries == {}
+    alone.live(SECOND)
+    assert alone.held
+    assert alone.agent.status(alone.now).problems == ()
+
+
+def test_rule_2_a_presence_that_is_released_after_time_ran_backwards_is_read_first() -> None:
+    alone = joined(peer("n2", 2))
+    alone.keeps_back = lambda effect: (
+        isinstance(effect, fx.SetSession) and not effect.session.deadline
+    )
+    alone.post(ev.Stop())
+    alone.live(100 * MILLISECOND)
+    assert alone.kept_back
+    before = alone.store["presence-n2"]
+    alone.post(ev.Listed(Lease, (replace(before, resource_version=1),), asked=alone.now + 1))
+    alone.done.clear()
+    alone.confirm()
+    alone.live(SECOND)
+    assert alone.store[PRESENCE_LEASE].holder == ""
+    written = [e.lease for e in alone.effects(fx.LeaseRequest) if e.verb == "update"]
+    assert [bool(lease.resource_version) for lease in written] == [True]
+
+
 # --- 3: fence ----------------------------------------------------------------------------------------------
 
 
@@ -538,7 +568,35 @@ def test_rule_3_an_epoch_that_a_hand_ended_and_set_again_ends_anew() -> None:
     assert observer.over_since(epoch) == 22 * SECOND
 
 
+@pytest.mark.parametrize("torn_out", [False, True])
+def test_rule_3_what_was_renewed_unseen_until_a_hand_ended_it_is_waited_for_in_full(
+    torn_out: bool,
+) -> None:
+    """The watch was away: nobody here knows how long before the list its node last renewed."""
+    observer = Observer(Settings(), ME.node, Outbox())
+    lease = peer("n2", 2, duration=D)
+    observer.listed({lease.name: lease}, 9 * SECOND, 10 * SECOND)
+    ended = replace(lease, holder="", resource_version=lease.resource_version + 7)
+    observer.listed({} if torn_out else {lease.name: ended}, 13 * SECOND, 14 * SECOND)
+    assert observer.over_since(Presence(lease).epoch) == 14 * SECOND + D
+
+
 # --- 4: claim ----------------------------------------------------------------------------------------------
+
+
+def test_rule_4_an_epoch_that_was_counted_on_before_this_agent_began_is_waited_for_in_full() -> (
+    None
+):
+    """A hand may have counted it, while the kernel of its node still answers."""
+    before = peer("n2", 2, duration=D)
+    ended = replace(before, holder="", transitions=before.transitions + 1)
+    alone = joined(ended, allocates=True)
+    given = alone.put(replace(alone.given(str(Presence(before).epoch)), holder="n2"))
+    began = alone.now
+    alone.post(ev.Changed(given), ev.Changed(service()))
+    while not alone.held and alone.now < began + 3 * D:
+        alone.live(10 * MILLISECOND)
+    assert began + D <= alone.now < began + 3 * D
 
 
 def test_rule_4_the_first_frames_go_before_the_entry() -> None:
@@ -1100,6 +1158,66 @@ def test_rule_8_a_refusal_is_an_answer_and_no_reason_to_hold(status: int) -> Non
     assert not holds_on(alone)
 
 
+ETH1 = replace(ETH0, index=3, name="eth1", mac=bytes.fromhex("020000000003"))
+ON_ETH1 = VIP + 1
+
+
+def holding_on_two_devices() -> Alone:
+    """One address on each of them."""
+    alone = joined(peer("n2", 2), settings=HOLD)
+    chosen = {"device": "eth1"}
+    alone.post(
+        ev.InterfacesSeen((ETH0, ETH1)),
+        ev.Removed(Policy, "all"),
+        *(
+            ev.Changed(
+                Policy(
+                    device,
+                    "p",
+                    1,
+                    1,
+                    Selector({"device": device}),
+                    interfaces=(device,),
+                    load_balancer_ips=True,
+                )
+            )
+            for device in ("eth0", "eth1")
+        ),
+        ev.Changed(alone.given()),
+        ev.Changed(alone.put(new_vip_lease(vip_lease_name(ON_ETH1), {SERVICES: "default/other"}))),
+        ev.Changed(service(labels={"device": "eth0"})),
+        ev.Changed(service(name="other", labels=chosen, ingress=(str(ON_ETH1),))),
+    )
+    alone.live(2 * SECOND)
+    assert alone.entries.keys() == {KEY, EntryKey(ON_ETH1, ETH1.index)}
+    return alone
+
+
+@pytest.mark.parametrize("left", [(ETH0,), (ETH0, replace(ETH1, carrier=False))])
+def test_rule_8_a_device_that_is_lost_takes_what_was_held_there_and_nothing_else(
+    left: tuple[Interface, ...],
+) -> None:
+    alone = holding_on_two_devices()
+    past_the_deadline(alone)
+    assert holds_on(alone)
+    alone.silent = ETH1.index
+    alone.post(ev.InterfacesSeen(left))
+    alone.advance(3 * SECOND)
+    assert holds_on(alone)
+    assert alone.entries.keys() == {KEY}
+
+
+def test_rule_8_a_device_that_is_just_plugged_in_again_takes_nothing() -> None:
+    alone = holding_on_two_devices()
+    past_the_deadline(alone)
+    alone.post(ev.InterfacesSeen((ETH0, replace(ETH1, carrier=False))))
+    alone.advance(500 * MILLISECOND)
+    alone.post(ev.InterfacesSeen((ETH0, ETH1)))
+    alone.advance(3 * SECOND)
+    assert holds_on(alone)
+    assert len(alone.entries) == 2
+
+
 def test_rule_8_withdraw_never_holds() -> None:
     alone = holding(peer("n2", 2))
     past_the_deadline(alone)
@@ -1212,7 +1330,7 @@ def after_failed_joins() -> list[int]:
     found = []
     for number in range(5):
         alone = Alone(identity=replace(ME, node=f"n{number}"))
-        alone.post(ev.Tick())
+        alone.post(ev.InterfacesSeen((ETH0,)), ev.Listed(Node, (node(f"n{number}"),)), ev.Tick())
         alone.answer(alone.pending[0], ev.Refused(404, "not found"))
         found.append(pause(alone, alone.pending[0], ev.Failed("reset")))
     return found
@@ -1344,6 +1462,47 @@ def test_rule_10_a_renewal_that_is_older_than_what_was_known_before_begins_a_new
     request = renewal(alone)
     alone.answer(request, alone.outcome(request))
     rewound(alone)
+
+
+@pytest.mark.parametrize("which", [VIP_LEASE, "presence-n2"])
+def test_rule_10_a_version_that_is_given_again_to_something_else_begins_a_new_epoch(
+    which: str,
+) -> None:
+    """The API server was set back, and has written as often since as it had before."""
+    alone = holding(peer("n2", 2, duration=D), allocates=True)
+    alone.now += MILLISECOND
+    alone.done.clear()
+    alone.store[which] = replace(alone.store[which], labels={"another": "history"})
+    alone.post(ev.Listed(Lease, tuple(alone.store.values()), asked=alone.now))
+    rewound(alone)
+
+
+def test_rule_10_who_joins_in_a_version_that_is_older_than_what_was_known_begins_anew() -> None:
+    alone = Alone()
+    alone.learn(peer("n2", 2))
+    alone.post(ev.Changed(replace(alone.store["presence-n2"], resource_version=1 << 40)))
+    alone.done.clear()
+    alone.serve(PRESENCE_LEASE)
+    assert [e.kind for e in alone.effects(fx.Relist)] == list(KINDS)
+    assert alone.store[PRESENCE_LEASE].transitions == 1
+
+
+@pytest.mark.parametrize("away", [D - 1, D])
+def test_rule_10_a_watch_that_was_away_for_d_is_listed_anew_and_nothing_claimed_before(
+    away: int,
+) -> None:
+    alone = joined(allocates=True)
+    alone.show(peer("n2", 2))
+    alone.post(ev.WatchBroken(Lease, "reset"))
+    alone.done.clear()
+    quiet_for(alone, away)
+    alone.post(ev.WatchResumed(Lease), ev.Changed(alone.given()), ev.Changed(service()))
+    alone.live(SECOND)
+    assert alone.effects(fx.Relist) == [fx.Relist(Lease)] * (away >= D)
+    assert alone.held == (away < D)
+    alone.post(ev.Listed(Lease, tuple(alone.store.values()), asked=alone.now))
+    alone.live(SECOND)
+    assert alone.held
 
 
 def test_rule_10_a_list_that_was_asked_for_before_may_be_older() -> None:

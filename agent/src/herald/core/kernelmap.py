@@ -232,6 +232,11 @@ class KernelMap:
     def remove(self, address: Address, indexes: Iterable[int]) -> None:
         self._remove({EntryKey(address, index) for index in indexes})
 
+    def leave(self, indexes: Collection[int]) -> None:
+        """Remove whatever is answered on these devices."""
+        for address, entries in self._entries.items():
+            self.remove(address, entries.keys() & indexes)
+
     def ask(self) -> None:
         """The step is over: ask for all that it removes."""
         going, self._going = self._going, set()

@@ -330,6 +330,12 @@ class Lease:
         """Whether it is an earlier state of the same object."""
         return self.uid == known.uid and self.resource_version < known.resource_version
 
+    def contradicts(self, known: Lease) -> bool:
+        """Whether what was read after ``known`` can only be there because time ran backwards in between: an earlier
+        state of the same object, or another one in the same version."""
+        same = self.uid == known.uid and self.resource_version == known.resource_version
+        return self.is_before(known) or (same and self != known)
+
 
 # --- This node -----------------------------------------------------------------------------------------
 
@@ -357,6 +363,10 @@ class Interface:
     @property
     def key(self) -> int:
         return self.index
+
+    @property
+    def has_wire(self) -> bool:
+        return self.up and self.carrier
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,10 +68,11 @@ class OwnNode:
         self._watch_segment(now)
         if self._presence.resumed is not None and not self._presence.resumed.unproven:
             self._proof.accept()
+        self._presence.belong_to(self._owner(), now)
         if self._world.knows_devices:
             # Until then a restarted agent says what it said before.
             self._describe(now)
-            self._presence.describe(self._candidates.own_report, self._owner(), now)
+            self._presence.describe(self._candidates.own_report, now)
         self._pace(now)
         self._presence.tick(now)
 
@@ -95,7 +96,18 @@ class OwnNode:
         )
         self._segment.tick(now, urgent=late)
         if late:
-            self._presence.hold(now, hears=self._segment.hears(self._kernel.devices(), now))
+            self._presence.hold(now, hears=self._segment.hears(self._devices_held(now), now))
+
+    def _devices_held(self, now: int) -> set[int]:
+        """Where anything is answered. A device that is cut off, and is not just being plugged in again, is none, and
+        nothing stays there: whoever hears nobody on it does not learn who takes its addresses."""
+        devices = self._kernel.devices()
+        interfaces = self._world.interfaces
+        plugged = {i for i in devices if (device := interfaces.get(i)) and device.has_wire}
+        cut = {i for i in devices - plugged if not self._segment.hears([i], now)}
+        if cut:
+            self._kernel.leave(cut)
+        return devices - cut
 
     def next_deadline(self) -> int | None:
         return self._proof.next_deadline()

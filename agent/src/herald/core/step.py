@@ -106,7 +106,16 @@ class Decider:
             world, locks, observer, allocator, conflicts, candidates.describe, out
         )
         self._watches = Watches(
-            world, presence, observer, locks, election, candidates, allocator, status, out
+            world,
+            presence,
+            observer,
+            locks,
+            election,
+            candidates,
+            allocator,
+            status,
+            out,
+            settings.duration_ns,
         )
         self._devices = Devices(world, locks, out)
         self._leaving = Leaving(presence, election, kernel, out)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from herald.core.allocation.allocator import Allocator
-from herald.core.effects import WatchServices
+from herald.core.effects import Relist, WatchServices
 from herald.core.election.candidates import Candidates
 from herald.core.election.election import Election
 from herald.core.election.locks import Locks
@@ -46,7 +46,9 @@ class Watches:
         allocator: Allocator,
         status: ServiceStatus,
         outbox: Outbox,
+        duration: int,
     ) -> None:
+        """``duration``: D in nanoseconds, as it is set."""
         self._world = world
         self._presence = presence
         self._observer = observer
@@ -63,6 +65,9 @@ class Watches:
         """Services of every type are watched, or about to be."""
         self.leases_sound = False
         """The watch of Leases can be relied on."""
+        self._duration = duration
+        self._shown_at = 0
+        """When the watch of Leases last showed anything."""
         self.presences_renewed = False
         """What presences say by being renewed at all may have changed, since last cleared."""
 
@@ -79,9 +84,12 @@ class Watches:
                     self._changed(obj, now)
             case Removed():
                 self._removed(event.kind, event.key, now)
-            case WatchBroken() | WatchResumed():
-                if event.kind is Lease:
-                    self.leases_sound = isinstance(event, WatchResumed)
+            case WatchBroken() if event.kind is Lease:
+                self.leases_sound = False
+            case WatchResumed() if event.kind is Lease:
+                self._leases_resumed(now)
+            case _:
+                pass
 
     def _as_known(self, obj: KubeObject) -> KubeObject:
         """A Lease of which our own write's answer said the same: kept once."""
@@ -127,8 +135,17 @@ class Watches:
                 self._changed(change, now)
         self._locks.recheck()
 
+    def _leases_resumed(self, now: int) -> None:
+        """An API server that was away for D may have been set back, and gone on from there (rule 10): a list shows
+        that, where a watch begins with what is news to it. Until then no Lease counts as known."""
+        self.leases_sound = now < self._shown_at + self._duration
+        if not self.leases_sound:
+            self._world.listed.discard(Lease)
+            self._out.add(Relist(Lease))
+
     def _leases_listed(self, event: Listed, now: int) -> None:
         self.leases_sound = self.presences_renewed = True
+        self._shown_at = now
         leases = {lease.name: lease for lease in event.objects if isinstance(lease, Lease)}
         presences = {n: v for n, v in leases.items() if n.startswith(PRESENCE_PREFIX)}
         self._observer.listed(presences, event.asked, now)
@@ -158,6 +175,7 @@ class Watches:
                 self._locks.recheck()
 
     def _lease_changed(self, lease: Lease, now: int) -> None:
+        self._shown_at = now
         self._presence.saw(lease.resource_version)
         if not lease.name.startswith(PRESENCE_PREFIX):
             self._election.seen(lease, now)

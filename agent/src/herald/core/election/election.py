@@ -145,7 +145,7 @@ class Election:
             lock.lease is not None
             and lock.seen_at < asked
             and (lease := leases.get(lock.name)) is not None
-            and lease.is_before(lock.lease)
+            and lease.contradicts(lock.lease)
             for lock in self._locks.by_name.values()
         )
         # What is listed that was asked for later is there.

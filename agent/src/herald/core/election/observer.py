@@ -8,7 +8,8 @@ What always holds (rule 3 of docs/design/election.md):
   last change, and only while we were in touch all along: a failed request or a broken watch starts every
   count again.
 - A fence is a compare-and-swap on the presence, so that a renewal and a fence of one epoch exclude each other.
-- An epoch counts as over no earlier than D after we saw its last renewal. For a fence that costs nothing (the
+- An epoch counts as over no earlier than D after its last renewal that we can have missed: after we saw it, or, where
+  a list or a read shows that the epoch has ended, after that. For a fence that costs nothing to whoever watched (the
   fencer waited as long); it covers a presence that somebody cleared or deleted by hand.
 """
 
@@ -88,17 +89,10 @@ class Observer:
         return any(t.presence.epoch == epoch and t.presence.alive for t in self._tracks.values())
 
     def mark_over(self, epoch: Epoch, now: int) -> None:
-        """Reads in the right order (the VIP lease, then the presence) have shown that it is over.
-
-        A later epoch of that presence began in silence. Where there is none, the presence was taken away, and
-        nobody here saw when it was last renewed.
-        """
-        followed = any(
-            track.presence.epoch.uid == epoch.uid
-            and track.presence.epoch.transitions > epoch.transitions
-            for track in self._tracks.values()
-        )
-        self._end(epoch, now if followed else now + self.longest())
+        """Reads in the right order (the VIP lease, then the presence) have shown that it is over. Nobody here saw when
+        its presence was last renewed; and that there is a later epoch of it says nothing: a hand may have counted."""
+        same = (t.duration for t in self._tracks.values() if t.presence.epoch.uid == epoch.uid)
+        self._end(epoch, now + next(same, self.longest()))
 
     def doubtful(self, now: int) -> list[Presence]:
         """Presences that have newly been still for three quarters of their D: whoever renews as he should, has
@@ -132,28 +126,32 @@ class Observer:
 
     def listed(self, leases: dict[str, Lease], asked: int, now: int) -> None:
         self.rewound = self.rewound or any(
-            track.changed_at < asked and leases[name].is_before(track.presence.lease)
+            track.changed_at < asked and leases[name].contradicts(track.presence.lease)
             for name, track in self._tracks.items()
             if name in leases
         )
         for name in [name for name in self._tracks if name not in leases]:
-            self.gone(name, now)
+            self.gone(name, now, skipped=True)
         for lease in leases.values():
-            self.seen(lease, now)
+            self.seen(lease, now, skipped=True)
 
-    def seen(self, lease: Lease, now: int) -> None:
+    def seen(self, lease: Lease, now: int, *, skipped: bool = False) -> None:
+        """``skipped``: it was listed or read, so that renewals between it and what was known may have gone unseen."""
         track = self._tracks.get(lease.name)
         presence = Presence(lease)
         if track is None:
             duration = presence.duration(self._settings.duration_ns)
             self._tracks[lease.name] = _Track(presence, now, duration, lease.resource_version)
             self.changed.add(presence.node)
+            if not presence.alive:
+                self._end(presence.epoch, now + duration)
             return
         old = track.presence
         if lease.resource_version <= old.lease.resource_version:
             return
         if presence.epoch != old.epoch or (old.alive and not presence.alive):
-            self._end(old.epoch, max(now, track.changed_at + track.duration))
+            renewed_at = now if skipped else track.changed_at
+            self._end(old.epoch, max(now, renewed_at + track.duration))
         if (
             presence.epoch != old.epoch
             or presence.alive != old.alive
@@ -190,11 +188,12 @@ class Observer:
         track = self._tracks.get(presence_lease_name(node)) if node else None
         return LATE_NEWS + (track.duration if track is not None else self.longest())
 
-    def gone(self, name: str, now: int) -> None:
+    def gone(self, name: str, now: int, *, skipped: bool = False) -> None:
         track = self._tracks.pop(name, None)
         if track is not None:
             old = track.presence
-            self._end(old.epoch, max(now, track.changed_at + track.duration))
+            renewed_at = now if skipped else track.changed_at
+            self._end(old.epoch, max(now, renewed_at + track.duration))
             self.changed.add(old.node)
 
     def _end(self, epoch: Epoch, over_since: int) -> None:

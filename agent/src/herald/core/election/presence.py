@@ -14,7 +14,7 @@ What always holds (rules 1, 2 and 7 of docs/design/election.md):
 
 The phases, and what leads out of each::
 
-    READ      read the presence ──▶ none: JOIN by creating it
+    READ      read the presence ──▶ none: JOIN by creating it, as soon as its Node is known
                                     ours, not fenced, and the kernel still answers: JOIN (same epoch)
                                     ours, else; released or fenced: END first, then JOIN (next epoch)
                                     another machine's or boot's, or another nonce was found: WATCH
@@ -195,10 +195,16 @@ class OwnPresence:
 
     # --- what it is told -----------------------------------------------------------------------------------
 
-    def describe(self, report: PresenceReport, owner: Owner | None, now: int) -> None:
+    def belong_to(self, node: Owner | None, now: int) -> None:
+        """Whose the presence is: this node's, once it is known."""
+        if node is not None and self._owner is None and self.phase is Phase.READ:
+            self._due = min(self._due, now)
+        self._owner = node
+
+    def describe(self, report: PresenceReport, now: int) -> None:
         """What the presence is to say from the next renewal on; a change of weight is renewed at once."""
         changed = report != (self._report or self._written)
-        self._report, self._owner = report, owner
+        self._report = report
         if changed and self.phase is Phase.LIVE:
             self._due = min(self._due, now)
 
@@ -321,7 +327,13 @@ class OwnPresence:
             self._due = now + self._pause(pending)
         elif isinstance(outcome, Refused) and pending.purpose == "read" and outcome.status == 404:
             self.lease = Lease(name=self.lease.name)
-            if self._silent():
+            if not self._silent():
+                return
+            if self._owner is None:
+                # One that is nobody's would stay when this machine is gone, and nothing is announced without a Node.
+                self.problem = f"there is no Node {self._identity.node}, or it is not known yet"
+                self._due = now + 5 * RETRY
+            else:
                 self._join("create", self.lease, now, self.wanted_duration)
         elif isinstance(outcome, Refused):
             self.problem = f"the API server refuses {self.lease.name}: {outcome.reason}"
@@ -339,9 +351,9 @@ class OwnPresence:
         contested = self._contested and self._is_anothers(presence)
         ours = presence.machine == self._identity.machine and not contested
         self.resumed = None
-        if lease.holder and not (ours and presence.alive):
+        if lease.holder and not ours:
             self._watch(presence, Presence(before), now)
-        elif lease.holder and not lease.deleting and not self._ended and self._answers(now):
+        elif presence.alive and not lease.deleting and not self._ended and self._answers(now):
             # The kernel may still answer by the D that stands there, or that stood there before somebody edited it: the
             # first renewal keeps to it.
             remaining = max(0, self._kernel.answers_until - now) * 10 // 9 + 1
@@ -452,6 +464,10 @@ class OwnPresence:
         self._ended = self._contested = False
         self.problem = ""
         self.epoch = Epoch(outcome.lease.uid, outcome.lease.transitions)
+        if outcome.lease.resource_version < pending.newest:
+            self.lease = outcome.lease
+            self.rewind()
+            return
         self._out.note("join", epoch=str(self.epoch), duration_ms=pending.duration // MILLISECOND)
         self._accept(outcome.lease, answer.sent, pending.duration, now)
 
@@ -604,7 +620,11 @@ class OwnPresence:
             self._due = now + RETRY
             return
         self.epoch = None
-        self._request("update", replace(self.lease, holder=""), "release", now)
+        if self.lease.resource_version:
+            self._request("update", replace(self.lease, holder=""), "release", now)
+        else:
+            # Time ran backwards: as it is now, it is to be read first.
+            self._request("get", self.lease, "read back", now)
 
     def _left(self, outcome: Done | Refused | Failed, pending: _Pending, now: int) -> None:
         """Release the presence as it stands once nothing else of ours is under way; the kernel's silence is final."""

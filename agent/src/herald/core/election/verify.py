@@ -62,7 +62,7 @@ class Verifier:
             return True
         lock.retry_at = now
         if isinstance(outcome, Done) and outcome.lease is not None:
-            self._observer.seen(outcome.lease, now)
+            self._observer.seen(outcome.lease, now, skipped=True)
         if not self._observer.lives(holder):
             self._observer.mark_over(holder, now)
         return True
