@@ -346,7 +346,7 @@ FOUND = {
             Disaster(after=76, kind="kill", node=0, lasts=401, much=43),
             Disaster(after=56, kind="restore", node=3, lasts=11919, much=26),
             Disaster(after=112, kind="node removed", node=4, lasts=1043, much=45),
-            Disaster(after=55, kind="slow", node=4, lasts=54, much=13),
+            Disaster(after=126, kind="slow", node=4, lasts=54, much=13),
             Disaster(after=148, kind="watches", node=2, lasts=13, much=2),
             Disaster(after=1810, kind="errors", node=3, lasts=203, much=24),
             Disaster(after=60, kind="segment", node=3, lasts=145, much=49),
