@@ -30,6 +30,9 @@ class _Log:
 
 
 class Api:
+    unconditional = False
+    """Whether a Lease can be written whatever its version is; a real API server refuses that."""
+
     def __init__(self) -> None:
         self.revision = 100
         self.compacted = 0
@@ -120,9 +123,11 @@ class Api:
             if effect.verb == "update" and not lease.uid:
                 return self._created(lease)
             return ev.Refused(409 if lease.uid else 404, "gone")
-        # Without uid or resourceVersion nothing is compared, as in a patch.
+        # Without uid it is not compared.
         if lease.uid not in ("", known.uid):
             return ev.Refused(409, "another uid")
+        if lease.resource_version == 0 and effect.verb == "update" and not self.unconditional:
+            return ev.Refused(422, "metadata.resourceVersion: must be specified for an update")
         if lease.resource_version not in (0, known.resource_version):
             return ev.Refused(409, "conflict")
         if effect.verb == "delete":

@@ -313,11 +313,14 @@ class Invariants:
                 self._fail(f"{machine.name} says a D of {says / SECOND} s and answers for longer")
 
     def _claimed_lawfully(self, address: Address, lease: Lease, before: Lease) -> None:
-        """Nobody claims what an epoch has that lives (rules 3 and 4)."""
-        epoch = held_by(before)
-        if epoch is None or held_by(lease) in (None, epoch):
+        """Nobody claims what an epoch has that lives (rules 3 and 4), nor while others would wait for him by the D of
+        a node that holds nothing."""
+        epoch, claimer = held_by(before), held_by(lease)
+        if claimer in (None, epoch):
             return
         for presence in map(Presence, self._cluster.presences()):
+            if presence.epoch == claimer and presence.duration(0) > self._longest() * 5 // 4:
+                self._fail(f"{lease.holder} claims {address} and says {presence.duration(0)} ns")
             if presence.alive and presence.epoch == epoch:
                 self._fail(f"{lease.holder} claims {address}, whose holder {presence.node} lives")
 

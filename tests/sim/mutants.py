@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tests.sim.api import Api
 from tests.sim.disasters import Mode, Step
 from tests.sim.kernel import Kernel
 from tests.sim.machine import Machine
@@ -246,6 +247,7 @@ def fence_without_version(patch: Any) -> None:
         ]
 
     patch.setattr(Observer, "tick", blind)
+    patch.setattr(Api, "unconditional", True)
 
 
 @mutant(
@@ -434,6 +436,15 @@ def lost_claim_rests(patch: Any) -> None:
 )
 def unaware_forgotten(patch: Any) -> None:
     patch.setattr(Unaware, "until", lambda self, name: 0)
+
+
+@mutant(
+    "claims-unhastened",
+    "4: claimed while the presence says the duration of who holds nothing",
+    Step("power"),
+)
+def claims_unhastened(patch: Any) -> None:
+    patch.setattr(OwnPresence, "hasten", lambda self, now: True)
 
 
 # --- 5: handing over ----------------------------------------------------------------------------------------

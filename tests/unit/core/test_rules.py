@@ -608,6 +608,58 @@ def test_rule_4_the_first_frames_go_before_the_entry() -> None:
     assert alone.held
 
 
+def test_rule_4_the_rest_of_the_burst_and_what_is_told_come_after_the_entry() -> None:
+    alone = joined()
+    alone.keeps_back = lambda effect: isinstance(effect, fx.SetEntries)
+    request = claim(alone)
+    alone.done.clear()
+    alone.answer(request, alone.outcome(request))
+    alone.live(SECOND)
+    assert len(alone.effects(fx.SendFrames)) == 1
+    assert not alone.effects(fx.EmitEvent)
+    alone.confirm()
+    alone.live(SECOND)
+    assert len(alone.effects(fx.SendFrames)) > 1
+    assert alone.effects(fx.EmitEvent)
+
+
+@pytest.mark.parametrize("gone", ["404", "201"])
+def test_rule_4_a_claim_of_a_lease_that_was_gone_fills_nothing(gone: str) -> None:
+    """A PUT may make the object anew: then it is not what was claimed."""
+    alone = joined()
+    request = claim(alone)
+    del alone.store[VIP_LEASE]
+    if gone == "404":
+        alone.answer(request, ev.Refused(404, "not found"))
+    else:
+        made = alone.put(replace(request.lease, uid="made-anew"))
+        alone.answer(request, ev.Done(made, created=True))
+    assert not alone.entries
+    assert not alone.effects(fx.SendFrames)
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_rule_4_an_epoch_that_nobody_knows_is_settled_by_the_lease_and_then_the_presence(
+    lives: bool,
+) -> None:
+    alone = joined(allocates=True)
+    unseen = peer("n7", 7, duration=D)
+    vip = alone.put(replace(alone.given(str(Presence(unseen).epoch)), holder="n7"))
+    alone.post(ev.Changed(service()), ev.Changed(vip))
+    assert alone.request(VIP_LEASE).verb == "get"
+    assert not alone.asked("presence-n7")
+    alone.serve(VIP_LEASE)
+    read = alone.request("presence-n7")
+    assert read.verb == "get"
+    alone.answer(read, ev.Done(unseen) if lives else ev.Refused(404, "not found"))
+    began = alone.now
+    while not alone.held and alone.now < began + D + SECOND:
+        if lives:
+            alone.show(replace(unseen, labels={"beat": str(alone.now)}))
+        quiet_for(alone, 100 * MILLISECOND)
+    assert alone.held is not lives
+
+
 def test_rule_4_no_entry_before_the_device_has_accepted_the_frames() -> None:
     alone = joined()
     alone.keeps_back = lambda effect: isinstance(effect, fx.SendFrames)
@@ -1119,6 +1171,7 @@ def test_rule_8_hold_goes_on_past_the_deadline_while_the_segment_is_heard() -> N
     assert alone.session.fuse == 0
     past_the_deadline(alone)
     assert holds_on(alone)
+    assert alone.session.fuse <= alone.now + SECOND
 
 
 def test_rule_8_hold_ends_for_good_when_the_segment_is_silent() -> None:
@@ -1130,6 +1183,16 @@ def test_rule_8_hold_ends_for_good_when_the_segment_is_silent() -> None:
     assert not holds_on(alone)
     alone.neighbours = True
     alone.advance(2 * SECOND)
+    assert not holds_on(alone)
+    alone.live(SECOND)
+    past_the_deadline(alone)
+    assert holds_on(alone), "a renewal has succeeded"
+
+
+def test_rule_8_with_nobody_to_ask_there_is_no_hold() -> None:
+    alone = holding(settings=HOLD, allocates=True)
+    alone.live(SECOND)
+    past_the_deadline(alone)
     assert not holds_on(alone)
 
 
