@@ -34,6 +34,7 @@ HAND_OVER = 1000.0  # ms: Linux asks again after a second, and is answered then 
 FAST = {"duration_ms": "800"}
 MANAGEMENT = {"servers": f'["https://{API_HOST.management}:{API_PORT}"]'}
 WITHDRAW = {"on_api_loss": '"Withdraw"'}
+EXCLUDED = ("node.kubernetes.io/exclude-from-external-load-balancers", "")
 OUT_OF_SERVICE = ("node.kubernetes.io/out-of-service", "nodeshutdown:NoExecute")
 DURATION = 2.0  # seconds: D, within which a node in Withdraw is silent
 AWAY = 60.0  # seconds without an API server
@@ -153,8 +154,8 @@ def together(lab: Lab, nodes: Sequence[str], *words: str) -> None:
 KILL = ("kill", "--kill-whom=main", "--signal=KILL")
 
 
-def drain(verb: str, key: str, value: str) -> Harm:
-    """`kubectl VERB node NODE KEY=VALUE`, and KEY taken away at last."""
+def out(verb: str, key: str, value: str, *, drains: bool = True) -> Harm:
+    """`kubectl VERB node NODE KEY=VALUE`, and KEY taken away at last. `drains`: the node says so."""
 
     @contextmanager
     def harm(watched: Watched, node: str) -> Iterator[None]:
@@ -162,7 +163,7 @@ def drain(verb: str, key: str, value: str) -> Harm:
         lab.kubectl(verb, "node", node, f"{key}={value}")
         try:
             watched.wait_for(f"{node} to be drained", lambda: watched.off(node))
-            assert report_of(lab.presence(node))["draining"], f"{node} does not say that it drains"
+            assert report_of(lab.presence(node))["draining"] is drains
             linger(1)
             yield
         finally:
@@ -284,8 +285,8 @@ FAULTS = (
     Fault("API server stopped, then switch (limit)", api_away_and_switch, None, True),
     Fault("all agents killed at once", agents(*KILL, everywhere=True), 0, False, essential=True),
     Fault("all agents restarted at once", agents("restart", everywhere=True), LOST_NODE, None),
-    Fault("drain", drain("annotate", DRAIN, "true"), 0, True, essential=True),
-    Fault("taint out-of-service", drain("taint", *OUT_OF_SERVICE), 0, True),
+    Fault("drain", out("annotate", DRAIN, "true"), 0, True, essential=True),
+    Fault("taint out-of-service", out("taint", *OUT_OF_SERVICE), 0, True),
     Fault("agent stopped", agents("stop"), 0, True),
     Fault("agent restarted", agents("restart"), 0, None),
     Fault("upgrade, node by node, and back", upgrade, 0, None),
@@ -299,6 +300,7 @@ FAULTS = (
         settings=WITHDRAW,
         silent=AWAY - DURATION,
     ),
+    Fault("excluded by label", out("label", *EXCLUDED, drains=False), 0, True),
 )
 
 

@@ -96,6 +96,7 @@ def test_fault(
                 with fault.harm(watched, node) as blow:
                     harmed = time.time()
                     after = watched.holders() if lab.api.ready() else {}
+                    reasons = watched.reasons() if lab.api.ready() else {}
                 await_health(lab)
                 watched.wait_for("every address to be announced", watched.off)
             linger(BEYOND)
@@ -108,6 +109,10 @@ def test_fault(
         RESULTS.mkdir(parents=True, exist_ok=True)
         (RESULTS / f"{FAULTS.index(fault):02}-{count:02}.json").write_text(json.dumps(row))
     judge(fault, row, outage, answers, node)
+    if fault.moves:
+        lost = {node, second_victim(node)} if fault.backends_harmed else {node}
+        named = {reason.split()[0].rstrip(":") for reason in reasons.values()}
+        assert named <= lost, f"why addresses of {sorted(lost)} moved: {reasons}"
     if fault.silent is not None:
         assert_silent(answers, harmed - fault.silent, harmed)
 

@@ -34,6 +34,11 @@ HANDS = {
     "an instance of garbage": (PRESENCE, "annotate", "herald.dev/instance=garbage"),
     "another agent's instance": (PRESENCE, "annotate", "herald.dev/instance=another/process"),
     "its presence fenced": (PRESENCE, "patch", '{"spec": {"holderIdentity": ""}}'),
+    "its presence under another name": (
+        PRESENCE,
+        "patch",
+        '{"spec": {"holderIdentity": "nobody"}}',
+    ),
     "its presence deleted": (PRESENCE, "delete"),
     "an epoch of garbage": (VIP, "annotate", "herald.dev/epoch=garbage"),
     "no epoch": (VIP, "annotate", "herald.dev/epoch-"),

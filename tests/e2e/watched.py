@@ -73,6 +73,17 @@ class Watched:
         }
         return {address: leases.get(lease_name(address), "") for address in self.addresses}
 
+    def reasons(self) -> dict[str, str]:
+        """By address: why its lease moved last, as that says."""
+        leases = {
+            lease["metadata"]["name"]: lease["metadata"]["annotations"]
+            for lease in self.lab.api.request("GET", LEASES)["items"]
+        }
+        return {
+            address: leases[lease_name(address)].get("herald.dev/reason", "")
+            for address in self.addresses
+        }
+
     def off(self, *nodes: str) -> bool:
         """Every address is announced, and by none of these nodes."""
         return not set(self.holders().values()) & {"", *nodes}
@@ -241,6 +252,7 @@ def assert_leases_agree(lab: Lab) -> None:
         for entry in service["status"]["loadBalancer"].get("ingress", [])
         if not service["spec"].get("loadBalancerClass")
     )
+    assert len(given) == len(set(given)), "nobody here shares an address"
     addresses = {
         name
         for name, lease in leases.items()
