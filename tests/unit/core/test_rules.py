@@ -49,10 +49,12 @@ from herald.core.leases import (
     REASON,
     RELEASED,
     SERVICES,
+    Epoch,
     Presence,
     claimed,
     held_by,
     new_vip_lease,
+    released,
 )
 from herald.core.leaving import LIMIT
 from herald.core.model import (
@@ -881,6 +883,21 @@ def test_rule_5_a_holder_is_cleared_only_after_the_kernel_has_confirmed() -> Non
     alone.live(100 * MILLISECOND)
     assert not alone.held
     assert alone.store[VIP_LEASE].holder == ""
+
+
+def test_rule_5_what_a_node_took_up_in_a_later_epoch_of_its_own_is_let_go_of_by_its_word() -> None:
+    """Whoever began after the earlier one had ended knows nothing of it."""
+    now = replace(peer("n2", 2), transitions=1)
+    before, after = Epoch(now.uid, 0), Presence(now).epoch
+    alone = joined(now, allocates=True)
+    held = replace(alone.given(str(before)), holder="n2", transitions=1)
+    alone.post(ev.Changed(service()))
+    alone.show(held)
+    taken = claimed(held, "n2", after, "its claim was lost")
+    alone.show(taken)
+    alone.show(released(taken, "n2: drained"))
+    alone.live(SECOND)
+    assert alone.held
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,8 @@ class Unaware:
 def _explains(known: Lease, lease: Lease, before: Epoch, own: Epoch | None) -> bool:
     """Whether the lease is what its holder, or those who claimed it after him, would have made of it."""
     holder = held_by(lease)
-    if holder == before:
+    if holder is not None and holder.uid == before.uid and holder.transitions >= before.transitions:
+        # Still its, or taken up again in a later epoch of the same presence, which began in silence.
         return True
     if is_counted_on(known.transitions, lease.transitions):
         # By a claim, of which all that went before may have gone unseen; but one of this node would be known to it.
