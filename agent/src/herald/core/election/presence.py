@@ -331,7 +331,7 @@ class OwnPresence:
                 return
             if self._owner is None:
                 # One that is nobody's would stay when this machine is gone, and nothing is announced without a Node.
-                self.problem = f"there is no Node {self._identity.node}, or it is not known yet"
+                self.problem = ""
                 self._due = now + 5 * RETRY
             else:
                 self._join("create", self.lease, now, self.wanted_duration)
