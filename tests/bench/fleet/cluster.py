@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +23,7 @@ from fleet import Fleet, KubeConfig, Settings
 
 NAMESPACE = "herald-system"
 SERVICES = "/api/v1/namespaces/load/services"
+POOL_CIDR = "10.98.16.0/20"
 POOL = "/apis/herald.dev/v1alpha1/loadbalancerippools/load"
 
 
@@ -96,18 +97,19 @@ def namespace(api: Api) -> Iterator[None]:
 
 
 @contextmanager
-def services(api: Api, count: int) -> Iterator[None]:
-    """So many Services without backends that want an address of a pool of their own."""
+def services(api: Api, count: int, asked: Sequence[str] = ()) -> Iterator[None]:
+    """So many Services without backends that want an address of a pool of their own, the first ones these."""
     pool = {
         "apiVersion": "herald.dev/v1alpha1",
         "kind": "LoadBalancerIPPool",
         "metadata": {"name": "load"},
-        "spec": {"autoAssign": False, "blocks": [{"cidr": "10.98.16.0/20"}]},
+        "spec": {"autoAssign": False, "blocks": [{"cidr": POOL_CIDR}]},
     }
     try:
         api.apply(POOL, pool)
         with ThreadPoolExecutor(4) as threads:
-            list(threads.map(lambda number: make_service(api, number), range(count)))
+            ips = [*asked, *[""] * (count - len(asked))]
+            list(threads.map(lambda number: make_service(api, number, ips[number]), range(count)))
         yield
     finally:
         for service in api.request("GET", SERVICES)["items"]:
@@ -116,14 +118,15 @@ def services(api: Api, count: int) -> Iterator[None]:
         api.delete(POOL)
 
 
-def make_service(api: Api, number: int) -> None:
+def make_service(api: Api, number: int, asked: str) -> None:
     name = f"load-{number}"
+    annotations = {"herald.dev/pool": "load", **({"herald.dev/ips": asked} if asked else {})}
     api.apply(
         f"{SERVICES}/{name}",
         {
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": {"name": name, "annotations": {"herald.dev/pool": "load"}},
+            "metadata": {"name": name, "annotations": annotations},
             "spec": {
                 "type": "LoadBalancer",
                 "allocateLoadBalancerNodePorts": False,
