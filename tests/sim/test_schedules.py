@@ -359,6 +359,32 @@ FOUND = {
         hold_down=3,
         renew_budget=50,
     ),
+    "a node that was drained no more claimed while it was saying the duration of who holds nothing": Schedule(
+        mode="Hold",
+        disasters=(
+            Disaster(after=890, kind="pause", node=1, lasts=247, much=43),
+            Disaster(after=3156, kind="freeze", node=3, lasts=1876, much=7),
+            Disaster(after=84, kind="watches", node=3, lasts=422, much=9),
+            Disaster(after=34, kind="unplug", node=3, lasts=2659, much=59),
+            Disaster(after=410, kind="errors", node=2, lasts=2639, much=0),
+            Disaster(after=18, kind="hand on instance", node=4, lasts=1622, much=13),
+            Disaster(after=38, kind="pause", node=1, lasts=34, much=54),
+            Disaster(after=530, kind="lag", node=2, lasts=152, much=23),
+            Disaster(after=303, kind="lag", node=0, lasts=1005, much=37),
+            Disaster(after=100, kind="drain", node=2, lasts=3000, much=55),
+            Disaster(after=100, kind="refuse", node=1, lasts=2280, much=43),
+            Disaster(after=18, kind="answers lost", node=3, lasts=2893, much=25),
+            Disaster(after=221, kind="watches", node=1, lasts=2269, much=62),
+            Disaster(after=26, kind="unplug", node=2, lasts=402, much=58),
+        ),
+        seed=68220,
+        nodes=3,
+        services=8,
+        drift=True,
+        gateway=True,
+        hold_down=3,
+        renew_budget=50,
+    ),
 }
 
 

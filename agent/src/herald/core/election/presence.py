@@ -114,6 +114,8 @@ class OwnPresence:
         """The D that the presence says now."""
         self._said_before = settings.duration_ns
         """The D that it said in the version before."""
+        self._said_since = 0
+        """The longest D of what was sent since its last version that is known, and may have taken effect."""
         self.wanted_duration = settings.duration_ns
         """The D that it shall say from the next renewal on."""
         self._busy = settings.duration_ns
@@ -186,7 +188,7 @@ class OwnPresence:
     @property
     def waited_for(self) -> int:
         """How long observers wait once this node is lost: they believe a shorter D when it has been said twice."""
-        return max(self.duration, self._said_before)
+        return max(self.duration, self._said_before, self._said_since)
 
     def next_deadline(self) -> int | None:
         if self._pending is not None or self.phase is Phase.STOPPED:
@@ -563,6 +565,7 @@ class OwnPresence:
     def _accept(self, lease: Lease, sent: int, duration: int, now: int) -> None:
         """A renewal succeeded: assign the deadline that it allows (rule 1)."""
         self._said_before = Presence(self.lease).duration(0) if self.lease.uid else duration
+        self._said_since = 0
         self.lease = lease
         self.problem = ""
         self.duration = duration
@@ -653,6 +656,7 @@ class OwnPresence:
 
     def _write(self, verb: Verb, base: Lease, purpose: str, now: int, duration: int) -> None:
         report = self._written = self._report or self.resumed or self._nothing_yet
+        self._said_since = max(self._said_since, duration)
         lease = presence_lease(base, self._identity, report, duration, self._owner)
         self._request(verb, lease, purpose, now, duration)
 
