@@ -92,6 +92,8 @@ def steady(api: Api, idle: float, all_of: Fleet, count: int, seconds: float) -> 
     found = rates(api, seconds)
     total = sum(found.values()) - idle
     announcing = sum(bool(agent.kernel.entries) for agent in all_of.living)
+    if announcing < len(all_of.living):
+        raise DriverError(f"wanted every node to announce something, found {announcing}")
     print(
         f"{count} addresses on {announcing} of {len(all_of.living)} nodes: {total:.1f} requests a "
         f"second over {seconds:g} s (and {idle:.1f} that are not Herald's)"

@@ -162,8 +162,9 @@ def out(verb: str, key: str, value: str, *, drains: bool = True) -> Harm:
         lab = watched.lab
         lab.kubectl(verb, "node", node, f"{key}={value}")
         try:
-            watched.wait_for(f"{node} to be drained", lambda: watched.off(node))
-            assert report_of(lab.presence(node))["draining"] is drains
+            watched.wait_for(f"{node} to be stood in for", lambda: watched.off(node))
+            said = report_of(lab.presence(node))["draining"]
+            assert said is drains, f"{node} says draining: {said}"
             linger(1)
             yield
         finally:

@@ -448,7 +448,8 @@ def hand_on_lease(cluster: Cluster, machine: Machine, much: int) -> None:
 def hand_on_epoch(cluster: Cluster, machine: Machine, much: int) -> None:
     """Somebody writes another epoch into an address's lease, puts an old copy back, or tears it out.
 
-    (A copy has the transitions of its time. With those of now, it would be the holder's own word.)
+    (A copy has the transitions of its time. With those of now, it would be the holder's own word.) The one before, or
+    one that never was.
     """
     names = sorted(cluster.vip_leases())
     presence = cluster.api.lease(presence_lease_name(machine.node))
@@ -456,6 +457,7 @@ def hand_on_epoch(cluster: Cluster, machine: Machine, much: int) -> None:
         return
     epoch = Epoch(presence.uid, presence.transitions)
     before = Epoch(presence.uid, max(0, presence.transitions - 1))
+    never = Epoch(presence.uid, presence.transitions + 1)
     name = names[much // 5 % len(names)]
     lease = cluster.api.lease(name)
     turns = lease.transitions if lease is not None else 0
@@ -469,7 +471,8 @@ def hand_on_epoch(cluster: Cluster, machine: Machine, much: int) -> None:
             lambda name: cluster.edit(name, {EPOCH: None, RELEASED: str(epoch)}, **let_go),
             lambda name: cluster.edit(name, {EPOCH: str(epoch)}, holder=machine.node),
             cluster.tear_out,
-        )[much % 5],
+            lambda name: cluster.edit(name, {EPOCH: str(never)}),
+        )[much % 6],
     )
 
 

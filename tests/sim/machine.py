@@ -448,6 +448,7 @@ class Machine:
         if isinstance(effect, fx.LeaseRequest):
             limit = effect.deadline - clock
             self.cluster.invariants.sent(self, effect)
+        give_up_at = cluster.now + max(0, int(limit / self.rate))
 
         def answer(outcome: Outcome) -> None:
             nonlocal answered
@@ -467,7 +468,10 @@ class Machine:
             if life != self.life and _renews(effect) and isinstance(outcome, ev.Done):
                 # By a process that is gone: whoever waits for its end begins to count again.
                 cluster.disturbed()
-            if not cluster.draw(cluster.lost_answers):
+            if cluster.draw(cluster.lost_answers):
+                # Its sender learns that late, and counts again from then on.
+                cluster.after(max(0, give_up_at - cluster.now), cluster.disturbed)
+            else:
                 back = cluster.latency() + cluster.slowness()
                 if self.slow_answers and cluster.draw(0.5):
                     back += cluster.rng.randrange(self.slow_answers)
@@ -477,7 +481,7 @@ class Machine:
             late = cluster.draw(cluster.late_requests)
             way = cluster.rng.randrange(3 * SECOND) if late else cluster.latency()
             cluster.after(way + cluster.slowness(), arrive)
-        cluster.after(max(0, int(limit / self.rate)), lambda: answer(ev.Failed("time limit")))
+        cluster.at(give_up_at, lambda: answer(ev.Failed("time limit")))
 
     def _outcome(self, effect: Request) -> Outcome:
         """What the API server says, and whether it did anything."""

@@ -17,7 +17,7 @@ from tests.sim.invariants import Violation
 from tests.sim.mutants import MUTANTS, Mutant
 
 SCHEDULES = 200
-"""At the most; nearly every mutant is caught by one of the first five, the rarest ones by one of twelve."""
+"""At the most; nearly every mutant is caught by one of the first five, the rarest ones within some tens."""
 SHOWN = os.environ.get("HERALD_MUTANT", "")
 NAMES = [SHOWN] if SHOWN else list(MUTANTS)
 

@@ -71,7 +71,7 @@ from herald.core.model import (
     vip_lease_name,
 )
 from herald.core.outbox import Outbox
-from herald.core.settings import Settings
+from herald.core.settings import LATE_NEWS, Settings
 from herald.core.step import FORGOTTEN
 from herald.core.world import KINDS
 
@@ -900,6 +900,39 @@ def test_rule_5_what_a_node_took_up_in_a_later_epoch_of_its_own_is_let_go_of_by_
     assert alone.held
 
 
+def test_rule_4_an_epoch_that_its_presence_never_had_is_a_hands() -> None:
+    """Though it would be a later one of the same presence."""
+    living = peer("n2", 2, duration=D)
+    alone = joined(living, allocates=True)
+    held = alone.put(replace(alone.given(str(Presence(living).epoch)), holder="n2", transitions=1))
+    alone.post(ev.Changed(service()), ev.Changed(held))
+    began = alone.now
+    never = Epoch(living.uid, living.transitions + 1)
+    alone.show(replace(held, annotations={**held.annotations, EPOCH: str(never)}))
+    while not alone.held and alone.now < began + 3 * D:
+        beat(alone, "n2")
+        alone.live(100 * MILLISECOND)
+    assert began + D + LATE_NEWS <= alone.now < began + 3 * D
+
+
+def test_rule_4_a_longer_duration_that_is_being_said_counts_before_a_claim() -> None:
+    alone = holding()
+    alone.post(ev.Removed(Service, ("default", "web")))
+    for _ in range(1000):
+        alone.serve(VIP_LEASE)
+        request = renewal(alone)
+        if request.lease.annotations[DURATION] == str(5 * D // MILLISECOND):
+            break
+        alone.serve()
+    # It may have taken effect, whatever its answer will be.
+    alone.store.pop(VIP_LEASE, None)
+    alone.post(ev.Removed(Lease, VIP_LEASE), ev.Changed(alone.given()), ev.Changed(service()))
+    alone.advance(100 * MILLISECOND)
+    assert not alone.asked(VIP_LEASE)
+    alone.live(SECOND)
+    assert alone.held
+
+
 @pytest.mark.parametrize(
     ("drained", "reason"),
     [
@@ -1228,14 +1261,32 @@ def test_rule_8_what_was_heard_before_the_agent_was_stopped_proves_nothing_after
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_rule_8_a_refusal_is_an_answer_and_no_reason_to_hold(status: int) -> None:
+def test_rule_8_a_refusal_that_lasts_is_an_answer_and_no_reason_to_hold(status: int) -> None:
+    """One that does not may be that of an API server which has just begun."""
     alone = holding(peer("n2", 2), settings=HOLD)
     alone.live(SECOND)
-    while alone.now <= alone.session.deadline + 100 * MILLISECOND:
+    past_the_deadline(alone)
+    began = alone.now
+    while alone.now < began + 4 * SECOND:
         for request in list(alone.pending):
             alone.answer(request, ev.Refused(status, "no"))
         alone.advance(50 * MILLISECOND)
+        if alone.now < began + 2 * SECOND:
+            assert holds_on(alone)
     assert not holds_on(alone)
+
+
+def test_rule_8_no_moment_at_the_deadline_is_without_an_answer() -> None:
+    alone = holding(peer("n2", 2), settings=HOLD)
+    alone.live(SECOND)
+    end = alone.session.deadline + SECOND
+    while alone.now < end:
+        for request in list(alone.pending):
+            alone.answer(request, ev.Failed("connection refused"))
+        before = alone.session
+        alone.advance(10 * MILLISECOND)
+        # As the kernel saw it just before this agent woke up.
+        assert alone.now < max(before.deadline, before.fuse)
 
 
 ETH1 = replace(ETH0, index=3, name="eth1", mac=bytes.fromhex("020000000003"))
@@ -1290,8 +1341,10 @@ def test_rule_8_a_device_that_is_lost_takes_what_was_held_there_and_nothing_else
 def test_rule_8_a_device_that_is_just_plugged_in_again_takes_nothing() -> None:
     alone = holding_on_two_devices()
     past_the_deadline(alone)
+    alone.silent = ETH1.index
     alone.post(ev.InterfacesSeen((ETH0, replace(ETH1, carrier=False))))
     alone.advance(500 * MILLISECOND)
+    alone.silent = 0
     alone.post(ev.InterfacesSeen((ETH0, ETH1)))
     alone.advance(3 * SECOND)
     assert holds_on(alone)

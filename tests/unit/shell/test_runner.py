@@ -366,6 +366,14 @@ def test_lists_do_not_wait_for_ever_for_a_renewal(
     assert loop.counters.renewals == counted
 
 
+def test_lists_begin_where_there_is_no_presence_to_renew(loop: Loop) -> None:
+    """It is made once its Node is known."""
+    renewing(loop, READ)
+    loop.world.at(30 * MILLISECOND, Answer(READ.id, START, Refused(404, "not found")))
+    loop.run_until(500 * MILLISECOND)
+    assert loop.lists == [30 * MILLISECOND]
+
+
 @pytest.mark.parametrize("request_", [READ, CLAIM], ids=["a read", "a claim"])
 def test_only_a_write_of_the_presence_is_a_renewal(loop: Loop, request_: LeaseRequest) -> None:
     renewing(loop, request_)

@@ -95,19 +95,22 @@ class OwnNode:
             and now >= self._presence.valid_until - self._presence.duration // 2
         )
         self._segment.tick(now, urgent=late)
-        if late:
-            self._presence.hold(now, hears=self._segment.hears(self._devices_held(now), now))
+        if late and self._settings.on_api_loss == "Hold":
+            self._hold_on(now)
 
-    def _devices_held(self, now: int) -> set[int]:
-        """Where anything is answered. A device that is cut off, and is not just being plugged in again, is none, and
-        nothing stays there: whoever hears nobody on it does not learn who takes its addresses."""
+    def _hold_on(self, now: int) -> None:
+        """Past the deadline nothing stays on a device that has no carrier, or is gone, and where nobody was heard for a
+        second: this node would not hear there who takes the addresses over. It may go on elsewhere."""
         devices = self._kernel.devices()
-        interfaces = self._world.interfaces
-        plugged = {i for i in devices if (device := interfaces.get(i)) and device.has_wire}
-        cut = {i for i in devices - plugged if not self._segment.hears([i], now)}
-        if cut:
+        cut = {index for index in devices if self._world.looked and self._is_cut(index, now)}
+        if cut and now >= self._presence.valid_until:
             self._kernel.leave(cut)
-        return devices - cut
+        self._presence.hold(now, hears=self._segment.hears(devices - cut, now))
+
+    def _is_cut(self, index: int, now: int) -> bool:
+        interface = self._world.interfaces.get(index)
+        plugged = interface is not None and interface.has_wire
+        return not plugged and not self._segment.hears([index], now)
 
     def next_deadline(self) -> int | None:
         return self._proof.next_deadline()

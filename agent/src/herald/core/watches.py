@@ -137,8 +137,9 @@ class Watches:
 
     def _leases_resumed(self, now: int) -> None:
         """An API server that was away for D may have been set back, and gone on from there (rule 10): a list shows
-        that, where a watch begins with what is news to it. Until then no Lease counts as known."""
-        self.leases_sound = now < self._shown_at + self._duration
+        that, where a watch begins with what is news to it. Until then no Lease counts as known. (Whoever was stopped
+        meanwhile is told late of what came before, but is not live.)"""
+        self.leases_sound = now < self._shown_at + self._duration and self._presence.live(now)
         if not self.leases_sound:
             self._world.listed.discard(Lease)
             self._out.add(Relist(Lease))

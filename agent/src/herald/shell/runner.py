@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from herald.core.effects import Effect, Finish, LeaseRequest
-from herald.core.events import Answer, Done, Event, Failed, Stop, Tick
+from herald.core.events import Answer, Done, Event, Failed, Refused, Stop, Tick
 from herald.core.model import MILLISECOND, SECOND
 from herald.shell.counters import Counters
 from herald.shell.inbox import Item, Question
@@ -35,7 +35,8 @@ BATCH = 256
 SHORTEST_WAIT = 2 * MILLISECOND
 """So that a deadline which stays in the past costs a little, not a core."""
 LISTS_AFTER = 1 * SECOND
-"""Lists and watches begin with the first renewal; after this time without one all the same."""
+"""Lists and watches begin with the first renewal, or as soon as there is no presence to renew; after this time all the
+same."""
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +80,11 @@ class Runner:
         self._finish: Finish | None = None
         self._started = clock()
         self._slow = self._started + SLOW_TICK
-        self._renewals: dict[int, None] = {}
+        self._renewals: set[int] = set()
+        self._reads: set[int] = set()
+        """Of this node's presence."""
         self._problems: set[str] = set()
-        self._renewed = False
+        self._renewed = self._absent = False
         self._raised = False
 
     def run(self) -> Finish:
@@ -176,17 +179,17 @@ class Runner:
             current = events.popleft()
             self._counters.events += 1
             if isinstance(current, Answer):
-                self._count_renewal(current)
+                self._look_at_presence(current)
             for effect in self._effects_of(current):
                 if isinstance(effect, Finish):
                     self._finish = effect
-                elif isinstance(effect, LeaseRequest) and _renews(effect):
-                    self._renewals[effect.id] = None
+                elif isinstance(effect, LeaseRequest) and effect.own_connection:
+                    (self._reads if effect.verb == "get" else self._renewals).add(effect.id)
                 answer = self._hands.carry_out(effect)
                 if answer is not None:
                     events.append(answer)
-        if self._renewed and self._begin_lists is not None:
-            self._start_lists("renewed")
+        if (self._renewed or self._absent) and self._begin_lists is not None:
+            self._start_lists("renewed" if self._renewed else "there is no presence yet")
 
     def _effects_of(self, event: Event) -> Sequence[Effect]:
         try:
@@ -195,10 +198,15 @@ class Runner:
             self._exception(type(event).__name__, error)
             return ()
 
-    def _count_renewal(self, answer: Answer) -> None:
+    def _look_at_presence(self, answer: Answer) -> None:
+        if answer.request in self._reads:
+            self._reads.remove(answer.request)
+            outcome = answer.outcome
+            self._absent = isinstance(outcome, Refused) and outcome.status == 404
+            return
         if answer.request not in self._renewals:
             return
-        del self._renewals[answer.request]
+        self._renewals.remove(answer.request)
         if isinstance(answer.outcome, Done):
             self._counters.renewals["ok"] += 1
             self._counters.renewal_seconds.observe((self._clock() - answer.sent) / SECOND)
@@ -219,7 +227,3 @@ class Runner:
         self._raised = True
         self._counters.loop_exceptions += 1
         log.error("decider-raised", extra={"fields": {"at": where}}, exc_info=error)
-
-
-def _renews(request: LeaseRequest) -> bool:
-    return request.own_connection and request.verb in ("create", "update")

@@ -8,8 +8,8 @@ What always holds (rule 3 of docs/design/election.md):
   last change, and only while we were in touch all along: a failed request or a broken watch starts every
   count again.
 - A fence is a compare-and-swap on the presence, so that a renewal and a fence of one epoch exclude each other.
-- An epoch counts as over no earlier than D after its last renewal that we can have missed: after we saw it, or, where
-  a list or a read shows that the epoch has ended, after that. For a fence that costs nothing to whoever watched (the
+- An epoch counts as over no earlier than D after the last renewal that it can have had: the last one seen, or, where a
+  list or a read shows that it has ended, one just before that. For a fence that costs nothing to whoever watched (the
   fencer waited as long); it covers a presence that somebody cleared or deleted by hand.
 """
 

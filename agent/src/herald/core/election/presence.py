@@ -73,6 +73,8 @@ RENEWED = 4
 """A presence that has changed so often under one nonce, and was never still for its D, is renewed by a process: one
 does so in D."""
 PAST_KEPT = 64
+REFUSED = 2 * SECOND
+"""So long an API server may refuse (401, 403) what it does not know yet, having just begun: who asks, or its rules."""
 SET_BACK = "the API server was set back to an earlier state"
 
 Verb = Literal["get", "create", "update"]
@@ -135,6 +137,8 @@ class OwnPresence:
         """The highest resourceVersion of any Lease that was seen."""
         self.rewound = False
         """A read showed our presence as it had been before: the API server's time ran backwards (rule 10)."""
+        self._refused_since: int | None = None
+        """Every answer to a renewal since then was a refusal."""
         self._may_hold = False
         """Since the last renewal nothing but the API server's silence, and somebody on the segment, was seen."""
         self._pending: _Pending | None = None
@@ -291,13 +295,14 @@ class OwnPresence:
         self.phase = Phase.STOPPED
 
     def hold(self, now: int, *, hears: bool) -> None:
-        """Past the deadline: feed the fuse while the API server is lost and the segment is heard (rule 8).
+        """Feed the fuse while the API server is lost and the segment is heard (rule 8), from before the deadline on.
 
         Once either fails, nothing is held any more until a renewal succeeds.
         """
         if self._settings.on_api_loss != "Hold" or self.phase is not Phase.LIVE:
             return
-        if now < self.valid_until:
+        # Ahead of the deadline, or whoever asks between it and the fuse has no answer.
+        if now < self.valid_until - FUSE // 2:
             return
         self._may_hold = self._may_hold and hears
         fuse = now + FUSE if self._may_hold else 0
@@ -333,7 +338,7 @@ class OwnPresence:
                 return
             if self._owner is None:
                 # One that is nobody's would stay when this machine is gone, and nothing is announced without a Node.
-                self.problem = ""
+                self.phase, self.problem = Phase.READ, ""
                 self._due = now + 5 * RETRY
             else:
                 self._join("create", self.lease, now, self.wanted_duration)
@@ -508,8 +513,13 @@ class OwnPresence:
         elif isinstance(outcome, Refused) and outcome.status == 409:
             self._request("get", self.lease, "read back", now)
         elif isinstance(outcome, (Refused, Failed)):
-            # A refusal is an answer: the API server is there, and does not want us.
-            self._may_hold = self._may_hold and isinstance(outcome, Failed)
+            if isinstance(outcome, Failed):
+                self._refused_since = None
+            elif self._refused_since is None:
+                self._refused_since = now
+            elif now >= self._refused_since + REFUSED:
+                # An answer: the API server is there, and does not want us.
+                self._may_hold = False
             self.problem = f"cannot renew: {outcome.reason}"
             self._due = now + self._pause(pending)
 
@@ -566,6 +576,7 @@ class OwnPresence:
         """A renewal succeeded: assign the deadline that it allows (rule 1)."""
         self._said_before = Presence(self.lease).duration(0) if self.lease.uid else duration
         self._said_since = 0
+        self._refused_since = None
         self.lease = lease
         self.problem = ""
         self.duration = duration
@@ -637,6 +648,8 @@ class OwnPresence:
         elif pending.purpose == "release":
             if not isinstance(outcome, Done):
                 self._out.note("presence not released", level="warning", reason=outcome.reason)
+            self.phase = Phase.STOPPED
+        elif isinstance(outcome, Refused) and outcome.status == 404:
             self.phase = Phase.STOPPED
         elif isinstance(outcome, Done) and outcome.lease is not None:
             self.lease = outcome.lease

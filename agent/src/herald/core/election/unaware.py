@@ -30,7 +30,7 @@ class Unaware:
         before = held_by(known)
         if before is None or before == own or self._is_over(before, now):
             return
-        if lease is not None and _explains(known, lease, before, own):
+        if lease is not None and self._explains(known, lease, before, own):
             return
         waits = self._until.pop(known.name, {})
         self._prune(now)
@@ -51,6 +51,25 @@ class Unaware:
                 return
             del self._until[oldest]
 
+    def _explains(self, known: Lease, lease: Lease, before: Epoch, own: Epoch | None) -> bool:
+        """Whether the lease is what its holder, or those who claimed it after him, would have made of it."""
+        holder = held_by(lease)
+        if holder == before or (holder is not None and self._follows(holder, before)):
+            return True
+        if is_counted_on(known.transitions, lease.transitions):
+            # By a claim, of which all that went before may have gone unseen; but one of this node would be known to it.
+            return holder != own and (
+                holder is not None or bool(lease.annotations.get(RELEASED, ""))
+            )
+        word = lease.annotations.get(RELEASED, "")
+        return holder is None and word == str(before) and lease.transitions == known.transitions
+
+    def _follows(self, holder: Epoch, before: Epoch) -> bool:
+        """Whether it is a later epoch of the same presence: that began in silence, and has what it claimed again."""
+        later = holder.uid == before.uid and is_counted_on(before.transitions, holder.transitions)
+        known = self._observer.lives(holder) or self._observer.over_since(holder) is not None
+        return later and known
+
     def until(self, name: str) -> int:
         """From when on everybody knows of what was done to that lease; 0: of nothing was it taken."""
         return max(
@@ -65,16 +84,3 @@ class Unaware:
 
     def forget(self) -> None:
         self._until.clear()
-
-
-def _explains(known: Lease, lease: Lease, before: Epoch, own: Epoch | None) -> bool:
-    """Whether the lease is what its holder, or those who claimed it after him, would have made of it."""
-    holder = held_by(lease)
-    if holder is not None and holder.uid == before.uid and holder.transitions >= before.transitions:
-        # Still its, or taken up again in a later epoch of the same presence, which began in silence.
-        return True
-    if is_counted_on(known.transitions, lease.transitions):
-        # By a claim, of which all that went before may have gone unseen; but one of this node would be known to it.
-        return holder != own and (holder is not None or bool(lease.annotations.get(RELEASED, "")))
-    word = lease.annotations.get(RELEASED, "")
-    return holder is None and word == str(before) and lease.transitions == known.transitions
