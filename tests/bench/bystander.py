@@ -31,7 +31,7 @@ from tests.unit.core.alone import ETH0, Alone, node, peer
 
 from herald.core import effects as fx
 from herald.core.events import Changed, Event, InterfacesSeen, Kind, KubeObject, Listed
-from herald.core.leases import EPOCH, Presence, new_vip_lease
+from herald.core.leases import EPOCH, Presence, new_vip_lease, released
 from herald.core.model import (
     IPAM_LEASE,
     MILLISECOND,
@@ -50,6 +50,8 @@ PAGE = 200
 FIRST = IPv4Address("10.0.0.0")
 OTHER = peer("n2", 2, uid="20000000-0000-0000-0000-000000000002", transitions=1)
 """The presence of the node that announces."""
+LISTED = 10_000_000
+"""Nothing that is listed has a higher resourceVersion."""
 MANAGED = [
     {"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:spec": {"f:ports": {}}}}
 ] * 3
@@ -164,6 +166,7 @@ class Agent(Alone):
 def begun() -> Agent:
     """Knows its nodes, policy and pool; the other node allocates."""
     agent = Agent()
+    agent.version = LISTED  # what it writes itself comes after all that is listed
     allocates = new_vip_lease(IPAM_LEASE, {EPOCH: str(Presence(OTHER).epoch)})
     agent.put(OTHER)
     agent.put(replace(allocates, holder=OTHER.holder))
@@ -195,7 +198,7 @@ def work_off(agent: Agent) -> None:
 
 
 def give_ipam(agent: Agent) -> None:
-    agent.show(replace(agent.store[IPAM_LEASE], holder="", annotations={}))
+    agent.show(released(agent.store[IPAM_LEASE], "n2: drained"))
     work_off(agent)
 
 
