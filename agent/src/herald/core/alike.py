@@ -29,6 +29,6 @@ def _kept(value: Hashable) -> Hashable:
     return value
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _kept_mapping(items: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
     return dict(items)

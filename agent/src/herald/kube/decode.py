@@ -14,6 +14,7 @@ from typing import Literal
 
 from herald.core.alike import mapping_once, once
 from herald.core.events import Key, Kind, KubeObject
+from herald.core.leases import compact
 from herald.core.model import (
     Block,
     Condition,
@@ -270,7 +271,7 @@ def _lease(json: Fields) -> Lease:
         transitions=spec.number("leaseTransitions"),
         duration_seconds=spec.number("leaseDurationSeconds"),
         labels=mapping_once(metadata.labels("labels")),
-        annotations=metadata.labels("annotations"),
+        annotations=compact(metadata.labels("annotations")),
         finalizers=once(metadata.texts("finalizers")),
         owners=tuple(_owner(each) for each in metadata.records("ownerReferences")),
         deleting="deletionTimestamp" in metadata,
