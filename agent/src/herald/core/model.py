@@ -160,8 +160,10 @@ class Service:
 class Endpoints:
     """One EndpointSlice: the nodes that have an endpoint of the Service which traffic may go to."""
 
+    namespace: str
     name: str
-    service: ServiceKey
+    service_name: str
+    """Empty: it names none."""
     nodes: frozenset[str]
     """With a ready endpoint."""
     ending: frozenset[str] = frozenset()
@@ -170,7 +172,11 @@ class Endpoints:
     @property
     def key(self) -> ServiceKey:
         """Namespace and name of the slice."""
-        return self.service[0], self.name
+        return self.namespace, self.name
+
+    @property
+    def service(self) -> ServiceKey:
+        return self.namespace, self.service_name
 
 
 @dataclass(frozen=True, slots=True)

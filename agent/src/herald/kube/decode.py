@@ -141,10 +141,10 @@ def _endpoints(json: Fields) -> Endpoints:
             ready.add(node)
         elif conditions.flag("serving", is_ready) and conditions.flag("terminating", False):
             ending.add(node)
-    service = metadata.labels("labels").get(_SERVICE_NAME, "")
     return Endpoints(
+        namespace=metadata.word("namespace"),
         name=metadata.required("name"),
-        service=(metadata.word("namespace"), service),
+        service_name=metadata.labels("labels").get(_SERVICE_NAME, ""),
         nodes=once(frozenset(ready)),
         ending=once(frozenset(ending - ready)),
     )
