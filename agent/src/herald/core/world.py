@@ -92,8 +92,10 @@ class World:
 
     def replace(self, event: Listed) -> Iterable[KubeObject | tuple[Kind, Key]]:
         """Take a list; yields what is new or different, and (kind, key) of what is gone."""
-        present = {obj.key for obj in event.objects}
-        for key in [key for key in self._keys(event.kind) if key not in present]:
+        gone = dict.fromkeys(self._keys(event.kind))
+        for obj in event.objects:
+            gone.pop(obj.key, None)
+        for key in gone:
             if self.remove(event.kind, key):
                 yield event.kind, key
         for obj in event.objects:
@@ -124,7 +126,7 @@ class World:
         return known.service if known is not None else None
 
     def _keys(self, kind: Kind) -> Iterable[Key]:
-        return list(self._slices if kind is Endpoints else self._table(kind))
+        return self._slices if kind is Endpoints else self._table(kind)
 
     def _table(self, kind: Kind) -> dict[Key, KubeObject]:
         tables: dict[Kind, dict[Key, KubeObject]] = {
