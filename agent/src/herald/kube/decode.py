@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Literal
 
-from herald.core.alike import mapping_once, once
+from herald.core.alike import mapping_once, once, texts_once
 from herald.core.events import Key, Kind, KubeObject
 from herald.core.leases import compact
 from herald.core.model import (
@@ -84,7 +84,7 @@ def _service(json: Fields) -> Service:
         name=sys.intern(metadata.required("name")),
         uid=metadata.text("uid"),
         resource_version=metadata.resource_version(),
-        labels=mapping_once(metadata.labels("labels")),
+        labels=texts_once(metadata.labels("labels")),
         annotations=mapping_once(metadata.labels("annotations", SERVICE_ANNOTATIONS)),
         type=spec.word("type", "ClusterIP"),
         load_balancer_class=spec.word("loadBalancerClass") if "loadBalancerClass" in spec else None,
