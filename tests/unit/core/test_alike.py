@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from herald.core.alike import Texts, texts_once
+from herald.core.model import Condition, Conditions, conditions_once
 
 WORDS = st.text(alphabet="ab\n", max_size=3)
 
@@ -29,3 +30,33 @@ def test_of_labels_the_names_are_kept_once() -> None:
     assert isinstance(one, Texts)
     assert isinstance(other, Texts)
     assert one._names is other._names
+
+
+CONDITIONS = st.lists(
+    st.builds(Condition, st.sampled_from("AB"), st.sampled_from(("True", "False")), WORDS, WORDS),
+    max_size=3,
+).map(tuple)
+
+
+@given(CONDITIONS, CONDITIONS)
+def test_conditions_are_the_same_however_they_are_kept(one, other) -> None:
+    kept = conditions_once(one)
+    assert tuple(kept) == one
+    assert len(kept) == len(one)
+    assert bool(kept) is bool(one)
+    assert repr(kept) == repr(one)
+    assert kept == one
+    assert one == kept
+    assert hash(kept) == hash(one)
+    assert (kept == conditions_once(other)) is (one == other)
+    assert all((each in kept) is (each in one) for each in (*one, *other))
+
+
+def test_of_conditions_all_but_the_messages_is_kept_once() -> None:
+    one, other = (
+        conditions_once(tuple(Condition(kind, "True", "R", f"{n} {kind}") for kind in "AB"))
+        for n in (1, 2)
+    )
+    assert isinstance(one, Conditions)
+    assert isinstance(other, Conditions)
+    assert one._kinds is other._kinds

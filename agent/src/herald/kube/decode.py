@@ -32,6 +32,7 @@ from herald.core.model import (
     Service,
     ServicePort,
     Taint,
+    conditions_once,
 )
 from herald.kube.fields import Fields, Undecodable
 
@@ -101,7 +102,7 @@ def _service(json: Fields) -> Service:
         external_traffic_policy=traffic_policy,
         selector=mapping_once(selector if traffic_policy == "Local" else {}),
         ingress=tuple(each.text("ip") for each in ingress if "ip" in each),
-        conditions=tuple(_conditions(status, OURS)),
+        conditions=conditions_once(tuple(_conditions(status, OURS))),
         deleting="deletionTimestamp" in metadata,
         served_otherwise=any("ip" not in each for each in ingress),
         written=sys.intern(max(_writes(metadata), default="")),
