@@ -254,6 +254,7 @@ def main() -> int:
     parser.add_argument("--decider", action="store_true")
     options = parser.parse_args()
 
+    bystander.run_as_the_unit_does()
     collect_seldom()
     if options.decider:
         bystander.bystander(bystander.PAGE)  # what a page costs while it is decoded, once
