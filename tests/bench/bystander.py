@@ -22,6 +22,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -50,6 +51,7 @@ from herald.shell.main import collect_seldom
 UNIT = Path(__file__).parents[2] / "roles" / "agent" / "templates" / "herald-agent.service.j2"
 PAGE = 200
 FIRST = IPv4Address("10.0.0.0")
+MADE = datetime(2026, 1, 1, tzinfo=UTC)
 OTHER = peer("n2", 2, uid="20000000-0000-0000-0000-000000000002", transitions=1)
 """The presence of the node that announces."""
 LISTED = 10_000_000
@@ -62,6 +64,7 @@ MANAGED = [
 def service_json(number: int) -> dict[str, object]:
     told = {"status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     address = str(FIRST + number)
+    written = (MADE + timedelta(seconds=number // 50)).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "metadata": {
             "namespace": f"namespace-{number % 100}",
@@ -70,7 +73,7 @@ def service_json(number: int) -> dict[str, object]:
             "resourceVersion": str(1000 + number),
             "labels": {"app": f"app-{number}", "team": f"team-{number % 50}"},
             "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "x" * 400},
-            "managedFields": MANAGED,
+            "managedFields": [entry | {"time": written} for entry in MANAGED],
         },
         "spec": {
             "type": "LoadBalancer",
@@ -132,7 +135,13 @@ def lease_json(number: int) -> dict[str, object]:
             },
             "managedFields": MANAGED,
         },
-        "spec": {"holderIdentity": "n2", "leaseTransitions": 1},
+        "spec": {
+            "holderIdentity": "n2",
+            "leaseTransitions": 1,
+            "acquireTime": (MADE + timedelta(milliseconds=number)).strftime(
+                "%Y-%m-%dT%H:%M:%S.%fZ"
+            ),
+        },
     }
 
 
