@@ -18,9 +18,11 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -31,7 +33,7 @@ from tests.unit.core.alone import ETH0, Alone, node, peer
 
 from herald.core import effects as fx
 from herald.core.events import Changed, Event, InterfacesSeen, Kind, KubeObject, Listed
-from herald.core.leases import EPOCH, Presence, new_vip_lease
+from herald.core.leases import EPOCH, Presence, new_vip_lease, released
 from herald.core.model import (
     IPAM_LEASE,
     MILLISECOND,
@@ -46,10 +48,14 @@ from herald.core.model import (
 from herald.kube.decode import decode
 from herald.shell.main import collect_seldom
 
+UNIT = Path(__file__).parents[2] / "roles" / "agent" / "templates" / "herald-agent.service.j2"
 PAGE = 200
 FIRST = IPv4Address("10.0.0.0")
+MADE = datetime(2026, 1, 1, tzinfo=UTC)
 OTHER = peer("n2", 2, uid="20000000-0000-0000-0000-000000000002", transitions=1)
 """The presence of the node that announces."""
+LISTED = 10_000_000
+"""Nothing that is listed has a higher resourceVersion."""
 MANAGED = [
     {"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:spec": {"f:ports": {}}}}
 ] * 3
@@ -58,6 +64,7 @@ MANAGED = [
 def service_json(number: int) -> dict[str, object]:
     told = {"status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     address = str(FIRST + number)
+    written = (MADE + timedelta(seconds=number // 50)).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "metadata": {
             "namespace": f"namespace-{number % 100}",
@@ -66,7 +73,7 @@ def service_json(number: int) -> dict[str, object]:
             "resourceVersion": str(1000 + number),
             "labels": {"app": f"app-{number}", "team": f"team-{number % 50}"},
             "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "x" * 400},
-            "managedFields": MANAGED,
+            "managedFields": [entry | {"time": written} for entry in MANAGED],
         },
         "spec": {
             "type": "LoadBalancer",
@@ -128,7 +135,13 @@ def lease_json(number: int) -> dict[str, object]:
             },
             "managedFields": MANAGED,
         },
-        "spec": {"holderIdentity": "n2", "leaseTransitions": 1},
+        "spec": {
+            "holderIdentity": "n2",
+            "leaseTransitions": 1,
+            "acquireTime": (MADE + timedelta(milliseconds=number)).strftime(
+                "%Y-%m-%dT%H:%M:%S.%fZ"
+            ),
+        },
     }
 
 
@@ -164,6 +177,7 @@ class Agent(Alone):
 def begun() -> Agent:
     """Knows its nodes, policy and pool; the other node allocates."""
     agent = Agent()
+    agent.version = LISTED  # what it writes itself comes after all that is listed
     allocates = new_vip_lease(IPAM_LEASE, {EPOCH: str(Presence(OTHER).epoch)})
     agent.put(OTHER)
     agent.put(replace(allocates, holder=OTHER.holder))
@@ -195,7 +209,7 @@ def work_off(agent: Agent) -> None:
 
 
 def give_ipam(agent: Agent) -> None:
-    agent.show(replace(agent.store[IPAM_LEASE], holder="", annotations={}))
+    agent.show(released(agent.store[IPAM_LEASE], "n2: drained"))
     work_off(agent)
 
 
@@ -207,6 +221,15 @@ def written(agent: Agent) -> bool:
     """Whether it would have changed anything of Services, or of leases but its presence and `ipam`."""
     leases = {request.lease.name for request in agent.effects(fx.LeaseRequest)}
     return bool(agent.effects(fx.PatchService)) or bool(leases - {"presence-n1", IPAM_LEASE})
+
+
+def run_as_the_unit_does() -> None:
+    """In the environment that the agent's unit has it run in, by beginning anew: it decides what glibc keeps."""
+    lines = UNIT.read_text(encoding="utf-8").splitlines()
+    told = [line.removeprefix("Environment=") for line in lines if line.startswith("Environment=")]
+    environment = os.environ | dict(each.split("=", 1) for each in told)
+    if environment != os.environ:
+        os.execve(sys.executable, sys.orig_argv, environment)
 
 
 def resident() -> float:
@@ -222,6 +245,7 @@ def main() -> int:
     )
     parser.add_argument("--services", type=int, default=5000)
     count = parser.parse_args().services
+    run_as_the_unit_does()
     collect_seldom()
     bystander(PAGE)  # what a page costs while it is decoded, once
     before = resident()

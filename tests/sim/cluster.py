@@ -268,7 +268,7 @@ class Cluster:
     def endpoints(self, service: str, *nodes: str) -> None:
         """Where its ready endpoints are."""
         self._rehomed(service)
-        self.api.put(Endpoints(f"{service}-slice", ("default", service), frozenset(nodes)))
+        self.api.put(Endpoints("default", f"{service}-slice", service, frozenset(nodes)))
 
     def traffic_policy(self, service: str, policy: Literal["Cluster", "Local"]) -> None:
         self._rehomed(service)

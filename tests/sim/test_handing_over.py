@@ -307,7 +307,7 @@ def test_a_drained_node_serves_its_last_endpoints_to_their_end() -> None:
     cluster.endpoints("web", "n1")
     assert settled(cluster, "web") == "n1"
     cluster.drain("n1", drain=True)
-    place = Endpoints("web-slice", ("default", "web"), frozenset(("n1",)))
+    place = Endpoints("default", "web-slice", "web", frozenset(("n1",)))
     ending = replace(place, nodes=frozenset(), ending=place.nodes)
     for now in (place, ending):
         cluster.api.put(now)

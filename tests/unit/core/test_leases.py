@@ -20,10 +20,12 @@ from herald.core.leases import (
     PRESENCE,
     SERVICES,
     Epoch,
+    Given,
     Presence,
     PresenceInterface,
     PresenceReport,
     claimed,
+    compact,
     held_by,
     pool_of,
     presence_lease,
@@ -247,3 +249,41 @@ def test_services_are_written_in_order_and_read_back() -> None:
     assert services_text(reversed(services)) == "a/y,b/x"
     lease = Lease("vip-192.0.2.7", annotations={SERVICES: " b/x, a/y,broken,/,c/,b/x"})
     assert services_of(lease) == services
+
+
+_SPELLED = st.lists(st.sampled_from(["a/x", "a/y", "b/x", " a/x", "", "A/x", "a/x/y", "☃"])).map(
+    ",".join
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {}, optional={SERVICES: _SPELLED, POOL: st.sampled_from("pq"), "other": st.text()}
+    )
+)
+def test_annotations_say_the_same_however_they_are_kept(said: dict[str, str]) -> None:
+    kept = compact(said)
+    assert dict(kept) == said
+    assert kept == said
+    assert said == kept
+    assert compact(kept) == kept == compact(dict(kept))
+    assert repr(kept) == repr(dict(kept))
+    assert len(kept) == len(said)
+    plain, lease = (Lease("vip-192.0.2.7", annotations=each) for each in (said, kept))
+    assert lease == plain
+    assert services_of(lease) == services_of(plain)
+    assert released(claimed(lease, "n1", EPOCH_1, ""), "") == released(
+        claimed(plain, "n1", EPOCH_1, ""), ""
+    )
+    for name in (SERVICES, POOL, "other"):
+        other = {**said, name: "c/z"}
+        assert (compact(other) == kept) is (other == said)
+
+
+def test_leases_as_herald_writes_them_have_all_but_their_services_in_common() -> None:
+    said = {POOL: "p", EPOCH: str(EPOCH_1), SERVICES: "a/x,b/y"}
+    one, other = compact(said), compact(said | {SERVICES: "a/z"})
+    assert isinstance(one, Given)
+    assert isinstance(other, Given)
+    assert one._others is other._others
+    assert services_of(Lease("vip-192.0.2.7", annotations=one)) is one.services

@@ -314,7 +314,7 @@ def local(*slices: Endpoints) -> Alone:
 
 
 def ends(name: str, ready: str = "", ending: str = "") -> Endpoints:
-    return Endpoints(name, ("default", "web"), frozenset(ready.split()), frozenset(ending.split()))
+    return Endpoints("default", name, "web", frozenset(ready.split()), frozenset(ending.split()))
 
 
 @pytest.mark.parametrize(

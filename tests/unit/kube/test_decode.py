@@ -314,7 +314,7 @@ EXAMPLES: list[tuple[Kind, dict[str, Any], object]] = [
             preferred_holder="n2",
         ),
     ),
-    (Endpoints, SLICE, Endpoints("web-x", ("shop", "web"), frozenset({"n1"}))),
+    (Endpoints, SLICE, Endpoints("shop", "web-x", "web", frozenset({"n1"}))),
 ]
 KINDS = [kind for kind, _, _ in EXAMPLES]
 by_kind = pytest.mark.parametrize(
@@ -339,7 +339,7 @@ def test_its_key_is_that_of_the_value(kind: Kind, json: dict[str, Any], value: A
         (Policy, Policy("x", "", 1, 0)),
         (Lease, Lease("x", resource_version=1)),
         (Node, Node("x", "", {}, {}, (), None)),
-        (Endpoints, Endpoints("x", ("", ""), frozenset())),
+        (Endpoints, Endpoints("", "x", "", frozenset())),
     ],
 )
 @pytest.mark.parametrize("rest", [{}, {"spec": None, "status": None}, {"spec": {}}])

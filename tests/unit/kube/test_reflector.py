@@ -344,7 +344,7 @@ def test_a_change_of_mind_about_what_is_wanted_lists_anew_and_breaks_nothing(
     )
     (listed,) = inbox.take(1)
     assert isinstance(listed, Listed)
-    assert listed.objects == (Endpoints("a-1", ("default", "a"), frozenset()),)
+    assert listed.objects == (Endpoints("default", "a-1", "a", frozenset()),)
     queries(transport, 2)
     wanted |= {"b"}
     transport.then(lists(*slices, version=4), STAYS)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from ipaddress import IPv4Interface, IPv6Interface
 from sys import intern
 
+from herald.core.alike import mapping_once
 from herald.core.model import (
     FINALIZER,
     MILLISECOND,
@@ -298,6 +299,55 @@ def without_finalizer(lease: Lease) -> Lease:
 # --- VIP leases ----------------------------------------------------------------------------------------
 
 
+class Given(Mapping[str, str]):
+    """The annotations of a VIP lease whose Services are spelled as ``services_text`` does.
+
+    They are kept as they are read, and spelled again for whoever asks for the text; what a lease says besides, many say
+    alike. So the annotations of an address take 0.2 kB less than as a dict of texts.
+    """
+
+    __slots__ = ("_others", "services")
+
+    def __init__(self, services: ServiceKeys, others: Mapping[str, str]) -> None:
+        self.services = services
+        self._others = others
+        """All but SERVICES."""
+
+    def items(self) -> ItemsView[str, str]:
+        return {SERVICES: services_text(self.services), **self._others}.items()
+
+    def __getitem__(self, name: str) -> str:
+        return services_text(self.services) if name == SERVICES else self._others[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield SERVICES
+        yield from self._others
+
+    def __len__(self) -> int:
+        return 1 + len(self._others)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Given):
+            return (self.services, self._others) == (other.services, other._others)
+        return super().__eq__(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of any mapping
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+def compact(annotations: Mapping[str, str]) -> Mapping[str, str]:
+    """The same annotations of a Lease, in less memory where it is a VIP lease that was given to Services."""
+    text = annotations.get(SERVICES, "")
+    services = parsed_services(text)
+    if not services or services_text(services) != text:
+        return annotations
+    others = dict(annotations)
+    del others[SERVICES]
+    return Given(services, mapping_once(others))
+
+
 def held_by(lease: Lease) -> Epoch | None:
     """The epoch that a VIP lease was claimed in; None: it was released, or never claimed.
 
@@ -308,6 +358,8 @@ def held_by(lease: Lease) -> Epoch | None:
 
 def services_of(lease: Lease) -> ServiceKeys:
     """The Services that were given this address."""
+    if isinstance(lease.annotations, Given):
+        return lease.annotations.services
     return parsed_services(lease.annotations.get(SERVICES, ""))
 
 
@@ -353,7 +405,7 @@ def is_mac(text: str) -> bool:
 
 
 def services_text(services: Iterable[ServiceKey]) -> str:
-    return ",".join(f"{namespace}/{name}" for namespace, name in sorted(services))
+    return ",".join(map("/".join, sorted(services)))
 
 
 def new_vip_lease(name: str, annotations: Mapping[str, str]) -> Lease:

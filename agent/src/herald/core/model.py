@@ -10,10 +10,12 @@ module that understands them refuses them with a condition.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Literal, TypeAlias
+
+from herald.core.alike import joined, once, parted
 
 Address: TypeAlias = IPv4Address | IPv6Address
 AddressOnLink: TypeAlias = IPv4Interface | IPv6Interface
@@ -108,6 +110,50 @@ class Condition:
     message: str
 
 
+_Kind: TypeAlias = tuple[str, Literal["True", "False", "Unknown"], str]
+"""A condition without its message."""
+
+
+class Conditions(Collection[Condition]):
+    """Those of one Service, made anew for whoever looks at them: as values of their own they would be a quarter of all
+    that is kept of it. Their messages are one text; what else they say, many say alike."""
+
+    __slots__ = ("_kinds", "_messages")
+
+    def __init__(self, kinds: tuple[_Kind, ...], messages: str) -> None:
+        self._kinds = kinds
+        self._messages = messages
+
+    def __iter__(self) -> Iterator[Condition]:
+        for kind, message in zip(self._kinds, parted(self._messages), strict=True):
+            yield Condition(*kind, message)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+    def __contains__(self, condition: object) -> bool:
+        return condition in tuple(self)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Conditions):
+            return (self._kinds, self._messages) == (other._kinds, other._messages)
+        return tuple(self) == other
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
+def conditions_once(conditions: tuple[Condition, ...]) -> Collection[Condition]:
+    """The same conditions, in less memory."""
+    messages = joined(tuple(condition.message for condition in conditions))
+    if messages is None:
+        return conditions
+    return Conditions(once(tuple((c.type, c.status, c.reason) for c in conditions)), messages)
+
+
 @dataclass(frozen=True, slots=True)
 class ServicePort:
     protocol: str
@@ -135,7 +181,7 @@ class Service:
     """Nobody looks at it unless externalTrafficPolicy is Local: it may be left out then."""
     ingress: tuple[str, ...]
     """``status.loadBalancer.ingress[].ip``."""
-    conditions: tuple[Condition, ...]
+    conditions: Collection[Condition]
     """Only ``herald.dev/…``."""
     deleting: bool
     served_otherwise: bool = False
@@ -160,8 +206,10 @@ class Service:
 class Endpoints:
     """One EndpointSlice: the nodes that have an endpoint of the Service which traffic may go to."""
 
+    namespace: str
     name: str
-    service: ServiceKey
+    service_name: str
+    """Empty: it names none."""
     nodes: frozenset[str]
     """With a ready endpoint."""
     ending: frozenset[str] = frozenset()
@@ -170,7 +218,11 @@ class Endpoints:
     @property
     def key(self) -> ServiceKey:
         """Namespace and name of the slice."""
-        return self.service[0], self.name
+        return self.namespace, self.name
+
+    @property
+    def service(self) -> ServiceKey:
+        return self.namespace, self.service_name
 
 
 @dataclass(frozen=True, slots=True)

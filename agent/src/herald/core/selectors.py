@@ -39,11 +39,9 @@ def matches(selector: Selector, labels: Labels) -> bool:
 
 def service_labels(service: Service) -> Labels:
     """The labels that selectors see of a Service: its own, and its namespace and name, which win."""
-    return {
-        **service.labels,
-        NAMESPACE_LABEL: service.namespace,
-        NAME_LABEL: service.name,
-    }
+    labels = dict(service.labels.items())
+    labels[NAMESPACE_LABEL], labels[NAME_LABEL] = service.namespace, service.name
+    return labels
 
 
 def problems(selector: Selector) -> list[str]:

@@ -25,6 +25,7 @@ from herald.core.model import (
     Service,
     ServiceKey,
 )
+from herald.core.slices import Slices
 
 KINDS: tuple[Kind, ...] = (Service, Endpoints, Node, Pool, Policy, Lease)
 
@@ -57,8 +58,7 @@ class World:
     their absence, and no less from all else that is listed."""
     changes: Counter[Kind] = field(default_factory=Counter)
     """By kind: how many changes there were."""
-    _slices: dict[ServiceKey, Endpoints] = field(default_factory=dict)
-    _slices_of: dict[ServiceKey, tuple[ServiceKey, ...]] = field(default_factory=dict)
+    _slices: Slices = field(default_factory=Slices)
 
     @property
     def knows_devices(self) -> bool:
@@ -84,8 +84,7 @@ class World:
 
     def endpoint_nodes(self, service: ServiceKey, *, ending: bool) -> frozenset[str]:
         """Nodes with a ready endpoint of this Service; ``ending``: also those where one serves while it ends."""
-        slices = [self._slices[key] for key in self._slices_of.get(service, ())]
-        return frozenset().union(*(s.nodes | s.ending if ending else s.nodes for s in slices))
+        return self._slices.nodes(service, ending=ending)
 
     def unknown(self, services: Iterable[ServiceKey]) -> bool:
         """Whether one of these Services, of any type, may only be not listed yet."""
@@ -93,8 +92,10 @@ class World:
 
     def replace(self, event: Listed) -> Iterable[KubeObject | tuple[Kind, Key]]:
         """Take a list; yields what is new or different, and (kind, key) of what is gone."""
-        present = {obj.key for obj in event.objects}
-        for key in [key for key in self._keys(event.kind) if key not in present]:
+        gone = dict.fromkeys(self._keys(event.kind))
+        for obj in event.objects:
+            gone.pop(obj.key, None)
+        for key in gone:
             if self.remove(event.kind, key):
                 yield event.kind, key
         for obj in event.objects:
@@ -105,15 +106,7 @@ class World:
     def put(self, obj: KubeObject) -> bool:
         """Take an object; True if it differs from what was known."""
         if isinstance(obj, Endpoints):
-            key = obj.key
-            old = self._slices.get(key)
-            if old == obj:
-                return False
-            if old is not None:
-                self._drop_slice(old)
-            self._slices[key] = obj
-            self._slices_of[obj.service] = (*self._slices_of.get(obj.service, ()), key)
-            return True
+            return self._slices.put(obj)
         table = self._table(type(obj))
         if table.get(obj.key) == obj:
             return False
@@ -123,27 +116,17 @@ class World:
 
     def remove(self, kind: Kind, key: Key) -> bool:
         if kind is Endpoints and isinstance(key, tuple):
-            old = self._slices.pop(key, None)
-            if old is not None:
-                self._drop_slice(old)
-            return old is not None
+            return self._slices.drop(key)
         gone = self._table(kind).pop(key, None) is not None
         self.changes[kind] += gone
         return gone
-
-    def _drop_slice(self, old: Endpoints) -> None:
-        rest = tuple(key for key in self._slices_of[old.service] if key != old.key)
-        if rest:
-            self._slices_of[old.service] = rest
-        else:
-            del self._slices_of[old.service]
 
     def slice_service(self, key: Key) -> ServiceKey | None:
         known = self._slices.get(key) if isinstance(key, tuple) else None
         return known.service if known is not None else None
 
     def _keys(self, kind: Kind) -> Iterable[Key]:
-        return list(self._slices if kind is Endpoints else self._table(kind))
+        return self._slices if kind is Endpoints else self._table(kind)
 
     def _table(self, kind: Kind) -> dict[Key, KubeObject]:
         tables: dict[Kind, dict[Key, KubeObject]] = {

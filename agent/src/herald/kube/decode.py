@@ -12,8 +12,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Literal
 
-from herald.core.alike import mapping_once, once
+from herald.core.alike import mapping_once, once, texts_once
 from herald.core.events import Key, Kind, KubeObject
+from herald.core.leases import compact
 from herald.core.model import (
     Block,
     Condition,
@@ -31,6 +32,7 @@ from herald.core.model import (
     Service,
     ServicePort,
     Taint,
+    conditions_once,
 )
 from herald.kube.fields import Fields, Undecodable
 
@@ -83,7 +85,7 @@ def _service(json: Fields) -> Service:
         name=sys.intern(metadata.required("name")),
         uid=metadata.text("uid"),
         resource_version=metadata.resource_version(),
-        labels=mapping_once(metadata.labels("labels")),
+        labels=texts_once(metadata.labels("labels")),
         annotations=mapping_once(metadata.labels("annotations", SERVICE_ANNOTATIONS)),
         type=spec.word("type", "ClusterIP"),
         load_balancer_class=spec.word("loadBalancerClass") if "loadBalancerClass" in spec else None,
@@ -100,7 +102,7 @@ def _service(json: Fields) -> Service:
         external_traffic_policy=traffic_policy,
         selector=mapping_once(selector if traffic_policy == "Local" else {}),
         ingress=tuple(each.text("ip") for each in ingress if "ip" in each),
-        conditions=tuple(_conditions(status, OURS)),
+        conditions=conditions_once(tuple(_conditions(status, OURS))),
         deleting="deletionTimestamp" in metadata,
         served_otherwise=any("ip" not in each for each in ingress),
         written=sys.intern(max(_writes(metadata), default="")),
@@ -140,10 +142,10 @@ def _endpoints(json: Fields) -> Endpoints:
             ready.add(node)
         elif conditions.flag("serving", is_ready) and conditions.flag("terminating", False):
             ending.add(node)
-    service = metadata.labels("labels").get(_SERVICE_NAME, "")
     return Endpoints(
+        namespace=metadata.word("namespace"),
         name=metadata.required("name"),
-        service=(metadata.word("namespace"), service),
+        service_name=metadata.labels("labels").get(_SERVICE_NAME, ""),
         nodes=once(frozenset(ready)),
         ending=once(frozenset(ending - ready)),
     )
@@ -270,7 +272,7 @@ def _lease(json: Fields) -> Lease:
         transitions=spec.number("leaseTransitions"),
         duration_seconds=spec.number("leaseDurationSeconds"),
         labels=mapping_once(metadata.labels("labels")),
-        annotations=metadata.labels("annotations"),
+        annotations=compact(metadata.labels("annotations")),
         finalizers=once(metadata.texts("finalizers")),
         owners=tuple(_owner(each) for each in metadata.records("ownerReferences")),
         deleting="deletionTimestamp" in metadata,

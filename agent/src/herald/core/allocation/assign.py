@@ -328,9 +328,6 @@ class _Case:
         condition = None
         if held or not self.known.service.deleting:
             condition = self._condition(texts, orphaned=orphaned)
-        for shown in self.known.service.conditions:
-            if shown == condition:
-                condition = shown  # the same twice is once too often in memory
         decision = Decision(
             tuple(addresses),
             tuple(self.give),

@@ -98,8 +98,8 @@ class Book:
         self.strangers: dict[Address, Aside] = {}
         self.taken: Mapping[Version, Runs] = {version: Runs() for version in VERSIONS}
         self.recorded: Mapping[Version, Runs] = {version: Runs() for version in VERSIONS}
-        self.records_of: dict[str, dict[Address, Record]] = {}
-        """Those that name the pool."""
+        self.of_pool: dict[tuple[str, Version], Runs] = {}
+        """The addresses whose record names the pool."""
         self._showing: dict[ServiceKey, tuple[Address, ...]] = {}
         """What a Service shows, where that is not just the status of one in Herald's care."""
         self._groups: dict[Address, Group] = {}
@@ -115,6 +115,14 @@ class Book:
         """The record as it is, or as it will be if the write under way succeeds."""
         entry = self.entries.get(address)
         return entry.record if entry else None
+
+    def records_of(self, pool: str) -> Iterator[Record]:
+        """Those that name the pool."""
+        for version in VERSIONS:
+            for part in self.of_pool.get((pool, version), ()):
+                for number in range(part.first, part.last + 1):
+                    if record := self.record(make_address(version, number)):
+                        yield record
 
     def confirmed(self, address: Address, key: ServiceKey) -> bool:
         """Whether the record was seen to name the Service: only then the address is the Service's."""
@@ -156,12 +164,11 @@ class Book:
 
     def name(self, address: Address, old: Record | None, new: Record | None) -> None:
         """The record of the address names others than before."""
+        number, version = int(address), address.version
         if old and (new is None or new.pool != old.pool):
-            del self.records_of[old.pool][address]
-            if not self.records_of[old.pool]:
-                del self.records_of[old.pool]
-        if new:
-            self.records_of.setdefault(new.pool, {})[address] = new
+            _drop(self.of_pool, (old.pool, version), number)
+        if new and (old is None or new.pool != old.pool):
+            _put(self.of_pool, (new.pool, version), number)
         before = old.services if old else ()
         after = new.services if new else ()
         for key in set(before).difference(after):
@@ -329,7 +336,10 @@ _K = TypeVar("_K")
 
 
 def _put(index: dict[_K, Runs], at: _K, number: int) -> None:
-    index.setdefault(at, Runs()).add(number, number)
+    runs = index.get(at)
+    if runs is None:
+        runs = index[at] = Runs()
+    runs.add(number, number)
 
 
 def _drop(index: dict[_K, Runs], at: _K, number: int) -> None:

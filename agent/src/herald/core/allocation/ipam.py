@@ -34,6 +34,7 @@ from herald.core.allocation.assign import (
 )
 from herald.core.allocation.book import STRANGERS_MAX, Aside, Book, Entry, Known, Record
 from herald.core.allocation.pools import OVERLAPS_NAMED, VERSIONS
+from herald.core.allocation.ranges import common, without
 from herald.core.allocation.requests import parse_request
 from herald.core.allocation.turns import Turns
 from herald.core.model import LOAD_BALANCER_CLASS, Condition, PoolStatus
@@ -365,7 +366,7 @@ class Ipam:
             if plan:
                 self._used[name] = _count_used(plan, book)
                 self._dirty_pools.add(name)
-            for record in book.records_of.get(name, {}).values():
+            for record in book.records_of(name):
                 self._mark(record.services)
         self._mark(self._hung)
 
@@ -470,19 +471,13 @@ def _ready(plan: Plan) -> Condition:
 
 def _count_used(plan: Plan, book: Book) -> int:
     """How many records there are of what the pool owns, and of what it gave and has in its blocks still."""
-    owned = sum(
-        run.size
-        for version in VERSIONS
-        for part in plan.owned[version]
-        for run in book.recorded[version].within(part)
-    )
-    return owned + sum(_is_stray(plan, each) for each in book.records_of.get(plan.name, ()))
-
-
-def _is_stray(plan: Plan, address: Address) -> bool:
-    """Whether the address is in the pool's blocks, but no longer the pool's to give."""
-    number, version = int(address), address.version
-    return number in plan.blocks[version] and number not in plan.owned[version]
+    used = 0
+    for version in VERSIONS:
+        owned = plan.owned[version]
+        used += sum(run.size for run in common(owned, book.recorded[version]))
+        given = common(book.of_pool.get((plan.name, version), ()), plan.blocks[version])
+        used += sum(run.size for run in without(given, owned))
+    return used
 
 
 def _same_terms(one: Known, other: Known) -> bool:

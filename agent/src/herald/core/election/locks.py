@@ -131,6 +131,7 @@ class Locks:
             del self._waiting[name]
             if (lock := self.by_name.get(name)) is not None:
                 return lock
+        self._waiting.clear()  # it keeps the room that it once had for thousands until then
         return None
 
     def due(self, now: int, most: int | None = None) -> list[str]:
@@ -147,6 +148,8 @@ class Locks:
 
     def take(self, name: str) -> Lock | None:
         """It is being looked at; None where it has gone meanwhile."""
-        self._first.pop(name, None)
-        self._rest.pop(name, None)
+        for names in (self._first, self._rest):
+            names.pop(name, None)
+            if not names:
+                names.clear()  # as above
         return self.by_name.get(name)
