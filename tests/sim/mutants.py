@@ -710,7 +710,7 @@ def renewal_untried(patch: Any) -> None:
 
 SET_BACK = (
     # Its addresses go to others after the backup, of which one is cut off when etcd is restored.
-    Step("restore at once", lasts=(3000, 4000)),
+    Step("restore in haste", lasts=(3000, 4000)),
     Step("drain", after=(200, 1000), lasts=(9000, 9000)),
     Step("cut", after=(1000, 1700), lasts=(3000, 5000), much=(0, 1), neighbour=1),
 )

@@ -299,7 +299,7 @@ FOUND = {
         disasters=(
             Disaster(after=300, kind="endpoints", node=0, lasts=1755, much=17),
             Disaster(after=1715, kind="stop", node=0, lasts=1327, much=42),
-            Disaster(after=45, kind="restore at once", node=4, lasts=270, much=60),
+            Disaster(after=45, kind="restore in haste", node=4, lasts=270, much=60),
             Disaster(after=15, kind="service", node=0, lasts=361, much=45),
             Disaster(after=565, kind="split", node=4, lasts=5000, much=23),
             Disaster(after=197, kind="cut", node=2, lasts=2048, much=39),
@@ -320,7 +320,7 @@ FOUND = {
             Disaster(after=884, kind="freeze", node=1, lasts=1719, much=49),
             Disaster(after=152, kind="lag", node=2, lasts=364, much=23),
             Disaster(after=122, kind="drain", node=2, lasts=2905, much=37),
-            Disaster(after=10, kind="restore at once", node=4, lasts=1709, much=19),
+            Disaster(after=10, kind="restore in haste", node=4, lasts=1709, much=19),
             Disaster(after=951, kind="api", node=4, lasts=648, much=28),
             Disaster(after=56, kind="freeze", node=4, lasts=2847, much=49),
             Disaster(after=882, kind="hand on epoch", node=0, lasts=259, much=30),
