@@ -184,10 +184,7 @@ def lag(cluster: Cluster, machine: Machine, much: int) -> Undo:
     """Its watches are served by an API server that is behind."""
     machine.lag = (1 + much % 40) * 100 * MILLISECOND
 
-    def catch_up() -> None:
-        machine.lag = 0
-
-    return catch_up
+    return lambda: _in_time_again(cluster, machine, "lag")
 
 
 @kind("services lag", alive=True)
@@ -195,10 +192,7 @@ def services_lag(cluster: Cluster, machine: Machine, much: int) -> Undo:
     """Its watch of Services is behind those of all else."""
     machine.services_lag = (20 + much % 40) * 100 * MILLISECOND
 
-    def catch_up() -> None:
-        machine.services_lag = 0
-
-    return catch_up
+    return lambda: _in_time_again(cluster, machine, "services_lag")
 
 
 @kind("slow answers", alive=True)
@@ -206,10 +200,13 @@ def slow_answers(cluster: Cluster, machine: Machine, much: int) -> Undo:
     """What it asks for is done at once; that it was done, it learns late."""
     machine.slow_answers = (1 + much % 24) * 100 * MILLISECOND
 
-    def hurry() -> None:
-        machine.slow_answers = 0
+    return lambda: _in_time_again(cluster, machine, "slow_answers")
 
-    return hurry
+
+def _in_time_again(cluster: Cluster, machine: Machine, what: str) -> None:
+    """What was on its way comes as late as it was to."""
+    cluster.after(getattr(machine, what), cluster.disturbed)
+    setattr(machine, what, 0)
 
 
 @kind("forbidden", alive=True)
