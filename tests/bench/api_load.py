@@ -82,6 +82,9 @@ def steady(api: Api, idle: float, all_of: Fleet, count: int, seconds: float) -> 
     )
     print(f"{count} addresses: all announced {took:.1f} s after the agents' start", flush=True)
 
+    # Those that were ready first have taken more; it is handed on after the hold-down.
+    until("every node to announce", lambda: all(a.kernel.entries for a in all_of.living), 300)
+
     def settled() -> bool:
         """Nothing was told of any Service within five seconds."""
         return not any(
@@ -92,8 +95,6 @@ def steady(api: Api, idle: float, all_of: Fleet, count: int, seconds: float) -> 
     found = rates(api, seconds)
     total = sum(found.values()) - idle
     announcing = sum(bool(agent.kernel.entries) for agent in all_of.living)
-    if announcing < len(all_of.living):
-        raise DriverError(f"wanted every node to announce something, found {announcing}")
     print(
         f"{count} addresses on {announcing} of {len(all_of.living)} nodes: {total:.1f} requests a "
         f"second over {seconds:g} s (and {idle:.1f} that are not Herald's)"

@@ -41,10 +41,13 @@ MODES: tuple[Mode, ...] = ("Withdraw", "Hold")
 
 RESTORING = 5 * SECOND // 2
 """How long the API server is away at the least while etcd is restored: longer than D."""
-HEALED = 30.0
+RESTARTED = 4 * SECOND
+"""How long after a restore the agents are restarted."""
+HEALED = 40.0
 """Seconds for which a cluster is looked at after everything was mended."""
-SERVED = 15.0
-"""Seconds after which all must be served then: an idle node's earlier boot is waited for 5 D."""
+SERVED = 25.0
+"""Seconds after which all must be served then: an idle node's earlier boot is waited for 5 D, and as long nothing is
+claimed after a restore."""
 
 
 @dataclass(frozen=True)
@@ -279,8 +282,11 @@ def compact(cluster: Cluster, machine: Machine, much: int) -> None:
 
 @kind("restore")
 def restore(cluster: Cluster, machine: Machine, much: int) -> Undo:
-    """etcd is restored from a backup that was made when this began, for which the API server is stopped. Whoever had
-    written since, but for Herald, does so again; what Herald wrote into Services is lost as well."""
+    """etcd is restored from a backup that was made when this began, for which the API server is stopped.
+
+    Whoever had written since, but for Herald, does so again; what Herald wrote into Services is lost as well. Some
+    seconds later somebody restarts the agents, as Kubernetes asks for: nothing shows them what Services were before.
+    """
     return _restored(cluster, RESTORING)
 
 
@@ -304,8 +310,17 @@ def _restored(cluster: Cluster, takes: int) -> Undo:
         _set_back(cluster, backup)
         cluster.api_back()
         cluster.disturbed()
+        for machine in cluster.machines.values():
+            cluster.after(RESTARTED, lambda machine=machine: _kill_and_start(machine))
 
     return stop
+
+
+def _kill_and_start(machine: Machine) -> None:
+    if machine.agent is not None and not (machine.paused or machine.frozen or machine.stopping):
+        machine.kill()
+        machine.start()
+        machine.cluster.disturbed()
 
 
 def _set_back(cluster: Cluster, backup: Backup) -> None:
@@ -598,7 +613,7 @@ def pattern(
 
 
 def run(schedule: Schedule) -> Cluster:
-    """From a cluster's first second to 30 s after everything was mended; raises Violation, with the story."""
+    """From a cluster's first second to 40 s after everything was mended; raises Violation, with the story."""
     cluster = Cluster(
         schedule.nodes,
         seed=schedule.seed,

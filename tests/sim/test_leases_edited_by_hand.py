@@ -144,6 +144,20 @@ def test_whose_lease_is_taken_by_hand_has_the_time_to_notice(
     assert cluster.served("web0")
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_who_begins_after_a_hand_wrote_its_epoch_waits_for_whoever_is_named(mode: Mode) -> None:
+    cluster, _ = served_cluster(settings=Settings(on_api_loss=mode))
+    cluster.run(5)
+    holder = cluster.machines[cluster.holder("web0")]
+    other = next(machine for machine in cluster.machines.values() if machine is not holder)
+    holder.lag = 1900 * MILLISECOND
+    cluster.edit(VIP, {EPOCH: _epoch_of(cluster, other.name)})
+    other.kill()
+    other.start()
+    cluster.run(8)
+    assert cluster.served("web0")
+
+
 def test_what_the_allocator_writes_to_a_lease_edited_by_hand_begins_no_new_count() -> None:
     cluster, _ = served_cluster()
     cluster.run(5)

@@ -385,6 +385,28 @@ FOUND = {
         hold_down=3,
         renew_budget=50,
     ),
+    "who began again claimed what a hand had given it, and its holder did not know": Schedule(
+        mode="Withdraw",
+        disasters=(
+            Disaster(after=0, kind="unplug", node=0, lasts=1, much=0),
+            Disaster(after=0, kind="slow answers", node=0, lasts=1, much=0),
+            Disaster(after=0, kind="forbidden", node=0, lasts=1, much=0),
+            Disaster(after=0, kind="api", node=0, lasts=1, much=0),
+            Disaster(after=0, kind="hand on epoch", node=0, lasts=1, much=0),
+            Disaster(after=0, kind="refuse", node=0, lasts=1, much=0),
+            Disaster(after=71, kind="lag", node=0, lasts=1, much=0),
+            Disaster(after=0, kind="cut", node=0, lasts=1, much=0),
+            Disaster(after=0, kind="requests late", node=0, lasts=1, much=0),
+            Disaster(after=0, kind="kill", node=0, lasts=1, much=0),
+        ),
+        seed=0,
+        nodes=3,
+        services=1,
+        drift=True,
+        gateway=False,
+        hold_down=120,
+        renew_budget=50,
+    ),
 }
 
 

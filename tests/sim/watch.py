@@ -74,7 +74,9 @@ class Watch:
             since = self._version
             if since is None or since < self._cluster.api.compacted:
                 since = self._cluster.api.revision
-                self._post(replace(self._cluster.api.list(self.kind), asked=asked), since)
+                self._post(
+                    replace(self._cluster.api.list(self.kind), asked=asked, version=since), since
+                )
             elif self._broken:
                 self._post(ev.WatchResumed(self.kind), since)
             self._sent, self._connected, self._broken = since, True, False

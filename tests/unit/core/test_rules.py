@@ -1610,6 +1610,20 @@ def test_rule_10_a_version_that_is_given_again_to_something_else_begins_a_new_ep
     rewound(alone)
 
 
+def test_rule_10_a_list_that_is_older_than_anything_known_begins_a_new_epoch() -> None:
+    """Though of all that is in it nothing has changed."""
+    alone = holding(peer("n2", 2, duration=D), allocates=True)
+    alone.show(replace(alone.store["presence-n2"], labels={"later": "1"}))
+    alone.now += MILLISECOND
+    alone.done.clear()
+    newest = alone.version
+    for older in (newest, newest - 1):
+        assert not alone.effects(fx.Relist)
+        listed = ev.Listed(Lease, tuple(alone.store.values()), asked=alone.now, version=older)
+        alone.post(listed)
+    rewound(alone)
+
+
 def test_rule_10_who_joins_in_a_version_that_is_older_than_what_was_known_begins_anew() -> None:
     alone = Alone()
     alone.learn(peer("n2", 2))

@@ -40,6 +40,8 @@ class Listed:
     """Of Services: only those of type LoadBalancer are told."""
     asked: int = field(default=0, compare=False)
     """Before it was asked for, boottime nanoseconds: what was known then, it cannot be older than."""
+    version: int = field(default=0, compare=False)
+    """The resourceVersion of the list: as of when it is. 0: that was not told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,10 +150,13 @@ class Watches:
         leases = {lease.name: lease for lease in event.objects if isinstance(lease, Lease)}
         presences = {n: v for n, v in leases.items() if n.startswith(PRESENCE_PREFIX)}
         self._observer.listed(presences, event.asked, now)
+        if self._presence.is_past(event.version, event.asked):
+            self._observer.rewound = True
         self._election.listed(
             {n: v for n, v in leases.items() if n not in presences}, event.asked, now
         )
-        self._presence.saw(max((lease.resource_version for lease in leases.values()), default=0))
+        versions = (lease.resource_version for lease in leases.values())
+        self._presence.saw(max(versions, default=0), now)
         own = leases.get(self._presence.lease.name)
         if own is not None:
             self._presence.seen(own, now)
@@ -177,7 +180,7 @@ class Watches:
 
     def _lease_changed(self, lease: Lease, now: int) -> None:
         self._shown_at = now
-        self._presence.saw(lease.resource_version)
+        self._presence.saw(lease.resource_version, now)
         if not lease.name.startswith(PRESENCE_PREFIX):
             self._election.seen(lease, now)
             return

@@ -203,7 +203,8 @@ class Reflector:
                 break
         version = metadata.required("resourceVersion")
         self._times.only(self.kind, {each.key for each in objects})
-        self._tell(Listed(self.kind, tuple(objects), narrowed=narrowed, asked=asked))
+        as_of = metadata.resource_version()
+        self._tell(Listed(self.kind, tuple(objects), narrowed, asked, as_of))
         with self._lock:
             # Of what came before nothing counts: it may be of a future that an older etcd has not seen.
             self._seen, self._awaited = 0, None

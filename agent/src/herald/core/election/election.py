@@ -171,6 +171,8 @@ class Election:
             return
         if known is not None:
             self._unaware.seen(known, lease, self._presence.epoch, now)
+        else:
+            self._unaware.first_seen(lease, now)
         before, lock.holder = lock.holder, held_by(lease)
         lock.lease, lock.seen_at, lock.still_since = lease, now, now
         lock.robbed = lock.robbed and lock.holder is None

@@ -88,6 +88,13 @@ class Observer:
     def lives(self, epoch: Epoch) -> bool:
         return any(t.presence.epoch == epoch and t.presence.alive for t in self._tracks.values())
 
+    def is_anothers(self, epoch: Epoch, node: str) -> bool:
+        """Whether it is one of another node's presence."""
+        own = self._tracks.get(presence_lease_name(node))
+        if own is not None and own.presence.epoch.uid == epoch.uid:
+            return False
+        return any(track.presence.epoch.uid == epoch.uid for track in self._tracks.values())
+
     def mark_over(self, epoch: Epoch, now: int) -> None:
         """Reads in the right order (the VIP lease, then the presence) have shown that it is over. Nobody here saw when
         its presence was last renewed; and that there is a later epoch of it says nothing: a hand may have counted."""

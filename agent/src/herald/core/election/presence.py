@@ -135,6 +135,8 @@ class OwnPresence:
         """Another process's nonce was found in our presence since we joined."""
         self._newest = 0
         """The highest resourceVersion of any Lease that was seen."""
+        self._newest_at = 0
+        """When it was first seen."""
         self.rewound = False
         """A read showed our presence as it had been before: the API server's time ran backwards (rule 10)."""
         self._refused_since: int | None = None
@@ -544,9 +546,14 @@ class OwnPresence:
             self.lease = lease
             self._due = now
 
-    def saw(self, version: int) -> None:
+    def saw(self, version: int, now: int) -> None:
         """A Lease with that resourceVersion, anybody's."""
-        self._newest = max(self._newest, version)
+        if version > self._newest:
+            self._newest, self._newest_at = version, now
+
+    def is_past(self, version: int, asked: int) -> bool:
+        """Whether a list that was asked for then, and is of that version, is of before what was known then."""
+        return 0 < version < self._newest and self._newest_at < asked
 
     def begin_anew(self) -> None:
         """What was known of Leases is forgotten."""

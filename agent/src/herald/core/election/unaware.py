@@ -15,6 +15,9 @@ from herald.core.election.observer import Observer
 from herald.core.leases import RELEASED, Epoch, held_by, is_counted_on
 from herald.core.model import Lease
 
+UNKNOWN = Epoch("", 0)
+"""Of whoever had a lease before this agent began."""
+
 
 class Unaware:
     def __init__(self, observer: Observer) -> None:
@@ -38,6 +41,13 @@ class Unaware:
             **{epoch: until for epoch, until in waits.items() if until >= now},
             before: now + self._observer.patience(known.holder),
         }
+
+    def first_seen(self, lease: Lease, now: int) -> None:
+        """Where a lease names one node, and the epoch of another's presence, a hand wrote one of them before this agent
+        began; whoever is named may not know."""
+        epoch = held_by(lease)
+        if epoch is not None and lease.holder and self._observer.is_anothers(epoch, lease.holder):
+            self._until[lease.name] = {UNKNOWN: now + self._observer.patience(lease.holder)}
 
     def _is_over(self, epoch: Epoch, now: int) -> bool:
         since = self._observer.over_since(epoch)
