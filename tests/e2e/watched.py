@@ -67,22 +67,23 @@ class Watched:
 
     def holders(self) -> dict[str, str]:
         """By address: the node that announces it by its lease, or nothing."""
-        leases = {
-            lease["metadata"]["name"]: lease["spec"].get("holderIdentity") or ""
-            for lease in self.lab.api.request("GET", LEASES)["items"]
+        return {
+            address: lease["spec"].get("holderIdentity") or "" if lease else ""
+            for address, lease in self._leases().items()
         }
-        return {address: leases.get(lease_name(address), "") for address in self.addresses}
 
     def reasons(self) -> dict[str, str]:
         """By address: why its lease moved last, as that says."""
-        leases = {
-            lease["metadata"]["name"]: lease["metadata"]["annotations"]
-            for lease in self.lab.api.request("GET", LEASES)["items"]
-        }
         return {
-            address: leases[lease_name(address)].get("herald.dev/reason", "")
-            for address in self.addresses
+            address: lease["metadata"]["annotations"].get("herald.dev/reason", "") if lease else ""
+            for address, lease in self._leases().items()
         }
+
+    def _leases(self) -> dict[str, Json | None]:
+        """By address: its lease, if there is one."""
+        items = self.lab.api.request("GET", LEASES)["items"]
+        leases = {lease["metadata"]["name"]: lease for lease in items}
+        return {address: leases.get(lease_name(address)) for address in self.addresses}
 
     def off(self, *nodes: str) -> bool:
         """Every address is announced, and by none of these nodes."""

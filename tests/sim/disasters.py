@@ -311,15 +311,14 @@ def _restored(cluster: Cluster, takes: int) -> Undo:
         cluster.api_back()
         cluster.disturbed()
         for machine in cluster.machines.values():
-            cluster.after(RESTARTED, lambda machine=machine: _kill_and_start(machine))
+            cluster.after(RESTARTED, lambda machine=machine: _restart_if_well(machine))
 
     return stop
 
 
-def _kill_and_start(machine: Machine) -> None:
+def _restart_if_well(machine: Machine) -> None:
     if machine.agent is not None and not (machine.paused or machine.frozen or machine.stopping):
-        machine.kill()
-        machine.start()
+        _restart(machine)
         machine.cluster.disturbed()
 
 

@@ -157,8 +157,7 @@ class Observer:
         if lease.resource_version <= old.lease.resource_version:
             return
         if presence.epoch != old.epoch or (old.alive and not presence.alive):
-            renewed_at = now if skipped else track.changed_at
-            self._end(old.epoch, max(now, renewed_at + track.duration))
+            self._ended(track, now, skipped=skipped)
         if (
             presence.epoch != old.epoch
             or presence.alive != old.alive
@@ -198,10 +197,13 @@ class Observer:
     def gone(self, name: str, now: int, *, skipped: bool = False) -> None:
         track = self._tracks.pop(name, None)
         if track is not None:
-            old = track.presence
-            renewed_at = now if skipped else track.changed_at
-            self._end(old.epoch, max(now, renewed_at + track.duration))
-            self.changed.add(old.node)
+            self._ended(track, now, skipped=skipped)
+            self.changed.add(track.presence.node)
+
+    def _ended(self, track: _Track, now: int, *, skipped: bool) -> None:
+        """Its epoch is over D after the last renewal that it can have had."""
+        renewed_at = now if skipped else track.changed_at
+        self._end(track.presence.epoch, max(now, renewed_at + track.duration))
 
     def _end(self, epoch: Epoch, over_since: int) -> None:
         self._over.setdefault(epoch, over_since)
